@@ -1,0 +1,90 @@
+"""`AutoModelForCausalLMWithECO`, and what makes transformers' Auto classes and pipelines know guarded checkpoints."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from .configuration import MODEL_TYPE, split_composite_config
+from .hub import DOWNLOAD_ARGUMENTS
+from .modeling import guarded_config_class, guarded_model_class
+
+
+class GuardedConfig(PreTrainedConfig):
+    """What `AutoConfig` finds under model_type "eco". Loading gives the guarded config of the base's architecture, a
+    `LlamaConfigWithECO` for a Llama; this class itself has no instances."""
+
+    model_type = MODEL_TYPE
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+        """As for any config.
+
+        Raises:
+            ValueError: the checkpoint is not guarded, is damaged, or its base model is of an unknown type.
+        """
+        config_dict, kwargs = cls.get_config_dict(pretrained_model_name_or_path, **kwargs)
+        return cls.from_dict(config_dict, name_or_path=os.fspath(pretrained_model_name_or_path), **kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As for any config."""
+        base_config, eco = split_composite_config(config_dict)
+        if eco is None:
+            raise ValueError("This config is not that of a guarded checkpoint: it has no model_type 'eco'.")
+        base_class = type(AutoConfig.for_model(base_config["model_type"]))
+        loaded = guarded_config_class(base_class).from_dict(config_dict, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        if type(config) not in AutoModelForCausalLM._model_mapping:
+            AutoModelForCausalLM.register(type(config), guarded_model_class(_causal_lm_class(base_class, config)))
+        return loaded
+
+
+class AutoModelForCausalLMWithECO:
+    """Loads any causal language model as a guarded one.
+
+    ```python
+    model = AutoModelForCausalLMWithECO.from_pretrained("HuggingFaceTB/SmolLM2-135M-Instruct", eco_config=eco_config)
+    ```
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise OSError(f"{type(self).__name__} is not instantiated. Use {type(self).__name__}.from_pretrained(...).")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *model_args: Any, **kwargs: Any) -> Any:
+        """Loads a guarded checkpoint, a guard-only repository with its base, or a base model with `eco_config`.
+
+        See [`ECOMixin.from_pretrained`][hf_eco.ECOMixin.from_pretrained] for arguments and errors.
+        """
+        config = kwargs.get("config")
+        if not isinstance(config, PreTrainedConfig):
+            known = (*DOWNLOAD_ARGUMENTS, "gguf_file", "trust_remote_code")
+            arguments = {name: kwargs[name] for name in known if name in kwargs}
+            config = AutoConfig.from_pretrained(config or pretrained_model_name_or_path, **arguments)
+        model_class = guarded_model_class(_causal_lm_class(type(config), config))
+        return model_class.from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoModelForCausalLM") -> None:
+        """Called by transformers when it loads this class through a checkpoint's stub; nothing is left to register."""
+
+
+def _causal_lm_class(config_class: type[PreTrainedConfig], config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """The causal language model that transformers has for a config class; where it has several, `config` decides."""
+    mapping = AutoModelForCausalLM._model_mapping
+    if config_class not in mapping:
+        raise ValueError(
+            f"{config_class.__name__} belongs to no causal language model of transformers. A class of your own is guarded by "
+            "`class Mine(ECOMixin, MyForCausalLM)`."
+        )
+    found = mapping[config_class]
+    if not isinstance(found, (list, tuple)):
+        return found
+    named = [model_class for model_class in found if model_class.__name__ in (config.architectures or [])]
+    return (named or found)[0]
+
+
+AutoConfig.register(MODEL_TYPE, GuardedConfig, exist_ok=True)

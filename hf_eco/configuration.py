@@ -1,0 +1,262 @@
+"""What a guard is, as data: the dataclasses a user writes and the dictionaries that go into `config.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers.utils import logging
+
+from ._version import __version__
+from .corruption import corruption_methods
+
+logger = logging.get_logger(__name__)
+
+FORMAT_VERSION = 1
+MODEL_TYPE = "eco"
+TOKEN_SELECTIONS = ("content", "all", "entities")
+
+_SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_REPO_FOLDER = re.compile(r"(classifier|tokens)-[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _help(text: str, **kwargs: Any) -> Any:
+    return field(metadata={"help": text}, **kwargs)
+
+
+def _from_dict(cls: type, values: dict[str, Any]) -> Any:
+    """Builds dataclass `cls` from `values`; keys it does not know are dropped with a warning."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{cls.__name__} must be a dictionary, got {values!r}.")
+    known = {f.name for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        logger.warning(f"{cls.__name__}: unknown keys {unknown} are ignored; another version of hf-eco may need them.")
+    try:
+        return cls(**{key: value for key, value in values.items() if key in known})
+    except TypeError as error:
+        raise ValueError(f"{cls.__name__} cannot be read from {values!r}: {error}.") from error
+
+
+@dataclass
+class CorruptionConfig:
+    """How the embeddings of a flagged prompt are corrupted (Liu et al. 2024, section 3.3).
+
+    Raises:
+        ValueError: a field is out of its range, or `method` is not registered.
+    """
+
+    method: str = _help(
+        "Name of a corruption function, see `hf_eco.corruption.corruption_methods()`.", default="rand_noise_first_n"
+    )
+    dims: int | None = _help("Embedding dimensions corrupted per token; None means all of them.", default=1)
+    strength: float = _help(
+        "Standard deviation of the noise, or the value added or subtracted; methods that zero, flip or permute ignore it.",
+        default=100.0,
+    )
+    seed: int = _help("Seed of the noise: the same seed corrupts the same prompt in the same way.", default=0)
+
+    def __post_init__(self) -> None:
+        if self.method not in corruption_methods():
+            raise ValueError(
+                f"Unknown corruption method {self.method!r}. Use one of: {', '.join(corruption_methods())}; "
+                "or register your own with @hf_eco.corruption.register_corruption(name) before the guard is loaded."
+            )
+        if self.dims is not None and (isinstance(self.dims, bool) or not isinstance(self.dims, int) or self.dims < 1):
+            raise ValueError(f"dims must be a positive integer, got dims={self.dims!r}. Use dims=None for all dimensions.")
+        self.strength = _finite_number("strength", self.strength)
+        if self.strength < 0:
+            raise ValueError(f"strength must not be negative, got strength={self.strength}.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be an integer in [0, 2**63), got seed={self.seed!r}.")
+
+
+@dataclass
+class Calibration:
+    """The error rates measured when a scope's threshold was chosen, with their upper confidence bounds."""
+
+    threshold: float = _help("A prompt is flagged when p(forget) reaches this value.")
+    fpr: float = _help("False positive rate: share of the held-out retain prompts that are flagged.")
+    fpr_bound: float = _help("Upper confidence bound of the false positive rate.")
+    fnr: float = _help("False negative rate: share of the held-out forget prompts that are not flagged.")
+    fnr_bound: float = _help("Upper confidence bound of the false negative rate.")
+    n_forget: int = _help("Held-out forget prompts the rates were measured on.")
+    n_retain: int = _help("Held-out retain prompts the rates were measured on.")
+    max_fpr: float = _help("The false positive rate that was asked for.")
+    confidence: float = _help("Confidence of each bound, in (0, 1).")
+    method: str = _help("How the bounds were computed.", default="clopper-pearson")
+
+
+@dataclass
+class Probe:
+    """A known answer: a prompt, the ids the model's tokenizer gives it and the p(forget) the classifier gave it."""
+
+    prompt: str
+    input_ids: list[int]
+    probability: float
+
+
+@dataclass
+class ForgetScope:
+    """One body of knowledge to be forgotten: who recognises it and what happens to its prompts.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+
+    name: str = _help("Short name of the scope; letters, digits, '.', '_' and '-'. It names the classifier's folder.")
+    classifier: str | None = _help(
+        "Path or Hub id of the sequence classifier that gives p(forget | prompt). Scopes may share one.", default=None
+    )
+    threshold: float = _help("A prompt is flagged when p(forget) >= threshold.", default=0.5)
+    corruption: CorruptionConfig = _help("What is done to a flagged prompt.", default_factory=CorruptionConfig)
+    tokens: str = _help(
+        "Which tokens are corrupted: 'content' (all but special tokens and the chat template's words), 'all' (all but "
+        "the last), 'entities' (those the token classifier marks; content where it marks none).",
+        default="content",
+    )
+    label: str = _help("The classifier's label (config.label2id) that means 'forget'.", default="forget")
+    entities: str | None = _help("Path or Hub id of the token classifier, for tokens='entities'.", default=None)
+    calibration: Calibration | None = _help("The rates measured when the threshold was chosen.", default=None)
+    probes: list[Probe] = _help("Known answers, checked whenever the guard is loaded.", default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _SCOPE_NAME.fullmatch(self.name):
+            raise ValueError(
+                f"A scope's name becomes a folder name, got name={self.name!r}. "
+                "Use letters, digits, '.', '_' and '-', e.g. 'harry-potter'."
+            )
+        self.threshold = _finite_number("threshold", self.threshold)
+        if not 0.0 < self.threshold <= 1.0:
+            raise ValueError(
+                f"threshold is a probability in (0, 1], got threshold={self.threshold}. "
+                "Use hf_eco.training.calibrate_threshold to choose one."
+            )
+        if self.tokens not in TOKEN_SELECTIONS:
+            raise ValueError(f"tokens must be one of {', '.join(TOKEN_SELECTIONS)}, got tokens={self.tokens!r}.")
+        if self.tokens == "entities" and not self.entities:
+            raise ValueError("tokens='entities' needs a token classifier. Pass entities='path or Hub id'.")
+        if isinstance(self.corruption, dict):
+            self.corruption = _from_dict(CorruptionConfig, self.corruption)
+        if isinstance(self.calibration, dict):
+            self.calibration = _from_dict(Calibration, self.calibration)
+        self.probes = [_from_dict(Probe, probe) if isinstance(probe, dict) else probe for probe in self.probes]
+
+
+@dataclass
+class ECOConfig:
+    """A guard: its forget scopes, and the base model it was made for.
+
+    Raises:
+        ValueError: there is no scope, two scopes share a name, or the format is newer than this version of hf-eco.
+    """
+
+    scopes: list[ForgetScope] = _help("The forget scopes. A prompt that falls in any of them is corrupted.")
+    base_model_name_or_path: str | None = _help("The unguarded model the guard was made for.", default=None)
+    base_revision: str | None = _help("The commit of the base model, where it came from the Hub.", default=None)
+    guard_only: bool = _help("True in a repository that holds the guard without the base model's weights.", default=False)
+    version: int = _help("Version of the on-disk format.", default=FORMAT_VERSION)
+    hf_eco_version: str = _help("Version of hf-eco that wrote this.", default=__version__)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.version, int) or self.version > FORMAT_VERSION:
+            raise ValueError(
+                f"This guard is written in format version {self.version!r}, hf-eco {__version__} reads up to "
+                f"{FORMAT_VERSION}. Upgrade hf-eco: pip install -U hf-eco"
+            )
+        self.scopes = [_from_dict(ForgetScope, s) if isinstance(s, dict) else s for s in self.scopes]
+        if not self.scopes:
+            raise ValueError("An ECOConfig needs at least one ForgetScope, got scopes=[].")
+        names = [scope.name for scope in self.scopes]
+        if len(set(names)) < len(names):
+            raise ValueError(f"Scope names must differ, got {names}.")
+
+    def scope(self, name: str) -> ForgetScope:
+        """The scope called `name`. Raises KeyError if there is none."""
+        for scope in self.scopes:
+            if scope.name == name:
+                return scope
+        raise KeyError(f"No scope is called {name!r}; the guard holds {[s.name for s in self.scopes]}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The dictionary stored under `eco` in `config.json`."""
+        return {**dataclasses.asdict(self), "version": FORMAT_VERSION, "hf_eco_version": __version__}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ECOConfig:
+        """Reads what [`to_dict`][hf_eco.ECOConfig.to_dict] wrote. Unknown keys are dropped with a warning.
+
+        Raises:
+            ValueError: the format is newer than this version of hf-eco, or a value is out of its range.
+        """
+        if isinstance(values, dict) and isinstance(version := values.get("version"), int) and version > FORMAT_VERSION:
+            values = {"scopes": [], "version": version}  # say "upgrade" before anything else can be wrong
+        return _from_dict(cls, values)
+
+
+def check_repo_folder(name: str | None) -> str:
+    """`name` if it is a folder of a guard repository ('classifier-...' or 'tokens-...'), exactly one deep.
+
+    Raises:
+        ValueError: it is anything else; a downloaded config must not point outside its own repository.
+    """
+    if not isinstance(name, str) or not _REPO_FOLDER.fullmatch(name):
+        raise ValueError(f"A guard repository keeps its classifiers in folders of its own, but its config names {name!r}.")
+    return name
+
+
+_EXPLANATION = "This checkpoint is guarded by ECO prompts. pip install hf-eco, then `import hf_eco` before loading it."
+# Keys whose type every native config validates. Without them a native class would take its defaults for all it misses
+# in the composite config and load the weights unguarded.
+_REFUSED_BY_NATIVE_CONFIGS = ("vocab_size", "hidden_size", "num_hidden_layers", "text_config")
+
+
+def composite_config(base_config: dict[str, Any], eco: ECOConfig) -> dict[str, Any]:
+    """What `config.json` of a guarded checkpoint holds, from the base model's own config dictionary.
+
+    The base's `model_type` is renamed: a native config class looks into nested dictionaries for its own and would
+    adopt `base_config` as if there were no guard.
+    """
+    base_config = dict(base_config)
+    base_config["base_model_type"] = base_config.pop("model_type")
+    composite: dict[str, Any] = {key: _EXPLANATION for key in _REFUSED_BY_NATIVE_CONFIGS}
+    composite |= {
+        "model_type": MODEL_TYPE,
+        "architectures": ["AutoModelForCausalLMWithECO"],
+        "auto_map": {
+            "AutoConfig": "modeling_eco.GuardedConfig",
+            "AutoModelForCausalLM": "modeling_eco.AutoModelForCausalLMWithECO",
+        },
+        "base_config": base_config,
+        "eco": eco.to_dict(),
+    }
+    # Loaders read these two before they know the model type.
+    for key in ("dtype", "quantization_config", "transformers_version"):
+        if base_config.get(key) is not None:
+            composite[key] = base_config[key]
+    return composite
+
+
+def split_composite_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The base model's own config dictionary and the `eco` dictionary (None if `config` is not a guarded one).
+
+    Raises:
+        ValueError: the config says it is guarded but lacks the guard or the base model's config.
+    """
+    if config.get("model_type") != MODEL_TYPE:
+        return config, None
+    base_config, eco = config.get("base_config"), config.get("eco")
+    if not isinstance(base_config, dict) or not isinstance(eco, dict) or "base_model_type" not in base_config:
+        raise ValueError("config.json says model_type 'eco' but lacks base_config or eco: the checkpoint is damaged.")
+    base_config = dict(base_config)
+    base_config["model_type"] = base_config.pop("base_model_type")
+    return base_config, eco
+
+
+def _finite_number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {name}={value!r}.")
+    return float(value)

@@ -1,0 +1,287 @@
+"""The corruption functions of ECO prompts (Liu et al. 2024, section 3.3 and appendix): tensors in, tensors out.
+
+Every function has the signature
+
+    corrupt(embeddings, mask, *, positions, dims, strength, seed) -> new embeddings
+
+- `embeddings`: (batch, sequence, hidden), any floating dtype and device; never changed in place;
+- `mask`: (batch, sequence) bool, True for the tokens to corrupt; the others come back bit-identical;
+- `positions`: (batch, sequence) integer, each token's index in its own prompt, padding not counted. Noise is a function of
+  (seed, position, dimension) alone, so a prompt is corrupted alike alone, in a batch, padded left or right;
+- `dims`: how many dimensions per token, None for all; `strength`: see each function; `seed`: of all randomness.
+
+Use [`corrupt`][hf_eco.corruption.corrupt] to call one by name; it checks the arguments and fills in `positions`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CorruptionFunction = Callable[..., Tensor]
+_METHODS: dict[str, CorruptionFunction] = {}
+_MIXES_POSITIONS: set[str] = set()
+
+
+def register_corruption(name: str, *, mixes_positions: bool = False) -> Callable[[CorruptionFunction], CorruptionFunction]:
+    """Decorator: makes a corruption function available as `CorruptionConfig(method=name)`.
+
+    Args:
+        name: the method's name in configs.
+        mixes_positions: True if a token's new embedding depends on other tokens', so that the whole prompt must be
+            corrupted in one call.
+
+    Raises:
+        ValueError: the name is taken by another function.
+    """
+
+    def register(function: CorruptionFunction) -> CorruptionFunction:
+        if name in _METHODS and _METHODS[name] is not function:
+            raise ValueError(f"A corruption method called {name!r} exists already. Choose another name.")
+        _METHODS[name] = function
+        if mixes_positions:
+            _MIXES_POSITIONS.add(name)
+        return function
+
+    return register
+
+
+def corruption_methods() -> list[str]:
+    """The names of all registered corruption methods, sorted."""
+    return sorted(_METHODS)
+
+
+def mixes_positions(method: str) -> bool:
+    """True if `method` needs the whole prompt in one call."""
+    return method in _MIXES_POSITIONS
+
+
+def corrupt(
+    embeddings: Tensor,
+    mask: Tensor,
+    method: str,
+    *,
+    positions: Tensor | None = None,
+    dims: int | None = None,
+    strength: float = 1.0,
+    seed: int = 0,
+) -> Tensor:
+    """Corrupts the tokens selected by `mask` with the method called `method`; returns a new tensor.
+
+    Args:
+        embeddings: (batch, sequence, hidden), floating point.
+        mask: (batch, sequence) bool.
+        method: one of `corruption_methods()`.
+        positions: (batch, sequence) integer; None numbers the columns 0, 1, 2, ...
+        dims: dimensions per token, None for all.
+        strength: standard deviation of the noise, or the value added or subtracted.
+        seed: seed of the noise, the random dimensions or the order.
+
+    Raises:
+        ValueError: an unknown method, shapes that do not fit, or dims outside 1..hidden.
+    """
+    if method not in _METHODS:
+        raise ValueError(f"Unknown corruption method {method!r}. Use one of: {', '.join(corruption_methods())}.")
+    if embeddings.dim() != 3 or not embeddings.is_floating_point():
+        raise ValueError(f"embeddings must be (batch, sequence, hidden) floats, got {tuple(embeddings.shape)} {embeddings.dtype}.")
+    if mask.shape != embeddings.shape[:2] or mask.dtype != torch.bool:
+        raise ValueError(f"mask must be bool of shape {tuple(embeddings.shape[:2])}, got {tuple(mask.shape)} {mask.dtype}.")
+    hidden = embeddings.shape[-1]
+    if dims is not None and not 1 <= dims <= hidden:
+        raise ValueError(f"dims must be in 1..{hidden}, the embedding's size, got dims={dims}. Use dims=None for all dimensions.")
+    if positions is None:
+        positions = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
+    if positions.shape != mask.shape:
+        raise ValueError(f"positions must have shape {tuple(mask.shape)}, got {tuple(positions.shape)}.")
+    mask, positions = mask.to(embeddings.device), positions.to(embeddings.device)
+    return _METHODS[method](
+        embeddings, mask, positions=positions, dims=hidden if dims is None else dims, strength=strength, seed=seed
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Noise
+
+
+def _philox(counter: list[Tensor], key: tuple[int, int]) -> list[Tensor]:
+    """Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+
+    Args:
+        counter: four int64 tensors of one shape holding 32-bit words.
+        key: two 32-bit words.
+
+    Returns:
+        Four int64 tensors of that shape: 32 random bits each.
+    """
+    word = 0xFFFFFFFF
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        # 32 x 32 -> 64 bit products: int64 wraps, the bits are those of the unsigned product
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = ((p1 >> 32) & word) ^ c1 ^ k0, p1 & word, ((p0 >> 32) & word) ^ c3 ^ k1, p0 & word
+        k0, k1 = (k0 + 0x9E3779B9) & word, (k1 + 0xBB67AE85) & word
+    return [c0, c1, c2, c3]
+
+
+def standard_normal(positions: Tensor, dims: int, seed: int) -> Tensor:
+    """N(0, 1) noise that is a function of (seed, position, dimension) alone.
+
+    Args:
+        positions: (...) integer token positions.
+        dims: how many dimensions, counted from 0.
+        seed: in [0, 2**63).
+
+    Returns:
+        (..., dims) float32 on the device of `positions`.
+    """
+    device = positions.device
+    # Without float64 on the device, the last bit of the logarithm would depend on it.
+    compute = torch.device("cpu") if device.type == "mps" else device
+    position = positions.to(compute, torch.int64).unsqueeze(-1)
+    block = torch.arange((dims + 3) // 4, device=compute).expand(*position.shape[:-1], -1)
+    zero = torch.zeros_like(block)
+    words = _philox(
+        [block, zero, (position & 0xFFFFFFFF) + zero, ((position >> 32) & 0xFFFFFFFF) + zero],
+        (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF),
+    )
+    # Box-Muller on uniforms in (0, 1), in float64: rounded to float32 it is the same on every device
+    u = [(w.to(torch.float64) + 0.5) / 2.0**32 for w in words]
+    normals = []
+    for uniform, angle in ((u[0], u[1]), (u[2], u[3])):
+        radius = torch.sqrt(-2.0 * torch.log(uniform))
+        normals += [radius * torch.cos(2.0 * math.pi * angle), radius * torch.sin(2.0 * math.pi * angle)]
+    return torch.stack(normals, dim=-1).flatten(-2)[..., :dims].to(device=device, dtype=torch.float32)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which dimensions: boolean masks over the hidden dimension
+
+
+def _first(embeddings: Tensor, dims: int) -> Tensor:
+    """(hidden,) bool: dimensions 0..dims-1."""
+    return torch.arange(embeddings.shape[-1], device=embeddings.device) < dims
+
+
+def _largest(values: Tensor, dims: int) -> Tensor:
+    """(..., hidden) bool: the `dims` largest of each row; of equal values the one of lower index."""
+    order = torch.sort(values, dim=-1, descending=True, stable=True).indices[..., :dims]
+    return torch.zeros_like(values, dtype=torch.bool).scatter_(-1, order, True)
+
+
+def _change(embeddings: Tensor, mask: Tensor, chosen: Tensor, changed: Tensor) -> Tensor:
+    """`changed` (float32) where a token is selected and a dimension chosen, `embeddings` elsewhere, in their dtype."""
+    limits = torch.finfo(embeddings.dtype)
+    changed = changed.clamp(limits.min, limits.max).to(embeddings.dtype)  # a huge strength must not become infinite
+    return torch.where(mask.unsqueeze(-1) & chosen, changed, embeddings)
+
+
+def _noise(embeddings: Tensor, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
+    """(batch, sequence, hidden) float32: N(0, strength²) on dimensions 0..dims-1, zero on the others."""
+    noise = strength * standard_normal(positions, dims, seed)
+    return torch.nn.functional.pad(noise, (0, embeddings.shape[-1] - dims))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The methods
+
+
+@register_corruption("rand_noise_first_n")
+def rand_noise_first_n(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
+    """Adds N(0, strength²) to dimensions 0..dims-1 of each selected token."""
+    return _change(e, mask, _first(e, dims), e.float() + _noise(e, positions, dims, strength, seed))
+
+
+@register_corruption("rand_noise_rand_n")
+def rand_noise_rand_n(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
+    """Adds N(0, strength²) to `dims` random dimensions, the same for every token."""
+    hidden = e.shape[-1]
+    # a position no token has: the draw of the dimensions is independent of the noise
+    lottery = standard_normal(torch.tensor(-1, device=e.device), hidden, seed)
+    return _change(e, mask, _largest(lottery, dims), e.float() + _noise(e, positions, hidden, strength, seed))
+
+
+@register_corruption("rand_noise_top_k")
+def rand_noise_top_k(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
+    """Adds N(0, strength²) to each selected token's `dims` dimensions of largest magnitude."""
+    noise = _noise(e, positions, e.shape[-1], strength, seed)
+    return _change(e, mask, _largest(e.abs(), dims), e.float() + noise)
+
+
+@register_corruption("set_rand_noise_first_n")
+def set_rand_noise_first_n(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
+    """Replaces dimensions 0..dims-1 of each selected token by N(0, strength²)."""
+    return _change(e, mask, _first(e, dims), _noise(e, positions, dims, strength, seed))
+
+
+@register_corruption("zero_out_first_n")
+def zero_out_first_n(e: Tensor, mask: Tensor, *, dims: int, **_: Any) -> Tensor:
+    """Sets dimensions 0..dims-1 of each selected token to zero. Ignores `strength` and `seed`."""
+    return _change(e, mask, _first(e, dims), torch.zeros_like(e, dtype=torch.float32))
+
+
+@register_corruption("zero_out_top_k")
+def zero_out_top_k(e: Tensor, mask: Tensor, *, dims: int, **_: Any) -> Tensor:
+    """Sets each selected token's `dims` dimensions of largest magnitude to zero. Ignores `strength` and `seed`."""
+    return _change(e, mask, _largest(e.abs(), dims), torch.zeros_like(e, dtype=torch.float32))
+
+
+@register_corruption("flip_sign_first_n")
+def flip_sign_first_n(e: Tensor, mask: Tensor, *, dims: int, **_: Any) -> Tensor:
+    """Flips the sign of dimensions 0..dims-1 of each selected token. Ignores `strength` and `seed`."""
+    return _change(e, mask, _first(e, dims), -e.float())
+
+
+@register_corruption("flip_sign_top_k")
+def flip_sign_top_k(e: Tensor, mask: Tensor, *, dims: int, **_: Any) -> Tensor:
+    """Flips the sign of each selected token's `dims` dimensions of largest magnitude. Ignores `strength` and `seed`."""
+    return _change(e, mask, _largest(e.abs(), dims), -e.float())
+
+
+@register_corruption("add_value_first_n")
+def add_value_first_n(e: Tensor, mask: Tensor, *, dims: int, strength: float, **_: Any) -> Tensor:
+    """Adds `strength` to dimensions 0..dims-1 of each selected token. Ignores `seed`."""
+    return _change(e, mask, _first(e, dims), e.float() + strength)
+
+
+@register_corruption("sub_value_first_n")
+def sub_value_first_n(e: Tensor, mask: Tensor, *, dims: int, strength: float, **_: Any) -> Tensor:
+    """Subtracts `strength` from dimensions 0..dims-1 of each selected token. Ignores `seed`."""
+    return _change(e, mask, _first(e, dims), e.float() - strength)
+
+
+@register_corruption("sub_value_top_k")
+def sub_value_top_k(e: Tensor, mask: Tensor, *, dims: int, strength: float, **_: Any) -> Tensor:
+    """Subtracts `strength` from each selected token's `dims` largest values (signed). Ignores `seed`."""
+    return _change(e, mask, _largest(e, dims), e.float() - strength)
+
+
+@register_corruption("add_value_least_k")
+def add_value_least_k(e: Tensor, mask: Tensor, *, dims: int, strength: float, **_: Any) -> Tensor:
+    """Adds `strength` to each selected token's `dims` smallest values (signed). Ignores `seed`."""
+    return _change(e, mask, _largest(-e, dims), e.float() + strength)
+
+
+def _reorder(e: Tensor, mask: Tensor, key: Tensor) -> Tensor:
+    """Lays each row's selected tokens into their own places in ascending order of `key`, (batch, sequence) float."""
+    out = e.clone()
+    for row in range(e.shape[0]):
+        places = mask[row].nonzero().squeeze(-1)
+        out[row, places] = e[row, places[torch.sort(key[row, places], stable=True).indices]]
+    return out
+
+
+@register_corruption("reverse_order", mixes_positions=True)
+def reverse_order(e: Tensor, mask: Tensor, *, positions: Tensor, **_: Any) -> Tensor:
+    """Puts the selected tokens' embeddings in reverse order. Ignores `dims`, `strength` and `seed`."""
+    return _reorder(e, mask, -positions.to(torch.float32))
+
+
+@register_corruption("shuffle", mixes_positions=True)
+def shuffle(e: Tensor, mask: Tensor, *, positions: Tensor, seed: int, **_: Any) -> Tensor:
+    """Puts the selected tokens' embeddings in a seeded random order. Ignores `dims` and `strength`."""
+    return _reorder(e, mask, standard_normal(positions, 1, seed).squeeze(-1))

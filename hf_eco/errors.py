@@ -1,0 +1,15 @@
+"""The errors hf_eco raises of its own. Bad arguments raise ValueError or TypeError as anywhere else."""
+
+from __future__ import annotations
+
+
+class ECOError(RuntimeError):
+    """Base class of hf_eco's own errors."""
+
+
+class GuardError(ECOError):
+    """The guard cannot vouch for this call, so the call is refused (nothing was computed)."""
+
+
+class GuardLoadError(ECOError, OSError):
+    """A guard was found but cannot be trusted to be the one that was saved, so nothing is loaded."""

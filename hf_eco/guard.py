@@ -1,0 +1,370 @@
+"""The guard: classifiers, selection and corruption put together. It knows token ids and a tokenizer, no model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import PreTrainedTokenizerBase
+
+from .classifier import PromptClassifier
+from .configuration import ECOConfig, ForgetScope, Probe
+from .corruption import corrupt, mixes_positions
+from .errors import GuardError, GuardLoadError
+from .selection import EntityTagger, Prompt, PromptReader, Span, select_tokens
+
+# How far p(forget) of a probe may lie from its stored value: float32 arithmetic differs a little between machines.
+PROBE_TOLERANCE = 0.01
+# Prompts whose p(forget) is stored where a scope brings no probes of its own. Any other classifier answers otherwise.
+_DEFAULT_PROBES = (
+    "What is the capital of France?",
+    "Write a short story about a boy who finds out that he is a wizard.",
+    "Tell me everything you know about {name}.",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the guard decided about one prompt, and why.
+
+    Attributes:
+        flagged: True if the prompt falls in a forget scope.
+        scope: the scope it falls in; where several do, the one of highest probability. None if not flagged.
+        probability: p(forget) of that scope, or the highest of all scopes.
+        threshold: that scope's threshold.
+        probabilities: p(forget) of every scope.
+        spans: the characters of `text` that made it flagged, [start, end) each.
+        tokens: indices of the prompt's tokens that are corrupted, padding not counted. Empty if not flagged.
+        text: the prompt as the guard reads it, special tokens included.
+        offsets: each token's characters in `text`.
+    """
+
+    flagged: bool
+    scope: str | None
+    probability: float
+    threshold: float
+    probabilities: dict[str, float]
+    spans: tuple[Span, ...]
+    tokens: tuple[int, ...]
+    text: str
+    offsets: tuple[Span, ...]
+
+    @property
+    def reason(self) -> str:
+        """One line for people."""
+        sign = ">=" if self.flagged else "<"
+        outcome = f"flagged as {self.scope!r}, {len(self.tokens)} tokens corrupted" if self.flagged else "not flagged"
+        return f"{outcome}: p(forget) = {self.probability:.4f} {sign} {self.threshold:.4f}"
+
+    def __str__(self) -> str:
+        return f"Verdict({self.reason})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done to a batch of prompts.
+
+    Attributes:
+        verdicts: one for each row.
+        ids: (batch, sequence) int64, the token ids the plan was made for.
+        attended: (batch, sequence) bool, False for padding.
+        selected: (batch, sequence) bool, the columns to corrupt.
+        positions: (batch, sequence) int64, each token's index in its row, padding not counted.
+
+    All tensors lie on the CPU.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    ids: Tensor
+    attended: Tensor
+    selected: Tensor
+    positions: Tensor
+
+    @property
+    def corrupts(self) -> bool:
+        """True if there is anything to corrupt."""
+        return bool(self.selected.any())
+
+    @property
+    def scopes(self) -> tuple[str | None, ...]:
+        """The scope each row is flagged for, None where it is not."""
+        return tuple(verdict.scope for verdict in self.verdicts)
+
+    def columns(self, start: int, stop: int) -> Plan:
+        """The plan for columns start..stop-1; columns beyond the prompt hold what the model generates, left alone."""
+        beyond = max(stop - self.ids.shape[1], 0)
+        ids, selected, positions = (pad(t, (0, beyond)) for t in (self.ids, self.selected, self.positions))
+        parts = (ids, pad(self.attended, (0, beyond), value=True), selected, positions)
+        return Plan(self.verdicts, *(part[:, start:stop] for part in parts))
+
+    def repeat(self, times: int) -> Plan:
+        """The plan with each row repeated `times` times in a row, as beams and returned sequences are laid out."""
+        if times == 1:
+            return self
+        verdicts = tuple(verdict for verdict in self.verdicts for _ in range(times))
+        parts = (self.ids, self.attended, self.selected, self.positions)
+        return Plan(verdicts, *(part.repeat_interleave(times, dim=0) for part in parts))
+
+
+class Guard:
+    """Decides which prompts fall in a forget scope and corrupts their embeddings.
+
+    Args:
+        config: the scopes.
+        classifiers: each scope's classifier, by scope name. Scopes may share one.
+        tokenizer: the guarded model's tokenizer.
+        taggers: the token classifiers of the scopes with `tokens="entities"`, by scope name.
+
+    Raises:
+        ValueError: a scope lacks its classifier or tagger, or its classifier lacks the scope's label.
+    """
+
+    def __init__(
+        self,
+        config: ECOConfig,
+        classifiers: Mapping[str, PromptClassifier],
+        tokenizer: PreTrainedTokenizerBase,
+        taggers: Mapping[str, EntityTagger] | None = None,
+    ) -> None:
+        self.config = config
+        self.reader = PromptReader(tokenizer)
+        self.classifiers = {scope.name: _for_scope(classifiers, scope, "classifier") for scope in config.scopes}
+        self.taggers = {
+            scope.name: _for_scope(taggers or {}, scope, "token classifier")
+            for scope in config.scopes
+            if scope.tokens == "entities"
+        }
+        for scope in config.scopes:
+            self.classifiers[scope.name].label_index(scope.label)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The guarded model's tokenizer."""
+        return self.reader.tokenizer
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything in the config that changes what the guard does, probes included."""
+        scopes = [scope for scope in self.config.to_dict()["scopes"]]
+        return hashlib.sha256(json.dumps(scopes, sort_keys=True).encode()).hexdigest()
+
+    def to(self, device: torch.device | str) -> None:
+        """Moves the classifiers to `device`."""
+        for model in {id(m): m for m in (*self.classifiers.values(), *self.taggers.values())}.values():
+            model.to(device)
+
+    # -- deciding
+
+    def decide(self, prompts: Sequence[Sequence[int]], known: Sequence[str | None] | None = None) -> list[Verdict]:
+        """A verdict for each prompt.
+
+        Each message of a chat is judged by itself, and the conversation as a whole: a message that was flagged once is
+        flagged however long the conversation goes on.
+
+        Args:
+            prompts: token ids without padding, one list for each prompt.
+            known: the scope each conversation is known to fall in from before, None where it is not.
+        """
+        read = [self.reader.read(ids) for ids in prompts]
+        # (probability, guilty spans) by scope, for each prompt
+        judged: list[dict[str, tuple[float, tuple[Span, ...]]]] = [{} for _ in read]
+        for classifier in {id(c): c for c in self.classifiers.values()}.values():
+            scopes = [s for s in self.config.scopes if self.classifiers[s.name] is classifier]
+            for row, result in zip(judged, _judge(classifier, scopes, read), strict=True):
+                row.update(result)
+        known = known or [None] * len(read)
+        return [self._verdict(*row) for row in zip(read, judged, known, strict=True)]
+
+    def _verdict(
+        self, prompt: Prompt, judged: dict[str, tuple[float, tuple[Span, ...]]], known: str | None = None
+    ) -> Verdict:
+        flagged = [s for s in self.config.scopes if judged[s.name][0] >= s.threshold]
+        if known is not None:
+            flagged = [self.config.scope(known)]
+        scope = max(flagged or self.config.scopes, key=lambda s: judged[s.name][0])
+        probability, spans = judged[scope.name]
+        return Verdict(
+            flagged=bool(flagged),
+            scope=scope.name if flagged else None,
+            probability=probability,
+            threshold=scope.threshold,
+            probabilities={name: p for name, (p, _) in judged.items()},
+            spans=spans if flagged else (),
+            tokens=select_tokens(prompt, scope.tokens, self.taggers.get(scope.name)) if flagged else (),
+            text=prompt.text,
+            offsets=prompt.offsets,
+        )
+
+    def plan(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        prompt_mask: Tensor | None = None,
+        known: Sequence[str | None] | None = None,
+    ) -> Plan:
+        """Decides about a batch.
+
+        Args:
+            input_ids: (batch, sequence) integer.
+            attention_mask: (batch, sequence), zero for padding; None if there is none.
+            prompt_mask: (batch, sequence) bool, True for the tokens that belong to the prompt rather than to an answer
+                that is scored; a row without any is all prompt. None if all rows are.
+            known: as for `decide`.
+        """
+        ids = input_ids.detach().to("cpu", torch.int64)
+        attended = torch.ones_like(ids, dtype=torch.bool) if attention_mask is None else attention_mask.detach().cpu().bool()
+        prompt = attended
+        if prompt_mask is not None:
+            bounded = attended & prompt_mask.detach().cpu().bool()
+            prompt = torch.where(bounded.any(-1, keepdim=True), bounded, attended)
+        columns = [row.nonzero().squeeze(-1) for row in prompt]
+        verdicts = self.decide([ids[row, c].tolist() for row, c in enumerate(columns)], known)
+        selected = torch.zeros_like(attended)
+        for row, verdict in enumerate(verdicts):
+            selected[row, columns[row][list(verdict.tokens)]] = True
+        positions = (attended.long().cumsum(-1) - 1).clamp(min=0)
+        return Plan(tuple(verdicts), ids, attended, selected, positions)
+
+    def inspect(self, prompts: Sequence[Any]) -> list[Verdict]:
+        """A verdict for each prompt: a string, or a chat (a list of messages), rendered by the chat template."""
+        return self.decide([self.reader.encode(prompt) for prompt in prompts])
+
+    # -- corrupting
+
+    def corrupt(self, embeddings: Tensor, plan: Plan, *, complete: bool = True) -> Tensor:
+        """The embeddings with the plan's selected tokens corrupted; rows that are not flagged are bit-identical.
+
+        Args:
+            embeddings: (batch, sequence, hidden).
+            plan: of the same batch and columns.
+            complete: False if the columns are a part of the prompt.
+
+        Raises:
+            GuardError: a part of a prompt cannot be corrupted alone by the scope's method.
+        """
+        for scope in self.config.scopes:
+            rows = torch.tensor([flagged_for == scope.name for flagged_for in plan.scopes])
+            mask = plan.selected & rows.unsqueeze(-1)
+            if not mask.any():
+                continue
+            how = scope.corruption
+            if mixes_positions(how.method) and not complete:
+                raise GuardError(
+                    f"Corruption {how.method!r} needs the whole prompt in one forward pass. Run it without a filled cache "
+                    "and without prefill_chunk_size, or use another method."
+                )
+            embeddings = corrupt(
+                embeddings,
+                mask.to(embeddings.device),
+                how.method,
+                positions=plan.positions.to(embeddings.device),
+                dims=how.dims,
+                strength=how.strength,
+                seed=how.seed,
+            )
+        return embeddings
+
+    # -- known answers
+
+    def record_probes(self) -> None:
+        """Stores known answers with each scope that has none, from prompts the classifier says something about."""
+        for scope in self.config.scopes:
+            if not scope.probes:
+                prompts = [text.format(name=scope.name) for text in _DEFAULT_PROBES]
+                scope.probes = [
+                    Probe(prompt, ids, verdict.probabilities[scope.name])
+                    for prompt, ids, verdict in self._probe_answers(prompts)
+                ]
+
+    def add_probes(self, name: str, prompts: Sequence[str]) -> None:
+        """Replaces the known answers of scope `name` by this guard's answers to `prompts`."""
+        answers = self._probe_answers(prompts)
+        self.config.scope(name).probes = [Probe(prompt, ids, v.probabilities[name]) for prompt, ids, v in answers]
+
+    def check_probes(self) -> None:
+        """Compares the known answers with what this guard says now.
+
+        Raises:
+            GuardLoadError: the tokenizer or a classifier is not the one the guard was saved with.
+        """
+        for scope in self.config.scopes:
+            for probe, (_, ids, verdict) in zip(
+                scope.probes, self._probe_answers([probe.prompt for probe in scope.probes]), strict=True
+            ):
+                if ids != list(probe.input_ids):
+                    raise GuardLoadError(
+                        f"Scope {scope.name!r} was made for another tokenizer: it gives {probe.prompt!r} the ids "
+                        f"{probe.input_ids}, the one at hand {ids}. Load the guard with the model it was made for "
+                        f"({self.config.base_model_name_or_path}), or make a new ECOConfig for this one."
+                    )
+                probability = verdict.probabilities[scope.name]
+                if not abs(probability - probe.probability) <= PROBE_TOLERANCE:
+                    raise GuardLoadError(
+                        f"The classifier of scope {scope.name!r} is not the one the guard was saved with: p(forget) of "
+                        f"{probe.prompt!r} was {probe.probability:.4f}, now it is {probability:.4f}. Download the guard "
+                        "again; do not swap its classifier folder."
+                    )
+
+    def _probe_answers(self, prompts: Sequence[str]) -> list[tuple[str, list[int], Verdict]]:
+        ids = [self.reader.encode(prompt) for prompt in prompts]
+        return list(zip(prompts, ids, self.decide(ids), strict=True))
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  {s.name}: p(forget) >= {s.threshold:g}, {s.corruption.method}(dims={s.corruption.dims}, "
+            f"strength={s.corruption.strength:g}, seed={s.corruption.seed}) on {s.tokens}"
+            for s in self.config.scopes
+        ]
+        return "Guard(\n" + "\n".join(lines) + "\n)"
+
+
+def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:
+    if scope.name not in models:
+        raise ValueError(f"Scope {scope.name!r} has no {what}.")
+    return models[scope.name]
+
+
+def _judge(
+    classifier: PromptClassifier, scopes: Sequence[ForgetScope], prompts: Sequence[Prompt]
+) -> list[dict[str, tuple[float, tuple[Span, ...]]]]:
+    """For each prompt and scope of one classifier: p(forget) and the spans at or above the scope's threshold."""
+    texts: list[str] = []
+    sources: list[tuple[int, tuple[Span, ...]]] = []  # (prompt, the segments the text is made of)
+    for i, prompt in enumerate(prompts):
+        groups = [(segment,) for segment in prompt.segments]
+        if len(groups) > 1:
+            groups.append(prompt.segments)
+        for group in groups:
+            texts.append("\n".join(prompt.text[start:end] for start, end in group))
+            sources.append((i, group))
+
+    unique = list(dict.fromkeys(texts))  # beams and repeated prompts cost one pass
+    scored = dict(zip(unique, classifier.score_spans(unique), strict=True))
+    result: list[dict[str, tuple[float, tuple[Span, ...]]]] = [{s.name: (0.0, ()) for s in scopes} for _ in prompts]
+    labels = {scope.name: classifier.label_index(scope.label) for scope in scopes}
+    for text, (i, group) in zip(texts, sources, strict=True):
+        for span in scored[text]:
+            for scope in scopes:
+                p = span.probabilities[labels[scope.name]]
+                best, guilty = result[i][scope.name]
+                if p >= scope.threshold:
+                    guilty = tuple(sorted({*guilty, *_back_to_prompt((span.start, span.end), group)}))
+                result[i][scope.name] = max(best, p), guilty
+    return result
+
+
+def _back_to_prompt(span: Span, segments: Sequence[Span]) -> list[Span]:
+    """Where `span` of the segments' texts, joined by one character each, lies in the prompt."""
+    spans, before = [], 0
+    for start, end in segments:
+        first, last = max(span[0] - before, 0), min(span[1] - before, end - start)
+        if first < last:
+            spans.append((start + first, start + last))
+        before += end - start + 1
+    return spans

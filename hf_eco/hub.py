@@ -1,0 +1,271 @@
+"""Guards as files: finding, reading, writing and uploading them."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, ModelCard, ModelCardData
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
+
+from .classifier import PromptClassifier
+from .configuration import ECOConfig, check_repo_folder, split_composite_config
+from .guard import Guard
+from .selection import EntityTagger
+
+DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+UPLOAD_ARGUMENTS = ("repo_id", "private", "revision", "create_pr", "commit_message", "commit_description")
+
+STUB = '''"""This checkpoint is guarded by ECO prompts; hf-eco, an ordinary package, does the work."""
+
+try:
+    from hf_eco.auto import AutoModelForCausalLMWithECO, GuardedConfig
+except ImportError as error:
+    raise ImportError(
+        "This checkpoint is guarded by ECO prompts and is loaded by hf-eco, which is not installed: pip install hf-eco"
+    ) from error
+
+__all__ = ["AutoModelForCausalLMWithECO", "GuardedConfig"]
+'''
+
+
+@dataclass
+class GuardSource:
+    """Where a guard comes from.
+
+    Attributes:
+        eco: the guard's config, a copy of its own.
+        repository: path or Hub id of the repository it lies in; None if the user wrote the config.
+        replaces_base: True if the repository was named in place of a model and holds no weights.
+        download: arguments that fetch files from the repository (or, without one, from the base model).
+    """
+
+    eco: ECOConfig
+    repository: str | None
+    replaces_base: bool = False
+    download: dict[str, Any] = field(default_factory=dict)
+
+
+def find_guard(path: str, eco_config: Any, eco_revision: str | None, download: dict[str, Any]) -> GuardSource:
+    """The guard for the model at `path`, by what `from_pretrained` was given.
+
+    Raises:
+        TypeError: `eco_config` is of no known kind.
+        ValueError: there is no guard.
+    """
+    if eco_config is not None and read_eco(path, download) is not None:
+        raise ValueError(f"{path!r} is guarded already. Load it without eco_config, then use model.add_scope(...).")
+    if isinstance(eco_config, ECOConfig):
+        return GuardSource(copy.deepcopy(eco_config), None, download=download)
+    if eco_config is None:
+        repository, arguments = path, download
+    elif isinstance(eco_config, (str, os.PathLike)):
+        repository = os.fspath(eco_config)
+        arguments = {k: v for k, v in download.items() if k not in ("revision", "subfolder")}  # those are the base's
+        arguments |= {} if eco_revision is None else {"revision": eco_revision}
+    else:
+        raise TypeError(f"eco_config is an ECOConfig, a path or a Hub id, got {type(eco_config).__name__}.")
+    eco = read_eco(repository, arguments)
+    if eco is None:
+        raise ValueError(
+            f"{repository!r} carries no guard. Pass eco_config=ECOConfig(scopes=[...]), or the path or Hub id of a guard."
+        )
+    return GuardSource(eco, repository, replaces_base=eco_config is None and eco.guard_only, download=arguments)
+
+
+def read_eco(repository: str, download: dict[str, Any]) -> ECOConfig | None:
+    """The guard's config in the repository's config.json; None if it is not a guarded one.
+
+    Raises:
+        OSError: there is no such repository.
+        ValueError: its guard is damaged, or newer than this version of hf-eco.
+    """
+    try:
+        config_dict, _ = PreTrainedConfig.get_config_dict(repository, **download)
+    except OSError:
+        if os.path.isdir(repository) and any(Path(repository).glob("*.gguf")):
+            return None  # GGUF files carry their config within
+        raise
+    _, eco = split_composite_config(config_dict)
+    return None if eco is None else ECOConfig.from_dict(eco)
+
+
+def load_tokenizer(repository: str, gguf_file: str | None = None, **download: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer that lies beside a model."""
+    if gguf_file is not None:
+        download = {**download, "gguf_file": gguf_file}
+    return AutoTokenizer.from_pretrained(repository, **download)
+
+
+def load_guard(
+    eco: ECOConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    classifiers: Mapping[str, PromptClassifier],
+    taggers: Mapping[str, EntityTagger],
+    source: GuardSource | None = None,
+) -> Guard:
+    """Builds the guard `eco` describes, loading what is not given, and checks or records its known answers.
+
+    Args:
+        eco: the config; the guard keeps it.
+        tokenizer: the guarded model's tokenizer.
+        classifiers: classifiers at hand, by scope name.
+        taggers: token classifiers at hand, by scope name.
+        source: where `eco` comes from; None, or a source without a repository, if the user wrote it.
+
+    Raises:
+        GuardLoadError: the known answers differ.
+        ValueError: a scope names no classifier, or one outside its repository.
+    """
+    stored = source is not None and source.repository is not None
+    loaded: dict[tuple[type, str], Any] = {}
+
+    def load(kind: type[PromptClassifier] | type[EntityTagger], name: str | None, scope: str) -> Any:
+        if not stored and name is None:
+            raise ValueError(f"Scope {scope!r} names no classifier. Set ForgetScope(classifier='path or Hub id').")
+        name = check_repo_folder(name) if stored else str(name)
+        if (kind, name) not in loaded:
+            loaded[kind, name] = _load_from(source, kind, name) if source else kind.from_pretrained(name)
+        return loaded[kind, name]
+
+    classifiers = {
+        s.name: classifiers.get(s.name) or load(PromptClassifier, s.classifier, s.name) for s in eco.scopes
+    }
+    taggers = {
+        s.name: taggers.get(s.name) or load(EntityTagger, s.entities, s.name) for s in eco.scopes if s.tokens == "entities"
+    }
+    guard = Guard(eco, classifiers, tokenizer, taggers)
+    guard.check_probes()
+    guard.record_probes()
+    return guard
+
+
+def _load_from(source: GuardSource, kind: Any, name: str) -> Any:
+    if source.repository is None:  # a path or Hub id of its own; only what concerns every download applies to it
+        common = {k: v for k, v in source.download.items() if k not in ("revision", "subfolder")}
+        return kind.from_pretrained(name, **common)
+    subfolder = "/".join(part for part in (source.download.get("subfolder"), name) if part)
+    return kind.from_pretrained(source.repository, **{**source.download, "subfolder": subfolder})
+
+
+def name_folders(guard: Guard) -> None:
+    """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one."""
+    folders: dict[int, str] = {}
+    for scope in guard.config.scopes:
+        scope.classifier = folders.setdefault(id(guard.classifiers[scope.name]), f"classifier-{scope.name}")
+        if scope.tokens == "entities":
+            scope.entities = folders.setdefault(id(guard.taggers[scope.name]), f"tokens-{scope.name}")
+
+
+def write_guard(guard: Guard, directory: str | os.PathLike[str], eco: ECOConfig | None = None) -> None:
+    """Writes all of a guard but config.json: classifiers, tokenizer, the stub, and a model card unless there is one."""
+    directory, eco = Path(directory), eco or guard.config
+    for scope in eco.scopes:
+        guard.classifiers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.classifier)))
+        if scope.tokens == "entities":
+            guard.taggers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.entities)))
+    guard.tokenizer.save_pretrained(directory)
+    (directory / "modeling_eco.py").write_text(STUB, encoding="utf-8")
+    card = directory / "README.md"
+    if not card.exists():
+        model_card(eco).save(card)
+
+
+def save_and_upload(save: Callable[[str], None], repo_id: str, **kwargs: Any) -> Any:
+    """Uploads what `save(directory)` writes; `kwargs` as for [`upload`][hf_eco.hub.upload]."""
+    with tempfile.TemporaryDirectory() as directory:
+        save(directory)
+        return upload(directory, repo_id, **kwargs)
+
+
+def upload(
+    directory: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    token: Any = None,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    commit_description: str | None = None,
+) -> Any:
+    """Uploads all of `directory` to `repo_id` in one commit, creating the repository and the branch if need be."""
+    api = HfApi(token=token)
+    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    if revision is not None and not revision.startswith("refs/pr"):
+        api.create_branch(repo_id, branch=revision, exist_ok=True)
+    return api.upload_folder(
+        repo_id=repo_id,
+        folder_path=directory,
+        revision=revision,
+        create_pr=create_pr,
+        commit_message=commit_message or "Upload guarded model",
+        commit_description=commit_description,
+    )
+
+
+def identify(path: str, download: dict[str, Any]) -> tuple[str, str | None]:
+    """A model's lasting name and revision: an absolute path, or a Hub id and the commit it stands at."""
+    if os.path.isdir(path):
+        return os.path.abspath(path), None
+    config_file = cached_file(path, "config.json", _raise_exceptions_for_missing_entries=False, **download)
+    return path, extract_commit_hash(config_file, None)
+
+
+def model_card(eco: ECOConfig) -> ModelCard:
+    """The model card of a guarded checkpoint, saying what is known: scopes, thresholds with their measured bounds, the
+    corruption, how to load it and what the guard does not do."""
+    base = eco.base_model_name_or_path
+    on_hub = base is not None and not os.path.isabs(base)
+    data = ModelCardData(
+        library_name="hf-eco", pipeline_tag="text-generation", tags=["eco", "unlearning"], base_model=base if on_hub else None
+    )
+    rows = []
+    for scope in eco.scopes:
+        c, how = scope.calibration, scope.corruption
+        rates = "not measured | not measured"
+        if c is not None:
+            rates = (
+                f"{c.fpr:.3f} (≤ {c.fpr_bound:.3f} at {c.confidence:.0%}, n = {c.n_retain}) | "
+                f"{c.fnr:.3f} (≤ {c.fnr_bound:.3f} at {c.confidence:.0%}, n = {c.n_forget})"
+            )
+        strength = f"{how.method}, dims {how.dims or 'all'}, strength {how.strength:g}, on {scope.tokens}"
+        rows.append(f"| {scope.name} | {scope.threshold:.4f} | {rates} | {strength} |")
+    table = "\n".join(rows)
+    whole = "its base model's weights and a guard" if not eco.guard_only else f"a guard for `{base}`, without its weights"
+    return ModelCard(
+        f"""---
+{data.to_yaml()}
+---
+
+# A language model guarded by ECO prompts
+
+This repository holds {whole}. A prompt that falls in one of the scopes below is recognised by a classifier, and the
+embeddings of its tokens are corrupted before the model runs, so that the answer is that of a model which does not know
+(Liu et al., *Large Language Model Unlearning via Embedding-Corrupted Prompts*, NeurIPS 2024). Any other prompt passes
+unchanged, to the bit. The weights are untouched.
+
+| scope | threshold | false positive rate | false negative rate | corruption |
+|---|---|---|---|---|
+{table}
+
+```python
+import hf_eco  # pip install hf-eco
+from transformers import pipeline
+
+pipe = pipeline("text-generation", model="path or Hub id of this repository")
+```
+
+## What the guard does not do
+
+ECO suppresses, it does not delete. It protects whoever reaches the model through the guarded interface: an API, a pipeline,
+a server. Whoever holds the weights can strip any guard. Loaded without hf-eco this repository raises an error.
+"""
+    )

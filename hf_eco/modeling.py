@@ -1,0 +1,459 @@
+"""The guarded model: `ECOMixin`, and the guarded classes and configs made for each architecture on demand."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from . import hub
+from .classifier import PromptClassifier
+from .configuration import ECOConfig, ForgetScope, composite_config, split_composite_config
+from .errors import GuardError
+from .guard import Guard, Verdict
+from .hooks import EmbeddingHooks
+from .selection import EntityTagger, is_chat
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Configs
+
+
+class ECOConfigMixin:
+    """The config of a guarded model: in memory the base model's own config with one attribute more, `eco`; on disk the
+    composite that native classes refuse."""
+
+    eco: Any = None  # an ECOConfig once a guard is there
+
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        config_dict, kwargs = super().get_config_dict(*args, **kwargs)  # type: ignore[misc]
+        return _flatten(config_dict), kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        config_dict = _flatten(config_dict)
+        eco = config_dict.pop("eco", None)
+        loaded = super().from_dict(config_dict, **kwargs)  # type: ignore[misc]
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        config.eco = ECOConfig.from_dict(eco) if isinstance(eco, dict) else eco
+        return loaded
+
+    def to_dict(self) -> dict[str, Any]:
+        """The base model's own config dictionary, as peft and loggers expect it."""
+        config_dict = super().to_dict()  # type: ignore[misc]
+        config_dict.pop("eco", None)
+        return config_dict
+
+    def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
+        """Writes the composite config.
+
+        Raises:
+            GuardError: there is no guard to write; a config without one would load unguarded.
+        """
+        if self.eco is None:
+            raise GuardError("This config carries no guard, so it is not saved. Attach one first: model.add_scope(...).")
+        own = self.to_diff_dict() if use_diff else self.to_dict()  # type: ignore[attr-defined]
+        composite = self._encode_special_floats(composite_config(own, self.eco))  # type: ignore[attr-defined]
+        with open(json_file_path, "w", encoding="utf-8") as file:
+            file.write(json.dumps(composite, indent=2, sort_keys=True) + "\n")
+
+
+def _flatten(config_dict: dict[str, Any]) -> dict[str, Any]:
+    base_config, eco = split_composite_config(config_dict)
+    return dict(base_config) if eco is None else {**base_config, "eco": eco}
+
+
+_classes: dict[type, type] = {}
+_lock = threading.RLock()
+
+
+def guarded_config_class(base: type[PreTrainedConfig]) -> type[PreTrainedConfig]:
+    """`<base>WithECO`, e.g. `LlamaConfigWithECO`; the same class every time."""
+    return _guarded_class(base, ECOConfigMixin, base.__name__ + "WithECO")
+
+
+def guarded_model_class(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
+    """The guarded subclass of `base`; it has the base's name, because pipelines and losses go by the name."""
+    return _guarded_class(base, ECOMixin, base.__name__)
+
+
+def _guarded_class(base: type, mixin: type, name: str) -> type:
+    if issubclass(base, mixin):
+        return base
+    with _lock:
+        if base not in _classes:
+            qualname = base.__name__ + "WithECO"
+            _classes[base] = type(name, (mixin, base), {"__module__": __name__, "__qualname__": qualname})
+            globals()[qualname] = _classes[base]
+        return _classes[base]
+
+
+def __getattr__(name: str) -> Any:
+    # makes guarded classes on demand, so that pickles find them in another process
+    base = getattr(transformers, name.removesuffix("WithECO"), None) if name.endswith("WithECO") else None
+    if isinstance(base, type) and issubclass(base, PreTrainedModel):
+        return guarded_model_class(base)
+    if isinstance(base, type) and issubclass(base, PreTrainedConfig):
+        return guarded_config_class(base)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Models
+
+# Names of embedding layers that take token ids beside the one that get_input_embeddings() returns.
+_TOKEN_EMBEDDING = re.compile(r"embed_tokens|tok_emb|token_emb|word_emb|wte|per_layer")
+
+
+class ECOMixin:
+    """Guards a causal language model: `class MyGuardedModel(ECOMixin, MyForCausalLM)`.
+
+    What this does to your model: every forward pass and every `generate` first asks the guard about the prompt. If the
+    prompt falls in a forget scope, the embeddings of its tokens are corrupted before the decoder sees them; if not, nothing
+    is changed, to the bit. The weights are never touched and the state dict stays the base model's own.
+    `with model.disable_guard()` is the way back.
+
+    A forward pass knows which tokens are prompt from `prompt_lengths` or else from `labels == -100`; without either, and in
+    any row without bounds, the whole row is prompt.
+    """
+
+    _eco_base_class: type[PreTrainedModel]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        bases = [c for c in cls.__mro__ if issubclass(c, PreTrainedModel) and not issubclass(c, ECOMixin)]
+        if not bases:
+            raise TypeError(f"{cls.__name__} guards nothing. Write: class {cls.__name__}(ECOMixin, SomeForCausalLM).")
+        cls._eco_base_class = bases[0]
+        cls.config_class = guarded_config_class(bases[0].config_class)
+
+    def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        _refuse_second_embeddings(self)  # type: ignore[arg-type]
+        self._eco = EmbeddingHooks(self)  # type: ignore[arg-type]
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """What the base class says, so that its weights are converted as usual."""
+        return cls._eco_base_class.is_custom_code()
+
+    # -- the guard
+
+    @property
+    def eco_guard(self) -> Guard:
+        """The attached guard. Raises GuardError if there is none."""
+        return self._eco._ready(None)
+
+    def attach_guard(self, guard: Guard) -> None:
+        """Puts `guard` in charge, in place of any other; its config becomes `self.config.eco`.
+
+        Raises:
+            ValueError: a scope corrupts more dimensions than the embeddings have.
+        """
+        hidden = _embedding_size(self.get_input_embeddings())  # type: ignore[attr-defined]
+        for scope in guard.config.scopes:
+            if scope.corruption.dims is not None and scope.corruption.dims > hidden:
+                raise ValueError(
+                    f"Scope {scope.name!r} corrupts dims={scope.corruption.dims} dimensions, the embeddings of "
+                    f"{type(self).__name__} have {hidden}. Use dims=None for all."
+                )
+        hub.name_folders(guard)
+        self.config.eco = guard.config
+        self._eco.guard = guard
+
+    def inspect(self, prompts: Any) -> Any:
+        """What the guard decides about a prompt; a list of verdicts for a list of prompts.
+
+        Args:
+            prompts: a string, a chat (list of messages), or a list of those.
+
+        Returns:
+            A [`Verdict`][hf_eco.Verdict], or a list of them.
+        """
+        self._eco._ready(None).to(self.device)  # type: ignore[attr-defined]
+        if isinstance(prompts, str) or is_chat(prompts):
+            return self.eco_guard.inspect([prompts])[0]
+        return self.eco_guard.inspect(prompts)
+
+    @contextmanager
+    def disable_guard(self) -> Iterator[None]:
+        """Inside, in this thread, the model runs unguarded; for the owner's before/after comparison."""
+        with self._eco.disabled():
+            yield
+
+    @contextmanager
+    def prompt_lengths(self, lengths: Sequence[int] | Tensor) -> Iterator[None]:
+        """Inside, row i's prompt is its first `lengths[i]` tokens, padding not counted; what follows is an answer: not
+        read by the classifier, not corrupted. For scoring answers where there are no labels."""
+        with self._eco.prompt_lengths(lengths.tolist() if isinstance(lengths, Tensor) else lengths):
+            yield
+
+    def add_scope(
+        self, scope: ForgetScope, classifier: PromptClassifier | None = None, tagger: EntityTagger | None = None
+    ) -> None:
+        """Guards one scope more, without reloading the model. The other scopes' verdicts stay as they are.
+
+        Args:
+            scope: the scope.
+            classifier: its classifier; loaded from `scope.classifier` if None.
+            tagger: its token classifier, for `tokens="entities"`; loaded from `scope.entities` if None.
+
+        Raises:
+            ValueError: a scope of that name exists, or the classifier lacks the scope's label.
+        """
+        old = self._eco.guard
+        tokenizer = old.tokenizer if old is not None else hub.load_tokenizer(self.name_or_path)  # type: ignore[attr-defined]
+        addition = ECOConfig(scopes=[copy.deepcopy(scope)])
+        given = {scope.name: classifier} if classifier is not None else {}
+        new = hub.load_guard(addition, tokenizer, given, {scope.name: tagger} if tagger is not None else {})
+        if old is not None:
+            config = copy.deepcopy(old.config)
+            config = ECOConfig(**{**vars(config), "scopes": [*config.scopes, *new.config.scopes]})
+            new = Guard(config, {**old.classifiers, **new.classifiers}, tokenizer, {**old.taggers, **new.taggers})
+        self.attach_guard(new)
+
+    def remove_scope(self, name: str) -> None:
+        """Stops guarding scope `name`.
+
+        Raises:
+            KeyError: there is no such scope.
+            ValueError: it is the last one; a model without any scope is the base model.
+        """
+        old = self.eco_guard
+        old.config.scope(name)
+        config = copy.deepcopy(old.config)
+        config.scopes = [scope for scope in config.scopes if scope.name != name]
+        if not config.scopes:
+            raise ValueError(f"{name!r} is the guard's last scope. To be rid of the guard, load the base model itself.")
+        self.attach_guard(Guard(config, old.classifiers, old.tokenizer, old.taggers))
+
+    # -- running
+
+    @torch.no_grad()
+    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As the base model's `generate`; the guard decides once, about the whole conversation given.
+
+        Raises:
+            GuardError: the prompt comes in a form the guard cannot read (`inputs_embeds`, a cache it did not fill, paged
+                attention).
+        """
+        if not self._eco.enabled:
+            return super().generate(inputs, *args, **kwargs)  # type: ignore[misc]
+        if kwargs.get("inputs_embeds") is not None:
+            raise GuardError("inputs_embeds carry no token ids, so the guard cannot read the prompt. Pass input_ids.")
+        generation_config = kwargs.get("generation_config") or (args[0] if args else None) or self.generation_config  # type: ignore[attr-defined]
+        if "paged" in (kwargs.get("cache_implementation"), generation_config.cache_implementation):
+            self.init_continuous_batching()
+        ids = inputs if inputs is not None else kwargs.get("input_ids")
+        if ids is None:
+            bos = kwargs.get("bos_token_id", generation_config.bos_token_id)
+            ids = torch.full((1, 1), 0 if bos is None else bos, device=self.device)  # type: ignore[attr-defined]
+        mask = kwargs.get("attention_mask")
+        if mask is None:
+            mask = _mask_from_padding(ids, kwargs, generation_config, self.generation_config)  # type: ignore[attr-defined]
+        given_cache = kwargs.get("past_key_values")
+        with self._eco.generation(ids, mask, given_cache) as generation:
+            output = super().generate(inputs, *args, **kwargs)  # type: ignore[misc]
+        sequences = output if isinstance(output, Tensor) else output.sequences
+        for cache in (given_cache, getattr(output, "past_key_values", None)):
+            if cache is not None:
+                self._eco.remember(generation, cache, sequences)
+        return output
+
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: packed rows are not guarded yet."""
+        raise GuardError("Continuous batching (generate_batch, paged caches) is not guarded yet. Use generate with a padded batch.")
+
+    # -- saving and loading
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        is_main_process: bool = True,
+        state_dict: dict[str, Any] | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Saves the base weights and the guard; `from_pretrained(save_directory)` gives the guarded model back.
+
+        Args:
+            save_directory: created if need be.
+            is_main_process: False on all but one process of a distributed run.
+            state_dict: as for any model.
+            push_to_hub: also upload the directory, to `repo_id` (default: the directory's name).
+            kwargs: as for any model; repo_id, private, token, revision, create_pr, commit_message, commit_description
+                are for the upload.
+
+        Raises:
+            GuardError: there is no guard.
+        """
+        guard = self.eco_guard
+        upload = {name: kwargs.pop(name) for name in hub.UPLOAD_ARGUMENTS if name in kwargs}
+        token = kwargs.get("token")
+        super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)  # type: ignore[misc]
+        if not is_main_process:
+            return
+        hub.write_guard(guard, save_directory)
+        if push_to_hub:
+            # after the guard is written: what transformers uploads inside its own save_pretrained would lack it
+            repo_id = upload.pop("repo_id", os.path.basename(os.path.normpath(save_directory)))
+            hub.upload(save_directory, repo_id, token=token, **upload)
+
+    def save_guard(
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        base_model: str | None = None,
+        base_revision: str | None = None,
+    ) -> None:
+        """Saves the guard alone. The directory names its base model, and loads like a whole checkpoint:
+        `from_pretrained(save_directory)` fetches the base, `from_pretrained(base, eco_config=save_directory)` puts the
+        guard on a base at hand.
+
+        Args:
+            save_directory: created if need be.
+            base_model: path or Hub id of the base model to name; the one the guard was put on if None.
+            base_revision: its revision.
+
+        Raises:
+            GuardError: there is no guard.
+            ValueError: no base model is known.
+        """
+        guard = self.eco_guard
+        config = copy.deepcopy(self.config)
+        eco = config.eco
+        eco.guard_only = True
+        if base_model is not None:
+            eco.base_model_name_or_path, eco.base_revision = base_model, base_revision
+        if not eco.base_model_name_or_path:
+            raise ValueError("Nobody knows which base model this guard is for. Pass base_model='path or Hub id'.")
+        os.makedirs(save_directory, exist_ok=True)
+        config.architectures = [type(self).__name__]
+        config.save_pretrained(save_directory)
+        hub.write_guard(guard, save_directory, eco)
+
+    def push_to_hub(self, repo_id: str, *, max_shard_size: int | str = "50GB", token: Any = None, **kwargs: Any) -> Any:
+        """Uploads the guarded checkpoint, exactly what `save_pretrained` writes, to `repo_id`.
+
+        Args:
+            repo_id: created if need be.
+            max_shard_size: as for `save_pretrained`.
+            token: access token.
+            kwargs: private, revision, create_pr, commit_message, commit_description.
+        """
+        return hub.save_and_upload(
+            lambda directory: self.save_pretrained(directory, max_shard_size=max_shard_size), repo_id, token=token, **kwargs
+        )
+
+    def push_guard_to_hub(
+        self, repo_id: str, *, base_model: str | None = None, base_revision: str | None = None, token: Any = None, **kwargs: Any
+    ) -> Any:
+        """Uploads the guard alone, exactly what `save_guard` writes, to `repo_id`; `kwargs` as for `push_to_hub`.
+
+        Raises:
+            ValueError: the base model is a directory of this machine, which nobody else could load.
+        """
+        base = base_model or self.eco_guard.config.base_model_name_or_path
+        if base is not None and os.path.isdir(base):
+            raise ValueError(f"The base model {base!r} is a directory of this machine. Pass base_model='its Hub id'.")
+        return hub.save_and_upload(
+            lambda directory: self.save_guard(directory, base_model=base_model, base_revision=base_revision),
+            repo_id,
+            token=token,
+            **kwargs,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *model_args: Any,
+        eco_config: ECOConfig | str | os.PathLike[str] | None = None,
+        eco_revision: str | None = None,
+        tokenizer: Any = None,
+        classifiers: Mapping[str, PromptClassifier] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Loads a guarded checkpoint, a guard-only repository with its base, or a base model that is guarded now.
+
+        Args:
+            pretrained_model_name_or_path: path or Hub id.
+            model_args: as for any model.
+            eco_config: the guard to put on a base model: an [`ECOConfig`][hf_eco.ECOConfig], or a path or Hub id of a
+                guarded or guard-only repository. None if `pretrained_model_name_or_path` is guarded itself.
+            eco_revision: revision of the repository `eco_config` names.
+            tokenizer: the model's tokenizer; loaded from beside the model if None.
+            classifiers: classifiers already at hand, by scope name, for an ECOConfig.
+            kwargs: as for any model: revision, subfolder, token, local_files_only, dtype, device_map ...
+
+        Raises:
+            ValueError: there is no guard, or its config is damaged or newer than this version of hf-eco.
+            GuardLoadError: the guard's known answers differ: a wrong tokenizer or classifier.
+            OSError: a repository or one of its files is missing.
+        """
+        path = os.fspath(pretrained_model_name_or_path)
+        hub_arguments = {name: kwargs[name] for name in hub.DOWNLOAD_ARGUMENTS if name in kwargs}
+        source = hub.find_guard(path, eco_config, eco_revision, hub_arguments)
+        base = path
+        if source.replaces_base:
+            base = source.eco.base_model_name_or_path or ""
+            for name in ("revision", "subfolder", "config"):  # those of the guard's repository
+                kwargs.pop(name, None)
+            if source.eco.base_revision is not None:
+                kwargs["revision"] = source.eco.base_revision
+        config = kwargs.pop("config", None)
+        if isinstance(config, PreTrainedConfig) and not isinstance(config, ECOConfigMixin):
+            config = cls.config_class.from_dict({**config.to_dict(), "name_or_path": base})
+        loaded = super().from_pretrained(base, *model_args, config=config, **kwargs)  # type: ignore[misc]
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if tokenizer is None:
+            tokenizer = hub.load_tokenizer(source.repository or base, kwargs.get("gguf_file"), **source.download)
+        guard = hub.load_guard(source.eco, tokenizer, classifiers or {}, {}, source)
+        if source.repository is None:
+            guard.config.base_model_name_or_path, guard.config.base_revision = hub.identify(base, hub_arguments)
+        guard.config.guard_only = False
+        model.attach_guard(guard)
+        if source.repository is not None:
+            # an adapter trained on this model must name the guarded repository, not the base
+            model.name_or_path = model.config.name_or_path = source.repository
+        return loaded
+
+
+def _mask_from_padding(ids: Tensor, kwargs: dict[str, Any], *configs: Any) -> Tensor | None:
+    """The attention mask that `generate` infers where none is given: padding is what equals the pad token, unless that is
+    an end-of-sequence token as well."""
+
+    def token(name: str) -> Any:
+        return kwargs.get(name, next((v for c in configs if (v := getattr(c, name, None)) is not None), None))
+
+    padding, ends = token("pad_token_id"), token("eos_token_id")
+    ends = ends if isinstance(ends, (list, tuple)) else [ends]
+    return None if padding is None or padding in ends else ids.ne(padding)
+
+
+def _embedding_size(embedding: nn.Module) -> int:
+    size = getattr(embedding, "embedding_dim", None)
+    return int(size) if size is not None else int(embedding.weight.shape[-1])  # type: ignore[union-attr, arg-type]
+
+
+def _refuse_second_embeddings(model: PreTrainedModel) -> None:
+    """Raises GuardError if token ids reach the model by an embedding layer beside the one the guard corrupts."""
+    embedding = model.get_input_embeddings()
+    rows = getattr(embedding, "num_embeddings", None)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and module is not embedding:
+            if module.num_embeddings == rows or _TOKEN_EMBEDDING.search(name):
+                raise GuardError(
+                    f"{type(model).__name__} looks token ids up in a second embedding layer, {name!r}, which the guard does "
+                    "not corrupt: a flagged prompt would pass in part. This architecture is not guarded yet."
+                )

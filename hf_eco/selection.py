@@ -1,0 +1,200 @@
+"""Reading a prompt from its token ids, and choosing which of its tokens are corrupted."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+from tokenizers.decoders import DecodeStream
+from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
+
+from .classifier import WindowedModel
+
+Span = tuple[int, int]  # characters [start, end)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as text, with what each of its tokens stands for.
+
+    Attributes:
+        text: the decoded prompt, special tokens included.
+        offsets: each token's characters in `text`.
+        segments: the characters somebody wrote: neither special tokens nor the chat template's own words. One segment
+            for each message of a chat, one for a plain prompt.
+    """
+
+    text: str
+    offsets: tuple[Span, ...]
+    segments: tuple[Span, ...]
+
+    def tokens_in(self, spans: Sequence[Span]) -> tuple[int, ...]:
+        """Indices of the tokens that overlap any of `spans`."""
+        return tuple(i for i, token in enumerate(self.offsets) if any(_overlap(token, span) for span in spans))
+
+
+class PromptReader:
+    """Turns token ids into a [`Prompt`][hf_eco.selection.Prompt], knowing the model's tokenizer alone.
+
+    The chat template's words are found by rendering the tokenizer's own template around placeholders: whatever it puts
+    between them is the template's.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        added = tokenizer.added_tokens_decoder
+        self.special_ids = frozenset(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
+        self._template: tuple[Any, re.Pattern[str] | None] | None = None
+
+    def read(self, ids: Sequence[int]) -> Prompt:
+        """Decodes `ids`, a prompt without padding."""
+        text, offsets = self._decode(ids)
+        taken = [span for i, span in zip(ids, offsets, strict=True) if i in self.special_ids]
+        if pattern := self._template_pattern():
+            taken += [match.span() for match in pattern.finditer(text)]
+        return Prompt(text, tuple(offsets), tuple(_gaps(text, taken)))
+
+    def encode(self, prompt: str | Sequence[dict[str, Any]]) -> list[int]:
+        """Token ids of a string, or of a chat rendered by the tokenizer's template with the answer's opening.
+
+        Raises:
+            TypeError: `prompt` is neither.
+            ValueError: it is a chat and the tokenizer has no chat template.
+        """
+        if isinstance(prompt, str):
+            return list(self.tokenizer(prompt)["input_ids"])
+        if not is_chat(prompt):
+            raise TypeError(f"A prompt is a string or a list of messages {{'role': ..., 'content': ...}}, got {prompt!r}.")
+        ids = self.tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, tokenize=True, return_dict=True)
+        return list(ids["input_ids"])
+
+    def _decode(self, ids: Sequence[int]) -> tuple[str, list[Span]]:
+        """The text of `ids` and each token's characters. Tokens that make up one character together share it."""
+        backend = getattr(self.tokenizer, "_tokenizer", None)
+        stream = DecodeStream(ids=[], skip_special_tokens=False)
+        text, offsets, waiting = "", [], []
+        for i in ids:
+            waiting.append(i)
+            piece = stream.step(backend, i) if backend is not None else self.tokenizer.decode([i])
+            if piece is None:  # the middle of a character
+                continue
+            offsets += [(len(text), len(text) + len(piece))] * len(waiting)
+            text, waiting = text + piece, []
+        if waiting:  # the prompt ends in the middle of a character
+            piece = self.tokenizer.decode(waiting)
+            offsets += [(len(text), len(text) + len(piece))] * len(waiting)
+            text += piece
+        return text, offsets
+
+    def _template_pattern(self) -> re.Pattern[str] | None:
+        # a template may print today's date
+        key = (str(self.tokenizer.chat_template), datetime.date.today())
+        if self._template is None or self._template[0] != key:
+            self._template = key, self._compile_template() if self.tokenizer.chat_template else None
+        return self._template[1]
+
+    def _compile_template(self) -> re.Pattern[str] | None:
+        special = sorted((self.tokenizer.decode([i]) for i in self.special_ids), key=len, reverse=True)
+        splitter = re.compile("(" + "|".join(map(re.escape, filter(None, special))) + r")|\s+") if special else None
+        patterns = set()
+        for piece in self._template_pieces():
+            words = [word for word in (splitter.split(piece) if splitter else piece.split()) if word]
+            letters = sum(character.isalnum() for word in words if word not in special for character in word)
+            # A piece without a special token must be long enough not to be met by chance in what somebody wrote.
+            if letters >= 3 or (letters and any(word in special for word in words)):
+                patterns.add(r"\s*".join(map(re.escape, words)))
+        if not patterns:
+            return None
+        return re.compile("|".join(rf"\s*{pattern}\s*" for pattern in sorted(patterns, key=len, reverse=True)))
+
+    def _template_pieces(self) -> set[str]:
+        """What the template puts around messages, from chats of placeholders: with and without a system message, of one
+        and two rounds, with and without the answer's opening."""
+        rounds = (["user"], ["user", "assistant"], ["user", "assistant", "user"])
+        chats = [list(system) + list(turns) for system in ([], ["system"]) for turns in rounds]
+        pieces: set[str] = set()
+        for roles, opening in itertools.product(chats, (False, True)):
+            slots = [f"qz{i}slotzq" for i in range(len(roles))]
+            messages = [{"role": role, "content": slot} for role, slot in zip(roles, slots, strict=True)]
+            try:
+                rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
+            except jinja2.TemplateError:  # this template has no such chats (no system role, say)
+                continue
+            pieces.update(re.split("|".join(slots), rendered))
+        return pieces
+
+
+class EntityTagger(WindowedModel):
+    """Marks the entities of a text with any token-classification model; every label but 'O' is an entity."""
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str, **kwargs: Any) -> EntityTagger:
+        """Loads a token classifier from a path or Hub id; `kwargs` as for any `from_pretrained`."""
+        return cls._load(AutoModelForTokenClassification, name_or_path, **kwargs)
+
+    def spans(self, text: str) -> list[Span]:
+        """The characters of each token that is part of an entity, sorted, without repetition."""
+        if not text.strip():
+            return []
+        outside = {i for i, label in self.model.config.id2label.items() if label == "O"}
+        found = set()
+        for window, logits in self.logits([text]):
+            for offset, label in zip(window.offsets, logits.argmax(-1).tolist(), strict=False):  # padding has no offset
+                if offset[1] > offset[0] and label not in outside:
+                    found.add(offset)
+        return sorted(found)
+
+
+def select_tokens(prompt: Prompt, mode: str, tagger: EntityTagger | None = None) -> tuple[int, ...]:
+    """Indices of the tokens of a flagged prompt that are corrupted.
+
+    Args:
+        prompt: the prompt.
+        mode: "content", the tokens of what somebody wrote; "all", all but the last (Liu et al. 2024); "entities", those
+            that the tagger marks within the content, all of the content where it marks none (the paper's NER variant).
+        tagger: needed for "entities".
+
+    Raises:
+        ValueError: an unknown mode, or "entities" without a tagger.
+    """
+    everything = tuple(range(len(prompt.offsets)))
+    if mode == "all":
+        return everything[:-1] or everything
+    if mode not in ("content", "entities"):
+        raise ValueError(f"Unknown selection {mode!r}. Use 'content', 'all' or 'entities'.")
+    content = prompt.tokens_in(prompt.segments)
+    if mode == "entities":
+        if tagger is None:
+            raise ValueError("Selecting entities needs a token classifier. Give the scope entities='path or Hub id'.")
+        spans = [
+            (start + first, start + last)
+            for start, end in prompt.segments
+            for first, last in tagger.spans(prompt.text[start:end])
+        ]
+        content = tuple(sorted(set(prompt.tokens_in(spans)) & set(content))) or content
+    return content or everything  # a flagged prompt is never left whole
+
+
+def is_chat(value: Any) -> bool:
+    """True for a list of messages, dictionaries with a role."""
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
+
+
+def _overlap(a: Span, b: Span) -> bool:
+    return a[0] < b[1] and b[0] < a[1]
+
+
+def _gaps(text: str, taken: list[Span]) -> list[Span]:
+    """The stretches of `text` that none of `taken` covers, without the white space around them; empty ones left out."""
+    gaps, position = [], 0
+    for start, end in [*sorted(taken), (len(text), len(text))]:
+        gap = text[position:start]
+        if gap.strip():
+            gaps.append((position + len(gap) - len(gap.lstrip()), position + len(gap.rstrip())))
+        position = max(position, end)
+    return gaps
