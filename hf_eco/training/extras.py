@@ -1,0 +1,18 @@
+"""Libraries that only training needs: imported when they are used, named when they are missing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def import_extra(name: str) -> Any:
+    """The module `name`, of a library in the extra `train`.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"Training needs {name.split('.')[0]} ({error}). pip install hf-eco[train]") from error

@@ -1,0 +1,70 @@
+"""What is done to labelled prompts before anything is learnt or measured from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Sequence
+
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+
+def fold(prompt: str) -> str:
+    """`prompt` without what does not make it another one: case and the amount of white space."""
+    return " ".join(prompt.split()).casefold()
+
+
+def clean_prompts(forget: Sequence[str], retain: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Both classes without blank prompts and repetitions (in any case and spacing; the first stays), order kept.
+
+    Raises:
+        TypeError: `forget` or `retain` is one string, or holds something that is no string.
+        ValueError: a prompt is in both.
+    """
+    unique = {name: _unique(name, prompts) for name, prompts in (("forget", forget), ("retain", retain))}
+    both = [prompt for key, prompt in unique["forget"].items() if key in unique["retain"]]
+    if both:
+        raise ValueError(
+            f"{len(both)} prompts are in both forget and retain, the first is {both[0]!r}. Decide which list each belongs in."
+        )
+    return list(unique["forget"].values()), list(unique["retain"].values())
+
+
+def _unique(name: str, prompts: Sequence[str]) -> dict[str, str]:
+    if isinstance(prompts, str):
+        raise TypeError(f"{name} must be a list of prompts, got one string. Put it in a list.")
+    unique: dict[str, str] = {}
+    blank = repeated = 0
+    for i, prompt in enumerate(prompts):
+        if not isinstance(prompt, str):
+            raise TypeError(f"{name}[{i}] must be a string, got {prompt!r} ({type(prompt).__name__}).")
+        key = fold(prompt)
+        blank += not key
+        repeated += key in unique
+        if key and key not in unique:
+            unique[key] = prompt
+    if blank:
+        logger.warning(f"{blank} of the {name} prompts are blank and left out.")
+    if repeated:
+        logger.warning(f"{repeated} of the {name} prompts repeat another one (case and spacing aside) and are left out.")
+    return unique
+
+
+def split_off(prompts: Sequence[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
+    """`prompts` in two random parts, the second with `fraction` of them, at least one; each in the order they came."""
+    held_out = set(random.Random(seed).sample(range(len(prompts)), max(1, round(fraction * len(prompts)))))
+    kept = [prompt for i, prompt in enumerate(prompts) if i not in held_out]
+    return kept, [prompt for i, prompt in enumerate(prompts) if i in held_out]
+
+
+def prompts_sha256(prompts: Iterable[str]) -> str:
+    """Fingerprint of a set of prompts, whatever their order, repetitions, case and spacing.
+
+    `training_report.json` holds it for each class, so that whoever has the prompts can check that a classifier was
+    trained on them, and nobody learns them from it. It is the SHA-256 of the sorted, folded prompts as a JSON list.
+    """
+    folded = sorted({fold(prompt) for prompt in prompts} - {""})
+    return hashlib.sha256(json.dumps(folded, ensure_ascii=False).encode()).hexdigest()
