@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,9 +29,12 @@ def _help(text: str, **kwargs: Any) -> Any:
 
 
 def _from_dict(cls: type, values: dict[str, Any]) -> Any:
-    """Builds dataclass `cls` from `values`; keys it does not know are dropped with a warning."""
+    """`values` if it is a `cls` already, else the dataclass `cls` made from it; keys it does not know are dropped with a
+    warning."""
+    if isinstance(values, cls):
+        return values
     if not isinstance(values, dict):
-        raise ValueError(f"{cls.__name__} must be a dictionary, got {values!r}.")
+        raise ValueError(f"{cls.__name__} must be a {cls.__name__} or a dictionary of its fields, got {values!r}.")
     known = {f.name for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -65,13 +69,16 @@ class CorruptionConfig:
                 f"Unknown corruption method {self.method!r}. Use one of: {', '.join(corruption_methods())}; "
                 "or register your own with @hf_eco.corruption.register_corruption(name) before the guard is loaded."
             )
-        if self.dims is not None and (isinstance(self.dims, bool) or not isinstance(self.dims, int) or self.dims < 1):
-            raise ValueError(f"dims must be a positive integer, got dims={self.dims!r}. Use dims=None for all dimensions.")
+        if self.dims is not None:
+            self.dims = _integer("dims", self.dims)
+            if self.dims < 1:
+                raise ValueError(f"dims must be positive, got dims={self.dims}. Use dims=None for all dimensions.")
         self.strength = _finite_number("strength", self.strength)
         if self.strength < 0:
-            raise ValueError(f"strength must not be negative, got strength={self.strength}.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be an integer in [0, 2**63), got seed={self.seed!r}.")
+            raise ValueError(f"strength must not be negative, got strength={self.strength}. Use 0 or more, e.g. 100.")
+        self.seed = _integer("seed", self.seed)
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must lie in [0, 2**63), got seed={self.seed}. Use e.g. seed=0.")
 
 
 @dataclass
@@ -136,14 +143,13 @@ class ForgetScope:
                 "Use hf_eco.training.calibrate_threshold to choose one."
             )
         if self.tokens not in TOKEN_SELECTIONS:
-            raise ValueError(f"tokens must be one of {', '.join(TOKEN_SELECTIONS)}, got tokens={self.tokens!r}.")
+            raise ValueError(f"tokens={self.tokens!r} is no selection of tokens. Use one of: {', '.join(TOKEN_SELECTIONS)}.")
         if self.tokens == "entities" and not self.entities:
             raise ValueError("tokens='entities' needs a token classifier. Pass entities='path or Hub id'.")
-        if isinstance(self.corruption, dict):
-            self.corruption = _from_dict(CorruptionConfig, self.corruption)
-        if isinstance(self.calibration, dict):
+        self.corruption = _from_dict(CorruptionConfig, self.corruption)
+        if self.calibration is not None:
             self.calibration = _from_dict(Calibration, self.calibration)
-        self.probes = [_from_dict(Probe, probe) if isinstance(probe, dict) else probe for probe in self.probes]
+        self.probes = [_from_dict(Probe, probe) for probe in self.probes]
 
 
 @dataclass
@@ -162,17 +168,19 @@ class ECOConfig:
     hf_eco_version: str = _help("Version of hf-eco that wrote this.", default=__version__)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.version, int) or self.version > FORMAT_VERSION:
+        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
+            raise ValueError(f"This guard's format version is {self.version!r}, which is none: its config is damaged.")
+        if self.version > FORMAT_VERSION:
             raise ValueError(
                 f"This guard is written in format version {self.version!r}, hf-eco {__version__} reads up to "
                 f"{FORMAT_VERSION}. Upgrade hf-eco: pip install -U hf-eco"
             )
-        self.scopes = [_from_dict(ForgetScope, s) if isinstance(s, dict) else s for s in self.scopes]
-        if not self.scopes:
-            raise ValueError("An ECOConfig needs at least one ForgetScope, got scopes=[].")
+        if not isinstance(self.scopes, (list, tuple)) or not self.scopes:
+            raise ValueError(f"scopes must be a list of ForgetScopes, got {self.scopes!r}. Use scopes=[ForgetScope(...)].")
+        self.scopes = [_from_dict(ForgetScope, scope) for scope in self.scopes]
         names = [scope.name for scope in self.scopes]
-        if len(set(names)) < len(names):
-            raise ValueError(f"Scope names must differ, got {names}.")
+        if len({name.casefold() for name in names}) < len(names):  # some file systems know no case
+            raise ValueError(f"Two scopes share a name: {names}. Give each its own; it names the classifier's folder.")
 
     def scope(self, name: str) -> ForgetScope:
         """The scope called `name`. Raises KeyError if there is none."""
@@ -204,14 +212,17 @@ def check_repo_folder(name: str | None) -> str:
         ValueError: it is anything else; a downloaded config must not point outside its own repository.
     """
     if not isinstance(name, str) or not _REPO_FOLDER.fullmatch(name):
-        raise ValueError(f"A guard repository keeps its classifiers in folders of its own, but its config names {name!r}.")
+        raise ValueError(
+            f"A guard repository keeps its classifiers in folders of its own, but this one's config names {name!r}. It is "
+            "damaged or not to be trusted; get the guard from where it was made."
+        )
     return name
 
 
 _EXPLANATION = "This checkpoint is guarded by ECO prompts. pip install hf-eco, then `import hf_eco` before loading it."
 # Keys whose type every native config validates. Without them a native class would take its defaults for all it misses
 # in the composite config and load the weights unguarded.
-_REFUSED_BY_NATIVE_CONFIGS = ("vocab_size", "hidden_size", "num_hidden_layers", "text_config")
+_REFUSED_BY_NATIVE_CONFIGS = ("vocab_size", "hidden_size", "num_hidden_layers")
 
 
 def composite_config(base_config: dict[str, Any], eco: ECOConfig) -> dict[str, Any]:
@@ -222,8 +233,9 @@ def composite_config(base_config: dict[str, Any], eco: ECOConfig) -> dict[str, A
     """
     base_config = dict(base_config)
     base_config["base_model_type"] = base_config.pop("model_type")
-    composite: dict[str, Any] = {key: _EXPLANATION for key in _REFUSED_BY_NATIVE_CONFIGS}
-    composite |= {
+    refused: dict[str, Any] = dict.fromkeys(_REFUSED_BY_NATIVE_CONFIGS, _EXPLANATION)
+    composite = refused | {
+        "text_config": refused,
         "model_type": MODEL_TYPE,
         "architectures": ["AutoModelForCausalLMWithECO"],
         "auto_map": {
@@ -233,7 +245,7 @@ def composite_config(base_config: dict[str, Any], eco: ECOConfig) -> dict[str, A
         "base_config": base_config,
         "eco": eco.to_dict(),
     }
-    # Loaders read these two before they know the model type.
+    # Loaders read these before they know the model type.
     for key in ("dtype", "quantization_config", "transformers_version"):
         if base_config.get(key) is not None:
             composite[key] = base_config[key]
@@ -250,13 +262,22 @@ def split_composite_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict
         return config, None
     base_config, eco = config.get("base_config"), config.get("eco")
     if not isinstance(base_config, dict) or not isinstance(eco, dict) or "base_model_type" not in base_config:
-        raise ValueError("config.json says model_type 'eco' but lacks base_config or eco: the checkpoint is damaged.")
+        raise ValueError(
+            "config.json says model_type 'eco' but lacks base_config or eco: the checkpoint is damaged. Download it again."
+        )
     base_config = dict(base_config)
     base_config["model_type"] = base_config.pop("base_model_type")
     return base_config, eco
 
 
 def _finite_number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {name}={value!r}.")
+    # numbers.Real takes in numpy's
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(float(value)):
+        raise ValueError(f"{name} must be a finite number, got {name}={value!r}. Use e.g. {name}=0.5.")
     return float(value)
+
+
+def _integer(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be an integer, got {name}={value!r}. Use e.g. {name}=1.")
+    return int(value)

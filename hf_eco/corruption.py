@@ -40,7 +40,8 @@ def register_corruption(name: str, *, mixes_positions: bool = False) -> Callable
     """
 
     def register(function: CorruptionFunction) -> CorruptionFunction:
-        if name in _METHODS and _METHODS[name] is not function:
+        known = _METHODS.get(name, function)
+        if (known.__module__, known.__qualname__) != (function.__module__, function.__qualname__):  # a cell may run twice
             raise ValueError(f"A corruption method called {name!r} exists already. Choose another name.")
         _METHODS[name] = function
         if mixes_positions:
@@ -82,7 +83,8 @@ def corrupt(
         seed: seed of the noise, the random dimensions or the order.
 
     Raises:
-        ValueError: an unknown method, shapes that do not fit, or dims outside 1..hidden.
+        ValueError: an unknown method, shapes or dtypes that do not fit, dims outside 1..hidden, strength or seed out of
+            range.
     """
     if method not in _METHODS:
         raise ValueError(f"Unknown corruption method {method!r}. Use one of: {', '.join(corruption_methods())}.")
@@ -91,12 +93,14 @@ def corrupt(
     if mask.shape != embeddings.shape[:2] or mask.dtype != torch.bool:
         raise ValueError(f"mask must be bool of shape {tuple(embeddings.shape[:2])}, got {tuple(mask.shape)} {mask.dtype}.")
     hidden = embeddings.shape[-1]
-    if dims is not None and not 1 <= dims <= hidden:
+    if dims is not None and (not isinstance(dims, int) or not 1 <= dims <= hidden):
         raise ValueError(f"dims must be in 1..{hidden}, the embedding's size, got dims={dims}. Use dims=None for all dimensions.")
     if positions is None:
         positions = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
-    if positions.shape != mask.shape:
-        raise ValueError(f"positions must have shape {tuple(mask.shape)}, got {tuple(positions.shape)}.")
+    if positions.shape != mask.shape or positions.is_floating_point():
+        raise ValueError(f"positions must be integers of shape {tuple(mask.shape)}, got {tuple(positions.shape)} {positions.dtype}.")
+    if not math.isfinite(strength) or not 0 <= seed < 2**63:
+        raise ValueError(f"strength must be finite and seed in [0, 2**63), got strength={strength}, seed={seed}.")
     mask, positions = mask.to(embeddings.device), positions.to(embeddings.device)
     return _METHODS[method](
         embeddings, mask, positions=positions, dims=hidden if dims is None else dims, strength=strength, seed=seed
@@ -174,10 +178,17 @@ def _largest(values: Tensor, dims: int) -> Tensor:
 
 
 def _change(embeddings: Tensor, mask: Tensor, chosen: Tensor, changed: Tensor) -> Tensor:
-    """`changed` (float32) where a token is selected and a dimension chosen, `embeddings` elsewhere, in their dtype."""
+    """`changed`, in any precision, where a token is selected and a dimension chosen; `embeddings`, and their dtype,
+    elsewhere."""
     limits = torch.finfo(embeddings.dtype)
+    changed = changed.to(torch.promote_types(changed.dtype, embeddings.dtype))
     changed = changed.clamp(limits.min, limits.max).to(embeddings.dtype)  # a huge strength must not become infinite
     return torch.where(mask.unsqueeze(-1) & chosen, changed, embeddings)
+
+
+def _precise(embeddings: Tensor) -> Tensor:
+    """In float32 at least: what is added to half precision is rounded once."""
+    return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
 
 
 def _noise(embeddings: Tensor, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
@@ -193,7 +204,7 @@ def _noise(embeddings: Tensor, positions: Tensor, dims: int, strength: float, se
 @register_corruption("rand_noise_first_n")
 def rand_noise_first_n(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
     """Adds N(0, strength²) to dimensions 0..dims-1 of each selected token."""
-    return _change(e, mask, _first(e, dims), e.float() + _noise(e, positions, dims, strength, seed))
+    return _change(e, mask, _first(e, dims), _precise(e) + _noise(e, positions, dims, strength, seed))
 
 
 @register_corruption("rand_noise_rand_n")
@@ -202,14 +213,14 @@ def rand_noise_rand_n(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, 
     hidden = e.shape[-1]
     # a position no token has: the draw of the dimensions is independent of the noise
     lottery = standard_normal(torch.tensor(-1, device=e.device), hidden, seed)
-    return _change(e, mask, _largest(lottery, dims), e.float() + _noise(e, positions, hidden, strength, seed))
+    return _change(e, mask, _largest(lottery, dims), _precise(e) + _noise(e, positions, hidden, strength, seed))
 
 
 @register_corruption("rand_noise_top_k")
 def rand_noise_top_k(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
     """Adds N(0, strength²) to each selected token's `dims` dimensions of largest magnitude."""
     noise = _noise(e, positions, e.shape[-1], strength, seed)
-    return _change(e, mask, _largest(e.abs(), dims), e.float() + noise)
+    return _change(e, mask, _largest(e.abs(), dims), _precise(e) + noise)
 
 
 @register_corruption("set_rand_noise_first_n")
@@ -233,37 +244,37 @@ def zero_out_top_k(e: Tensor, mask: Tensor, *, dims: int, **_: Any) -> Tensor:
 @register_corruption("flip_sign_first_n")
 def flip_sign_first_n(e: Tensor, mask: Tensor, *, dims: int, **_: Any) -> Tensor:
     """Flips the sign of dimensions 0..dims-1 of each selected token. Ignores `strength` and `seed`."""
-    return _change(e, mask, _first(e, dims), -e.float())
+    return _change(e, mask, _first(e, dims), -e)
 
 
 @register_corruption("flip_sign_top_k")
 def flip_sign_top_k(e: Tensor, mask: Tensor, *, dims: int, **_: Any) -> Tensor:
     """Flips the sign of each selected token's `dims` dimensions of largest magnitude. Ignores `strength` and `seed`."""
-    return _change(e, mask, _largest(e.abs(), dims), -e.float())
+    return _change(e, mask, _largest(e.abs(), dims), -e)
 
 
 @register_corruption("add_value_first_n")
 def add_value_first_n(e: Tensor, mask: Tensor, *, dims: int, strength: float, **_: Any) -> Tensor:
     """Adds `strength` to dimensions 0..dims-1 of each selected token. Ignores `seed`."""
-    return _change(e, mask, _first(e, dims), e.float() + strength)
+    return _change(e, mask, _first(e, dims), _precise(e) + strength)
 
 
 @register_corruption("sub_value_first_n")
 def sub_value_first_n(e: Tensor, mask: Tensor, *, dims: int, strength: float, **_: Any) -> Tensor:
     """Subtracts `strength` from dimensions 0..dims-1 of each selected token. Ignores `seed`."""
-    return _change(e, mask, _first(e, dims), e.float() - strength)
+    return _change(e, mask, _first(e, dims), _precise(e) - strength)
 
 
 @register_corruption("sub_value_top_k")
 def sub_value_top_k(e: Tensor, mask: Tensor, *, dims: int, strength: float, **_: Any) -> Tensor:
     """Subtracts `strength` from each selected token's `dims` largest values (signed). Ignores `seed`."""
-    return _change(e, mask, _largest(e, dims), e.float() - strength)
+    return _change(e, mask, _largest(e, dims), _precise(e) - strength)
 
 
 @register_corruption("add_value_least_k")
 def add_value_least_k(e: Tensor, mask: Tensor, *, dims: int, strength: float, **_: Any) -> Tensor:
     """Adds `strength` to each selected token's `dims` smallest values (signed). Ignores `seed`."""
-    return _change(e, mask, _largest(-e, dims), e.float() + strength)
+    return _change(e, mask, _largest(-e, dims), _precise(e) + strength)
 
 
 def _reorder(e: Tensor, mask: Tensor, key: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,9 @@ from .corruption import corrupt, mixes_positions
 from .errors import GuardError, GuardLoadError
 from .selection import EntityTagger, Prompt, PromptReader, Span, select_tokens
 
-# How far p(forget) of a probe may lie from its stored value: float32 arithmetic differs a little between machines.
-PROBE_TOLERANCE = 0.01
+# How far the log-odds of a probe may lie from its stored value: float32 arithmetic differs a little between machines. Not
+# the probability: a classifier that flags nothing at all is close to any other on prompts outside the scope.
+PROBE_TOLERANCE = 0.25
 # Prompts whose p(forget) is stored where a scope brings no probes of its own. Any other classifier answers otherwise.
 _DEFAULT_PROBES = (
     "What is the capital of France?",
@@ -304,7 +306,7 @@ class Guard:
                         f"({self.config.base_model_name_or_path}), or make a new ECOConfig for this one."
                     )
                 probability = verdict.probabilities[scope.name]
-                if not abs(probability - probe.probability) <= PROBE_TOLERANCE:
+                if not abs(_log_odds(probability) - _log_odds(probe.probability)) <= PROBE_TOLERANCE:
                     raise GuardLoadError(
                         f"The classifier of scope {scope.name!r} is not the one the guard was saved with: p(forget) of "
                         f"{probe.prompt!r} was {probe.probability:.4f}, now it is {probability:.4f}. Download the guard "
@@ -322,6 +324,12 @@ class Guard:
             for s in self.config.scopes
         ]
         return "Guard(\n" + "\n".join(lines) + "\n)"
+
+
+def _log_odds(probability: float) -> float:
+    """log(p / (1 - p)), with p kept where float32 still tells probabilities apart."""
+    p = min(max(probability, 1e-5), 1 - 1e-5)
+    return math.log(p / (1 - p))
 
 
 def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:

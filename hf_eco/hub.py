@@ -147,6 +147,21 @@ def load_guard(
     return guard
 
 
+def read_guard(repository: str, **download: Any) -> Guard:
+    """The guard of a guarded or guard-only repository, without the model: for inspecting prompts, or another engine.
+
+    Args:
+        repository: path or Hub id.
+        download: revision, subfolder, token, cache_dir, local_files_only.
+
+    Raises:
+        ValueError: it carries no guard.
+        GuardLoadError: its known answers differ.
+    """
+    source = find_guard(repository, None, None, download)
+    return load_guard(source.eco, load_tokenizer(repository, **download), {}, {}, source)
+
+
 def _load_from(source: GuardSource, kind: Any, name: str) -> Any:
     if source.repository is None:  # a path or Hub id of its own; only what concerns every download applies to it
         common = {k: v for k, v in source.download.items() if k not in ("revision", "subfolder")}

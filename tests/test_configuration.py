@@ -189,10 +189,12 @@ def test_a_guard_that_cannot_be_read_is_refused_when_it_is_read(damaged: Any) ->
             ["rand_noise", None],
             "register your own with @hf_eco.corruption.register_corruption",
         ),
-        (CorruptionConfig, "dims", [0, -1, 1.0, "1", True], "Use dims=None for all dimensions"),
+        (CorruptionConfig, "dims", [0, -1], "Use dims=None for all dimensions"),
+        (CorruptionConfig, "dims", [1.0, "1", True], "dims must be an integer"),
         (CorruptionConfig, "strength", [-1.0], "must not be negative"),
         (CorruptionConfig, "strength", [float("nan"), float("inf"), "1", None, True], "must be a finite number"),
-        (CorruptionConfig, "seed", [-1, 2**63, 1.0, "1", None, True], "must be an integer in [0, 2**63)"),
+        (CorruptionConfig, "seed", [-1, 2**63], "must lie in [0, 2**63)"),
+        (CorruptionConfig, "seed", [1.0, "1", None, True], "seed must be an integer"),
         (
             ForgetScope,
             "name",
@@ -201,9 +203,10 @@ def test_a_guard_that_cannot_be_read_is_refused_when_it_is_read(damaged: Any) ->
         ),
         (ForgetScope, "threshold", [0.0, -0.1, 1.1], "Use hf_eco.training.calibrate_threshold"),
         (ForgetScope, "threshold", [float("nan"), "0.5", None, True], "must be a finite number"),
-        (ForgetScope, "tokens", ["words", None], "must be one of content, all, entities"),
-        (ECOConfig, "scopes", [[]], "needs at least one ForgetScope"),
-        (ECOConfig, "version", [FORMAT_VERSION + 1, "1", None], "Upgrade hf-eco: pip install -U hf-eco"),
+        (ForgetScope, "tokens", ["words", None], "Use one of: content, all, entities"),
+        (ECOConfig, "scopes", [[], {"name": "biology"}, None], "Use scopes=[ForgetScope(...)]"),
+        (ECOConfig, "version", [FORMAT_VERSION + 1], "Upgrade hf-eco: pip install -U hf-eco"),
+        (ECOConfig, "version", ["1", None, True, 0], "damaged"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_value_and_what_to_do(
@@ -234,9 +237,10 @@ def test_choosing_entities_needs_a_token_classifier() -> None:
         ForgetScope(name="biology", tokens="entities")
 
 
-def test_no_two_scopes_share_a_name() -> None:
-    with pytest.raises(ValueError, match=r"Scope names must differ, got \['a', 'b', 'a'\]"):
-        ECOConfig(scopes=[ForgetScope(name=name) for name in "aba"])
+@pytest.mark.parametrize("names", ["aba", "abA"])
+def test_no_two_scopes_share_a_name_or_a_folder(names: str) -> None:
+    with pytest.raises(ValueError, match=rf"Two scopes share a name: \['a', 'b', '{names[2]}'\]"):
+        ECOConfig(scopes=[ForgetScope(name=name) for name in names])
 
 
 def test_a_scope_is_found_by_its_name() -> None:

@@ -150,6 +150,14 @@ def test_noise_is_independent_across_positions_dimensions_and_seeds(position: in
         assert stats.pearsonr(a.numpy(), b.numpy()).pvalue > 0.001
 
 
+@pytest.mark.parametrize("word", [0, 0xFFFFFFFF])
+def test_noise_is_finite_and_not_zero_whatever_the_random_bits(word: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Box-Muller takes a logarithm; infinity times zero would be NaN."""
+    monkeypatch.setattr(corruption, "_philox", lambda counter, key: [torch.full_like(c, word) for c in counter])
+    noise = standard_normal(torch.arange(3), 4, seed=0)
+    assert noise.isfinite().all() and noise.all()
+
+
 def test_noise_stays_what_it_was_when_a_guard_was_saved() -> None:
     """A strength is learnt under one noise: these values may change only together with the format's version."""
     for seed, position, values in [
@@ -362,7 +370,7 @@ def test_a_huge_strength_stays_finite(method: str, dtype: torch.dtype) -> None:
         ({"mask": MASK.int()}, r"mask must be bool.*torch\.int32"),
         ({"mask": MASK[:, :5]}, r"mask must be .*\(3, 6\), got \(3, 5\)"),
         ({"mask": MASK.unsqueeze(-1)}, r"mask must be .*\(3, 6\), got \(3, 6, 1\)"),
-        ({"positions": POSITIONS[:1]}, r"positions must have shape \(3, 6\), got \(1, 6\)"),
+        ({"positions": POSITIONS[:1]}, r"positions must be integers of shape \(3, 6\), got \(1, 6\)"),
         ({"method": "rand_noise"}, r"Unknown corruption method 'rand_noise'\. Use one of: .*rand_noise_first_n"),
         ({"embeddings": torch.ones(3, 6, HIDDEN, dtype=torch.long)}, r"embeddings must be .*floats.*torch\.int64"),
         ({"embeddings": torch.ones(6, HIDDEN)}, r"embeddings must be \(batch, sequence, hidden\).*\(6, 16\)"),

@@ -1,0 +1,54 @@
+"""Writing directories so that nothing half-written is ever left in their place."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(output_dir: str | os.PathLike[str], may_replace: Callable[[Path], bool]) -> Iterator[Path]:
+    """A new directory that takes the place of `output_dir` when the block ends, and vanishes if the block fails.
+
+    Its parent is a temporary directory on the same disk, for whatever else the block needs to write.
+
+    Args:
+        output_dir: a directory that does not exist, is empty, or satisfies `may_replace`.
+        may_replace: says of an existing, filled directory whether it may be replaced.
+
+    Raises:
+        FileExistsError: `output_dir` is not one to be replaced.
+    """
+    target = Path(os.path.realpath(output_dir))
+    _check(target, may_replace)
+    ancestor = next(parent for parent in target.parents if parent.is_dir())
+    with tempfile.TemporaryDirectory(dir=ancestor, prefix=".hf-eco-") as temporary:
+        staged, previous = Path(temporary, "staged"), Path(temporary, "previous")
+        staged.mkdir()
+        yield staged
+        _check(target, may_replace)  # something may have been put there in the meantime
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if target.exists():
+                target.rename(previous)
+            staged.rename(target)
+        except BaseException:
+            if previous.exists() and not target.exists():
+                previous.rename(target)
+            raise
+
+
+def _check(directory: Path, may_replace: Callable[[Path], bool]) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise FileExistsError(f"{str(directory)!r} is a file. Name a directory.")
+    if os.path.ismount(directory) or directory == Path.cwd():
+        raise FileExistsError(
+            f"{str(directory)!r} is the working directory or a mounted one and cannot be replaced. Name a directory in it."
+        )
+    if any(directory.iterdir()) and not may_replace(directory):
+        raise FileExistsError(f"{str(directory)!r} holds something else already. Name a new directory, or empty it first.")

@@ -1,0 +1,104 @@
+"""From a base model and two lists of prompts to a guarded checkpoint on disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from transformers import AutoConfig
+
+from ..auto import AutoModelForCausalLMWithECO
+from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
+from ..files import replacing
+from ..hub import read_eco
+from .calibration import allowed_errors, calibrate_threshold
+from .prompt_classifier import REPORT_NAME, train_prompt_classifier
+from .prompts import clean_prompts, split_off
+
+
+def guard_model(
+    base_model: str,
+    scope: str,
+    forget: Sequence[str],
+    retain: Sequence[str],
+    output_dir: str | os.PathLike[str],
+    *,
+    encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
+    corruption: CorruptionConfig | None = None,
+    tokens: str = "content",
+    entities: str | None = None,
+    threshold: float | None = None,
+    max_fpr: float = 0.01,
+    confidence: float = 0.95,
+    calibration_fraction: float = 0.35,
+    seed: int = 0,
+) -> Any:
+    """Trains and calibrates a prompt classifier, guards `base_model` with it and saves the guarded checkpoint.
+
+    Args:
+        base_model: path or Hub id of a causal language model.
+        scope: name of the forget scope.
+        forget: prompts in the scope.
+        retain: prompts outside of it.
+        output_dir: directory for the checkpoint: a new or empty one, or a guarded checkpoint, which is replaced. Nothing is
+            written there until all is done.
+        encoder: text encoder the classifier is trained from.
+        corruption: what is done to a flagged prompt; the default corruption if None.
+        tokens: which tokens of a flagged prompt are corrupted, see [`ForgetScope`][hf_eco.ForgetScope].
+        entities: token classifier for `tokens="entities"`.
+        threshold: the classifier's threshold; calibrated on a part of the prompts that is kept out of training if None.
+        max_fpr: highest false positive rate allowed, see `calibrate_threshold`.
+        confidence: of the bounds.
+        calibration_fraction: share of the prompts of each kind kept for calibration.
+        seed: of the splits and the training.
+
+    Returns:
+        The guarded model. What was measured stands in `model.config.eco.scopes[0].calibration`.
+
+    Raises:
+        ValueError: a value is out of its range, or there are too few prompts to vouch for `max_fpr`. Known before the
+            training starts.
+        OSError: the base model or the encoder cannot be found.
+        FileExistsError: `output_dir` holds something else.
+    """
+    guarded_scope = ForgetScope(
+        name=scope,
+        threshold=0.5 if threshold is None else threshold,
+        corruption=corruption or CorruptionConfig(),
+        tokens=tokens,
+        entities=entities,
+    )
+    forget, retain = clean_prompts(forget, retain)
+    if threshold is None:
+        (forget, held_out_forget), (retain, held_out_retain) = (
+            split_off(prompts, calibration_fraction, seed) for prompts in (forget, retain)
+        )
+        allowed_errors(len(held_out_retain), max_fpr, confidence)
+    if read_eco(base_model, {}) is not None:
+        raise ValueError(f"{base_model!r} is guarded already. Load it and use model.add_scope(...).")
+    AutoConfig.from_pretrained(base_model)
+
+    with replacing(output_dir, _is_guarded) as staged:
+        classifier_dir = staged.parent / "classifier"
+        classifier = train_prompt_classifier(forget, retain, encoder, classifier_dir, seed)
+        if threshold is None:
+            measured = calibrate_threshold(
+                classifier, held_out_forget, held_out_retain, max_fpr=max_fpr, confidence=confidence
+            )
+            guarded_scope = replace(guarded_scope, threshold=measured.threshold, calibration=measured)
+        model = AutoModelForCausalLMWithECO.from_pretrained(
+            base_model, eco_config=ECOConfig(scopes=[guarded_scope]), classifiers={scope: classifier}
+        )
+        model.save_pretrained(staged)
+        shutil.copy(classifier_dir / REPORT_NAME, staged / f"classifier-{scope}" / REPORT_NAME)
+    return model
+
+
+def _is_guarded(directory: os.PathLike[str]) -> bool:
+    try:
+        return read_eco(os.fspath(directory), {}) is not None
+    except (OSError, ValueError):
+        return False
