@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from .errors import GuardError
+
 DEFAULT_LABEL = "forget"
 
 
@@ -62,8 +64,11 @@ class WindowedModel:
     @property
     def max_length(self) -> int:
         """Tokens the model sees at once, special tokens included."""
-        limits = [self.tokenizer.model_max_length, getattr(self.model.config, "max_position_embeddings", None) or 512]
-        return int(min(limits))
+        limit = getattr(self.model.config, "max_position_embeddings", None) or 512
+        for name, module in self.model.named_modules():
+            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+                limit = module.num_embeddings - module.padding_idx - 1  # RoBERTa counts positions from there
+        return int(min(self.tokenizer.model_max_length, limit))
 
     def to(self, device: torch.device | str) -> None:
         """Moves the model to `device`, if it is not there."""
@@ -91,13 +96,22 @@ class WindowedModel:
         return windows
 
     def logits(self, texts: Sequence[str]) -> Iterator[tuple[Window, Tensor]]:
-        """Each window of `texts` with the model's float32 logits for it, on the CPU, in order of length."""
+        """Each window of `texts` with the model's float32 logits for it, on the CPU, in order of length.
+
+        Raises:
+            GuardError: the model's weights are broken.
+        """
         with self._lock, torch.inference_mode(), torch.autocast(self.model.device.type, enabled=False):
             windows = sorted(self.encode(texts), key=len)
             for first in range(0, len(windows), self.batch_size):
                 batch = windows[first : first + self.batch_size]
-                inputs = self.tokenizer.pad([w.encoding for w in batch], return_tensors="pt").to(self.model.device)
-                yield from zip(batch, self.model(**inputs).logits.float().cpu(), strict=True)
+                # on the right, whatever the tokenizer's side: some encoders count positions from the first column
+                inputs = self.tokenizer.pad([w.encoding for w in batch], padding_side="right", return_tensors="pt")
+                inputs = inputs.to(self.model.device)
+                logits = self.model(**inputs).logits.float().cpu()
+                if not logits.isfinite().all():  # a comparison with NaN is False: nothing would ever be flagged
+                    raise GuardError(f"{type(self.model).__name__} gave logits that are not finite; its weights are broken.")
+                yield from zip(batch, logits, strict=True)
 
     def save_pretrained(self, directory: str) -> None:
         """Writes an ordinary repository: weights (safetensors, in the dtype they were loaded in), config, tokenizer."""

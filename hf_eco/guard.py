@@ -60,9 +60,10 @@ class Verdict:
     @property
     def reason(self) -> str:
         """One line for people."""
-        sign = ">=" if self.flagged else "<"
         outcome = f"flagged as {self.scope!r}, {len(self.tokens)} tokens corrupted" if self.flagged else "not flagged"
-        return f"{outcome}: p(forget) = {self.probability:.4f} {sign} {self.threshold:.4f}"
+        if self.flagged and self.probability < self.threshold:
+            return f"{outcome}: the conversation was flagged before"
+        return f"{outcome}: p(forget) = {self.probability:.4f} {'>=' if self.flagged else '<'} {self.threshold:.4f}"
 
     def __str__(self) -> str:
         return f"Verdict({self.reason})"
@@ -152,8 +153,10 @@ class Guard:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything in the config that changes what the guard does, probes included."""
-        scopes = [scope for scope in self.config.to_dict()["scopes"]]
+        """A hash of everything in the config that changes what the guard does. The probes stand for the classifiers, whose
+        folders may have any name."""
+        beside_the_point = ("classifier", "entities", "calibration")
+        scopes = [{k: v for k, v in s.items() if k not in beside_the_point} for s in self.config.to_dict()["scopes"]]
         return hashlib.sha256(json.dumps(scopes, sort_keys=True).encode()).hexdigest()
 
     def to(self, device: torch.device | str) -> None:
@@ -234,7 +237,13 @@ class Guard:
         return Plan(tuple(verdicts), ids, attended, selected, positions)
 
     def inspect(self, prompts: Sequence[Any]) -> list[Verdict]:
-        """A verdict for each prompt: a string, or a chat (a list of messages), rendered by the chat template."""
+        """A verdict for each prompt: a string, or a chat (a list of messages), rendered by the chat template.
+
+        Raises:
+            TypeError: `prompts` is one string.
+        """
+        if isinstance(prompts, str):
+            raise TypeError("inspect() takes a list of prompts, got one string. Put it in a list.")
         return self.decide([self.reader.encode(prompt) for prompt in prompts])
 
     # -- corrupting
@@ -341,30 +350,25 @@ def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:
 def _judge(
     classifier: PromptClassifier, scopes: Sequence[ForgetScope], prompts: Sequence[Prompt]
 ) -> list[dict[str, tuple[float, tuple[Span, ...]]]]:
-    """For each prompt and scope of one classifier: p(forget) and the spans at or above the scope's threshold."""
-    texts: list[str] = []
-    sources: list[tuple[int, tuple[Span, ...]]] = []  # (prompt, the segments the text is made of)
-    for i, prompt in enumerate(prompts):
-        groups = [(segment,) for segment in prompt.segments]
-        if len(groups) > 1:
-            groups.append(prompt.segments)
-        for group in groups:
-            texts.append("\n".join(prompt.text[start:end] for start, end in group))
-            sources.append((i, group))
-
-    unique = list(dict.fromkeys(texts))  # beams and repeated prompts cost one pass
+    """For each prompt and scope of one classifier: p(forget), and the spans that reach the scope's threshold."""
+    # Each message, and after them the conversation as a whole: what each text is made of.
+    groups = [[*((segment,) for segment in p.segments), *([p.segments] if len(p.segments) > 1 else [])] for p in prompts]
+    texts = [["\n".join(p.text[a:b] for a, b in group) for group in own] for p, own in zip(prompts, groups, strict=True)]
+    unique = list(dict.fromkeys(text for own in texts for text in own))  # repeated prompts cost one pass
     scored = dict(zip(unique, classifier.score_spans(unique), strict=True))
-    result: list[dict[str, tuple[float, tuple[Span, ...]]]] = [{s.name: (0.0, ()) for s in scopes} for _ in prompts]
-    labels = {scope.name: classifier.label_index(scope.label) for scope in scopes}
-    for text, (i, group) in zip(texts, sources, strict=True):
-        for span in scored[text]:
-            for scope in scopes:
-                p = span.probabilities[labels[scope.name]]
-                best, guilty = result[i][scope.name]
-                if p >= scope.threshold:
-                    guilty = tuple(sorted({*guilty, *_back_to_prompt((span.start, span.end), group)}))
-                result[i][scope.name] = max(best, p), guilty
-    return result
+
+    def judge(scope: ForgetScope, texts: list[str], groups: list[tuple[Span, ...]]) -> tuple[float, tuple[Span, ...]]:
+        label = classifier.label_index(scope.label)
+        highest: float = 0.0
+        guilty: set[Span] = set()
+        for text, group in zip(texts, groups, strict=True):
+            highest = max([highest, *(span.probabilities[label] for span in scored[text])])
+            if len(group) == 1 or not guilty:  # where a message is guilty by itself, the whole tells nothing new
+                reached = [span for span in scored[text] if span.probabilities[label] >= scope.threshold]
+                guilty.update(*(_back_to_prompt((span.start, span.end), group) for span in reached))
+        return highest, tuple(sorted(guilty))
+
+    return [{s.name: judge(s, *own) for s in scopes} for own in zip(texts, groups, strict=True)]
 
 
 def _back_to_prompt(span: Span, segments: Sequence[Span]) -> list[Span]:

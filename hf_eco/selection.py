@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import jinja2
-from tokenizers.decoders import DecodeStream
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
 
 from .classifier import WindowedModel
 
 Span = tuple[int, int]  # characters [start, end)
+
+_TOKENS_PER_CHARACTER = 4  # a character has at most four bytes in UTF-8, and a token at least one of them
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,24 @@ class PromptReader:
 
     def _decode(self, ids: Sequence[int]) -> tuple[str, list[Span]]:
         """The text of `ids` and each token's characters. Tokens that make up one character together share it."""
-        backend = getattr(self.tokenizer, "_tokenizer", None)
-        stream = DecodeStream(ids=[], skip_special_tokens=False)
-        text, offsets, waiting = "", [], []
-        for i in ids:
-            waiting.append(i)
-            piece = stream.step(backend, i) if backend is not None else self.tokenizer.decode([i])
-            if piece is None:  # the middle of a character
+        text, offsets = "", []
+        before: list[int] = []  # what the waiting tokens follow: some decoders drop the space in front of the first
+        waiting: list[int] = []
+        for n, token in enumerate(ids):
+            waiting.append(token)
+            known, both = self._decode_piece(before), self._decode_piece(before + waiting)
+            piece = both[len(known) :] if both.startswith(known) else self._decode_piece(waiting)
+            unfinished = not piece or piece.endswith("\ufffd")  # the middle of a character
+            if unfinished and len(waiting) < _TOKENS_PER_CHARACTER and n + 1 < len(ids):
                 continue
             offsets += [(len(text), len(text) + len(piece))] * len(waiting)
-            text, waiting = text + piece, []
-        if waiting:  # the prompt ends in the middle of a character
-            piece = self.tokenizer.decode(waiting)
-            offsets += [(len(text), len(text) + len(piece))] * len(waiting)
-            text += piece
+            text, before, waiting = text + piece, waiting, []
         return text, offsets
+
+    def _decode_piece(self, ids: list[int]) -> str:
+        if (backend := getattr(self.tokenizer, "_tokenizer", None)) is not None:  # several times as fast
+            return backend.decode(ids, skip_special_tokens=False)
+        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
     def _template_pattern(self) -> re.Pattern[str] | None:
         # a template may print today's date
@@ -110,7 +114,7 @@ class PromptReader:
                 patterns.add(r"\s*".join(map(re.escape, words)))
         if not patterns:
             return None
-        return re.compile("|".join(rf"\s*{pattern}\s*" for pattern in sorted(patterns, key=len, reverse=True)))
+        return re.compile("|".join(sorted(patterns, key=len, reverse=True)))
 
     def _template_pieces(self) -> set[str]:
         """What the template puts around messages, from chats of placeholders: with and without a system message, of one

@@ -21,6 +21,7 @@ from transformers import (
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, PromptClassifier
 
 logging.disable_progress_bar()
+torch.set_num_threads(1)  # on models this small, threads cost more than they bring
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"

@@ -2,5 +2,6 @@
 
 from .calibration import calibrate_threshold
 from .prompt_classifier import train_prompt_classifier
+from .recipe import guard_model
 
-__all__ = ["calibrate_threshold", "train_prompt_classifier"]
+__all__ = ["calibrate_threshold", "guard_model", "train_prompt_classifier"]

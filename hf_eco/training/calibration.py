@@ -78,7 +78,7 @@ def calibrate_threshold(
     forget, retain = clean_prompts(forget, retain)
     if not forget:
         raise ValueError("There are no forget prompts to measure the false negative rate on. Pass forget=[...].")
-    allowed = _allowed_errors(len(retain), max_fpr, confidence)
+    allowed = allowed_errors(len(retain), max_fpr, confidence)
 
     retain_scores = sorted(classifier.score(retain, label=label))
     forget_scores = sorted(classifier.score(forget, label=label))
@@ -114,7 +114,7 @@ def calibrate_threshold(
     )
 
 
-def _allowed_errors(n: int, max_fpr: float, confidence: float) -> int:
+def allowed_errors(n: int, max_fpr: float, confidence: float) -> int:
     """The most false positives among `n` retain prompts whose Clopper-Pearson bound is within `max_fpr`."""
     within = bisect.bisect_right(range(n), max_fpr, key=lambda errors: clopper_pearson_upper(errors, n, confidence))
     if within == 0:

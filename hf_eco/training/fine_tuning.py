@@ -86,6 +86,7 @@ def fine_tune(
         learning_rate=learning_rate,
         per_device_train_batch_size=batch_size,
         per_device_eval_batch_size=batch_size,
+        max_grad_norm=float(weights.max()),  # at Trainer's 1.0 the rare class's gradients would be cut down to the other's
         warmup_steps=WARMUP,
         weight_decay=WEIGHT_DECAY,
         train_sampling_strategy="group_by_length",

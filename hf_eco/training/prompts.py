@@ -28,7 +28,8 @@ def clean_prompts(forget: Sequence[str], retain: Sequence[str]) -> tuple[list[st
     both = [prompt for key, prompt in unique["forget"].items() if key in unique["retain"]]
     if both:
         raise ValueError(
-            f"{len(both)} prompts are in both forget and retain, the first is {both[0]!r}. Decide which list each belongs in."
+            f"{len(both)} prompts are in both forget and retain, the first is {both[0]!r}. "
+            "Decide which list each belongs in."
         )
     return list(unique["forget"].values()), list(unique["retain"].values())
 
@@ -49,13 +50,14 @@ def _unique(name: str, prompts: Sequence[str]) -> dict[str, str]:
     if blank:
         logger.warning(f"{blank} of the {name} prompts are blank and left out.")
     if repeated:
-        logger.warning(f"{repeated} of the {name} prompts repeat another one (case and spacing aside) and are left out.")
+        logger.warning(f"{repeated} of the {name} prompts repeat another (case and spacing aside) and are left out.")
     return unique
 
 
 def split_off(prompts: Sequence[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
-    """`prompts` in two random parts, the second with `fraction` of them, at least one; each in the order they came."""
-    held_out = set(random.Random(seed).sample(range(len(prompts)), max(1, round(fraction * len(prompts)))))
+    """`prompts` in two random parts, the second with `fraction` of them; neither is empty, each keeps its order."""
+    size = min(max(1, round(fraction * len(prompts))), len(prompts) - 1)
+    held_out = set(random.Random(seed).sample(range(len(prompts)), size))
     kept = [prompt for i, prompt in enumerate(prompts) if i not in held_out]
     return kept, [prompt for i, prompt in enumerate(prompts) if i in held_out]
 
