@@ -65,12 +65,18 @@ def main() -> None:
     for size in arguments.batches:
         for flagged in (False, True):
             inputs = batch_of(guarded, flagged, size)
-            options = {"do_sample": False, "max_new_tokens": arguments.new_tokens, "min_new_tokens": arguments.new_tokens}
+            options = {
+                "do_sample": False,
+                "max_new_tokens": arguments.new_tokens,
+                "min_new_tokens": arguments.new_tokens,
+            }
             runs = [lambda model=model: model.generate(**inputs, **options) for model in (bare, guarded)]
             for run in runs:
                 run()  # warm-up
             pairs = [[seconds(run) for run in runs] for _ in range(arguments.pairs)]
-            verdicts = [seconds(lambda: guarded.eco_guard.plan(inputs["input_ids"], inputs["attention_mask"])) for _ in pairs]
+            verdicts = [
+                seconds(lambda: guarded.eco_guard.plan(inputs["input_ids"], inputs["attention_mask"])) for _ in pairs
+            ]
             ratios = sorted(with_guard / without for without, with_guard in pairs)
             bare_seconds = statistics.median(without for without, _ in pairs)
             row = {

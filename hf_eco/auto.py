@@ -26,7 +26,8 @@ class GuardedConfig(PreTrainedConfig):
             ValueError: the checkpoint is not guarded, is damaged, or its base model is of an unknown type.
         """
         config_dict, kwargs = cls.get_config_dict(pretrained_model_name_or_path, **kwargs)
-        return cls.from_dict(config_dict, name_or_path=os.fspath(pretrained_model_name_or_path), **kwargs)
+        kwargs.setdefault("name_or_path", os.fspath(pretrained_model_name_or_path))  # AutoConfig has set it already
+        return cls.from_dict(config_dict, **kwargs)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -54,7 +55,9 @@ class AutoModelForCausalLMWithECO:
         raise OSError(f"{type(self).__name__} is not instantiated. Use {type(self).__name__}.from_pretrained(...).")
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *model_args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *model_args: Any, **kwargs: Any
+    ) -> Any:
         """Loads a guarded checkpoint, a guard-only repository with its base, or a base model with `eco_config`.
 
         See [`ECOMixin.from_pretrained`][hf_eco.ECOMixin.from_pretrained] for arguments and errors.

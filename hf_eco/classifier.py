@@ -110,7 +110,9 @@ class WindowedModel:
                 inputs = inputs.to(self.model.device)
                 logits = self.model(**inputs).logits.float().cpu()
                 if not logits.isfinite().all():  # a comparison with NaN is False: nothing would ever be flagged
-                    raise GuardError(f"{type(self.model).__name__} gave logits that are not finite; its weights are broken.")
+                    raise GuardError(
+                        f"{type(self.model).__name__} gave logits that are not finite; its weights are broken."
+                    )
                 yield from zip(batch, logits, strict=True)
 
     def save_pretrained(self, directory: str) -> None:

@@ -82,11 +82,17 @@ def guard(
     output: Annotated[str, typer.Option("--output", "-o", help="Directory for the guarded checkpoint.")],
     forget_column: Annotated[str | None, typer.Option(help="Column of the forget prompts.")] = None,
     retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Encoder to train the classifier from. [default: all-MiniLM-L6-v2]")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Encoder to train the classifier from. [default: all-MiniLM-L6-v2]")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one.")
+    ] = None,
     max_fpr: Annotated[float, typer.Option(help="Highest false positive rate the calibration may allow.")] = 0.01,
     confidence: Annotated[float, typer.Option(help="Confidence of the calibration's bounds.")] = 0.95,
-    method: Annotated[str | None, typer.Option(help="Corruption method, e.g. rand_noise_first_n, zero_out_top_k.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Corruption method, e.g. rand_noise_first_n, zero_out_top_k.")
+    ] = None,
     dims: Annotated[int | None, typer.Option(help="Embedding dimensions corrupted per token; 0 for all.")] = None,
     strength: Annotated[float | None, typer.Option(help="Strength of the corruption.")] = None,
     tokens: Annotated[Tokens, typer.Option(help="Which tokens of a flagged prompt are corrupted.")] = Tokens.content,
@@ -100,7 +106,9 @@ def guard(
     from .training import guard_model
 
     given = {"method": method, "dims": dims, "strength": strength}
-    corruption = CorruptionConfig(**{k: v for k, v in given.items() if v is not None and not (k == "dims" and v == 0)}, seed=seed)
+    corruption = CorruptionConfig(
+        **{k: v for k, v in given.items() if v is not None and not (k == "dims" and v == 0)}, seed=seed
+    )
     if dims == 0:
         corruption.dims = None
     model = guard_model(
@@ -147,8 +155,12 @@ def inspect(
 
 @app.command(epilog="Examples:\n\nhf-eco demo\n\nhf-eco demo --model Qwen/Qwen2.5-0.5B-Instruct")
 def demo(
-    model: Annotated[str | None, typer.Option(help="Instruct model to guard. [default: SmolLM2-135M-Instruct]")] = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="Directory for the guarded checkpoint.")] = "demo-output",
+    model: Annotated[
+        str | None, typer.Option(help="Instruct model to guard. [default: SmolLM2-135M-Instruct]")
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Directory for the guarded checkpoint.")
+    ] = "demo-output",
     max_new_tokens: Annotated[int, typer.Option(help="Length of the answers.", min=1)] = 24,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
 ) -> None:
@@ -170,7 +182,9 @@ def demo(
     outside = [a for a in result.answers if not a.in_scope]
     identical = sum(a.original == a.guarded for a in outside)
     console.print(f"Flagged in scope: {sum(a.flagged for a in inside)} of {len(inside)}.", highlight=False)
-    console.print(f"Out of scope, identical to the unguarded model's answer: {identical} of {len(outside)}.", highlight=False)
+    console.print(
+        f"Out of scope, identical to the unguarded model's answer: {identical} of {len(outside)}.", highlight=False
+    )
     if identical < len(outside) or not all(a.flagged for a in inside):
         raise typer.Exit(1)
 

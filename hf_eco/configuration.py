@@ -143,7 +143,9 @@ class ForgetScope:
                 "Use hf_eco.training.calibrate_threshold to choose one."
             )
         if self.tokens not in TOKEN_SELECTIONS:
-            raise ValueError(f"tokens={self.tokens!r} is no selection of tokens. Use one of: {', '.join(TOKEN_SELECTIONS)}.")
+            raise ValueError(
+                f"tokens={self.tokens!r} is no selection of tokens. Use one of: {', '.join(TOKEN_SELECTIONS)}."
+            )
         if self.tokens == "entities" and not self.entities:
             raise ValueError("tokens='entities' needs a token classifier. Pass entities='path or Hub id'.")
         self.corruption = _from_dict(CorruptionConfig, self.corruption)
@@ -163,7 +165,12 @@ class ECOConfig:
     scopes: list[ForgetScope] = _help("The forget scopes. A prompt that falls in any of them is corrupted.")
     base_model_name_or_path: str | None = _help("The unguarded model the guard was made for.", default=None)
     base_revision: str | None = _help("The commit of the base model, where it came from the Hub.", default=None)
-    guard_only: bool = _help("True in a repository that holds the guard without the base model's weights.", default=False)
+    base_subfolder: str | None = _help(
+        "The folder of the base model in its repository, if it is not at the root.", default=None
+    )
+    guard_only: bool = _help(
+        "True in a repository that holds the guard without the base model's weights.", default=False
+    )
     version: int = _help("Version of the on-disk format.", default=FORMAT_VERSION)
     hf_eco_version: str = _help("Version of hf-eco that wrote this.", default=__version__)
 
@@ -176,7 +183,9 @@ class ECOConfig:
                 f"{FORMAT_VERSION}. Upgrade hf-eco: pip install -U hf-eco"
             )
         if not isinstance(self.scopes, (list, tuple)) or not self.scopes:
-            raise ValueError(f"scopes must be a list of ForgetScopes, got {self.scopes!r}. Use scopes=[ForgetScope(...)].")
+            raise ValueError(
+                f"scopes must be a list of ForgetScopes, got {self.scopes!r}. Use scopes=[ForgetScope(...)]."
+            )
         self.scopes = [_from_dict(ForgetScope, scope) for scope in self.scopes]
         names = [scope.name for scope in self.scopes]
         if len({name.casefold() for name in names}) < len(names):  # some file systems know no case

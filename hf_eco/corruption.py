@@ -27,7 +27,9 @@ _METHODS: dict[str, CorruptionFunction] = {}
 _MIXES_POSITIONS: set[str] = set()
 
 
-def register_corruption(name: str, *, mixes_positions: bool = False) -> Callable[[CorruptionFunction], CorruptionFunction]:
+def register_corruption(
+    name: str, *, mixes_positions: bool = False
+) -> Callable[[CorruptionFunction], CorruptionFunction]:
     """Decorator: makes a corruption function available as `CorruptionConfig(method=name)`.
 
     Args:
@@ -41,7 +43,10 @@ def register_corruption(name: str, *, mixes_positions: bool = False) -> Callable
 
     def register(function: CorruptionFunction) -> CorruptionFunction:
         known = _METHODS.get(name, function)
-        if (known.__module__, known.__qualname__) != (function.__module__, function.__qualname__):  # a cell may run twice
+        if (known.__module__, known.__qualname__) != (
+            function.__module__,
+            function.__qualname__,
+        ):  # a cell may run twice
             raise ValueError(f"A corruption method called {name!r} exists already. Choose another name.")
         _METHODS[name] = function
         if mixes_positions:
@@ -89,16 +94,24 @@ def corrupt(
     if method not in _METHODS:
         raise ValueError(f"Unknown corruption method {method!r}. Use one of: {', '.join(corruption_methods())}.")
     if embeddings.dim() != 3 or not embeddings.is_floating_point():
-        raise ValueError(f"embeddings must be (batch, sequence, hidden) floats, got {tuple(embeddings.shape)} {embeddings.dtype}.")
+        raise ValueError(
+            f"embeddings must be (batch, sequence, hidden) floats, got {tuple(embeddings.shape)} {embeddings.dtype}."
+        )
     if mask.shape != embeddings.shape[:2] or mask.dtype != torch.bool:
-        raise ValueError(f"mask must be bool of shape {tuple(embeddings.shape[:2])}, got {tuple(mask.shape)} {mask.dtype}.")
+        raise ValueError(
+            f"mask must be bool of shape {tuple(embeddings.shape[:2])}, got {tuple(mask.shape)} {mask.dtype}."
+        )
     hidden = embeddings.shape[-1]
     if dims is not None and (not isinstance(dims, int) or not 1 <= dims <= hidden):
-        raise ValueError(f"dims must be in 1..{hidden}, the embedding's size, got dims={dims}. Use dims=None for all dimensions.")
+        raise ValueError(
+            f"dims must be in 1..{hidden}, the embedding's size, got dims={dims}. Use dims=None for all dimensions."
+        )
     if positions is None:
         positions = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
     if positions.shape != mask.shape or positions.is_floating_point():
-        raise ValueError(f"positions must be integers of shape {tuple(mask.shape)}, got {tuple(positions.shape)} {positions.dtype}.")
+        raise ValueError(
+            f"positions must be integers of shape {tuple(mask.shape)}, got {tuple(positions.shape)} {positions.dtype}."
+        )
     if not math.isfinite(strength) or not 0 <= seed < 2**63:
         raise ValueError(f"strength must be finite and seed in [0, 2**63), got strength={strength}, seed={seed}.")
     mask, positions = mask.to(embeddings.device), positions.to(embeddings.device)
@@ -224,7 +237,9 @@ def rand_noise_top_k(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, s
 
 
 @register_corruption("set_rand_noise_first_n")
-def set_rand_noise_first_n(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
+def set_rand_noise_first_n(
+    e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int
+) -> Tensor:
     """Replaces dimensions 0..dims-1 of each selected token by N(0, strength²)."""
     return _change(e, mask, _first(e, dims), _noise(e, positions, dims, strength, seed))
 

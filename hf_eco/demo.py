@@ -64,7 +64,9 @@ def run_demo(
     trained = guard_model(base, SCOPE, forget, retain, output_dir, encoder=encoder, seed=seed)
     calibration = trained.config.eco.scope(SCOPE).calibration
     del trained
-    say(f"Guarded checkpoint saved in {output_dir}. Loading it with pipeline('text-generation', {str(output_dir)!r}) ...")
+    say(
+        f"Guarded checkpoint saved in {output_dir}. Loading it with pipeline('text-generation', {str(output_dir)!r}) ..."
+    )
     guarded = pipeline("text-generation", model=os.fspath(output_dir))
     original = pipeline("text-generation", model=base)
     prompts = [(prompt, True) for prompt in demo_prompts("examples_forget")]

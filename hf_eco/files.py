@@ -51,4 +51,6 @@ def _check(directory: Path, may_replace: Callable[[Path], bool]) -> None:
             f"{str(directory)!r} is the working directory or a mounted one and cannot be replaced. Name a directory in it."
         )
     if any(directory.iterdir()) and not may_replace(directory):
-        raise FileExistsError(f"{str(directory)!r} holds something else already. Name a new directory, or empty it first.")
+        raise FileExistsError(
+            f"{str(directory)!r} holds something else already. Name a new directory, or empty it first."
+        )

@@ -223,7 +223,9 @@ class Guard:
             known: as for `decide`.
         """
         ids = input_ids.detach().to("cpu", torch.int64)
-        attended = torch.ones_like(ids, dtype=torch.bool) if attention_mask is None else attention_mask.detach().cpu().bool()
+        attended = (
+            torch.ones_like(ids, dtype=torch.bool) if attention_mask is None else attention_mask.detach().cpu().bool()
+        )
         prompt = attended
         if prompt_mask is not None:
             bounded = attended & prompt_mask.detach().cpu().bool()
@@ -352,8 +354,12 @@ def _judge(
 ) -> list[dict[str, tuple[float, tuple[Span, ...]]]]:
     """For each prompt and scope of one classifier: p(forget), and the spans that reach the scope's threshold."""
     # Each message, and after them the conversation as a whole: what each text is made of.
-    groups = [[*((segment,) for segment in p.segments), *([p.segments] if len(p.segments) > 1 else [])] for p in prompts]
-    texts = [["\n".join(p.text[a:b] for a, b in group) for group in own] for p, own in zip(prompts, groups, strict=True)]
+    groups = [
+        [*((segment,) for segment in p.segments), *([p.segments] if len(p.segments) > 1 else [])] for p in prompts
+    ]
+    texts = [
+        ["\n".join(p.text[a:b] for a, b in group) for group in own] for p, own in zip(prompts, groups, strict=True)
+    ]
     unique = list(dict.fromkeys(text for own in texts for text in own))  # repeated prompts cost one pass
     scored = dict(zip(unique, classifier.score_spans(unique), strict=True))
 

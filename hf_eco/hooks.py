@@ -183,7 +183,9 @@ class EmbeddingHooks:
         self.install()  # the embedding layer may have been replaced
 
     @torch.compiler.disable
-    def _apply(self, embedding: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
+    def _apply(
+        self, embedding: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
+    ) -> Tensor | None:
         pending = _PENDING.get()
         if pending is None or pending.hooks is not self or not pending.plan.corrupts:
             return None
@@ -215,7 +217,11 @@ class EmbeddingHooks:
     @torch.compiler.disable
     def _note_labels(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.install()  # the decoder may have been replaced
-        labels = kwargs.get("labels") if "labels" in kwargs or not args else _named_arguments(model, args, kwargs).get("labels")
+        labels = (
+            kwargs.get("labels")
+            if "labels" in kwargs or not args
+            else _named_arguments(model, args, kwargs).get("labels")
+        )
         _LABELS.set(None if labels is None else (self, labels))
 
     @torch.compiler.disable
@@ -245,7 +251,9 @@ class EmbeddingHooks:
             return _Pending(self, plan, complete=True, state=CacheState(plan, plan.ids))
         state = self._state(cache)
         if state.ids.shape[0] != rows:
-            raise GuardError(f"The given cache holds {state.ids.shape[0]} rows, the batch {rows}. Run it without the cache.")
+            raise GuardError(
+                f"The given cache holds {state.ids.shape[0]} rows, the batch {rows}. Run it without the cache."
+            )
         before = state.plan.columns(0, past)
         history = torch.cat([state.ids[:, :past], ids.cpu()], dim=1)
         bounds = self._prompt_mask(history, mask, past)
@@ -259,7 +267,9 @@ class EmbeddingHooks:
         new = plan.columns(past, past + columns)
         if columns == 1:
             new = replace(new, selected=torch.zeros_like(new.selected))
-        parts = {name: torch.cat([getattr(before, name), getattr(new, name)], dim=1) for name in ("attended", "selected")}
+        parts = {
+            name: torch.cat([getattr(before, name), getattr(new, name)], dim=1) for name in ("attended", "selected")
+        }
         positions = parts["attended"].long().cumsum(-1) - 1
         whole = Plan(plan.verdicts, history, **parts, positions=positions.clamp(min=0))
         return _Pending(self, whole.columns(past, past + columns), complete=False, state=CacheState(whole, history))
@@ -336,4 +346,6 @@ def _refuse_what_is_not_guarded(call: dict[str, Any]) -> None:
         raise GuardError("Packed sequences are not guarded yet. Pass one prompt per row, padded.")
     positions, mask = call.get("position_ids"), call.get("attention_mask")
     if positions is not None and mask is None and positions.dim() == 2 and bool((positions.diff(dim=-1) < 0).any()):
-        raise GuardError("position_ids start again within a row: packed sequences are not guarded yet. Pass one prompt per row.")
+        raise GuardError(
+            "position_ids start again within a row: packed sequences are not guarded yet. Pass one prompt per row."
+        )

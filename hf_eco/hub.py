@@ -135,11 +135,11 @@ def load_guard(
             loaded[kind, name] = _load_from(source, kind, name) if source else kind.from_pretrained(name)
         return loaded[kind, name]
 
-    classifiers = {
-        s.name: classifiers.get(s.name) or load(PromptClassifier, s.classifier, s.name) for s in eco.scopes
-    }
+    classifiers = {s.name: classifiers.get(s.name) or load(PromptClassifier, s.classifier, s.name) for s in eco.scopes}
     taggers = {
-        s.name: taggers.get(s.name) or load(EntityTagger, s.entities, s.name) for s in eco.scopes if s.tokens == "entities"
+        s.name: taggers.get(s.name) or load(EntityTagger, s.entities, s.name)
+        for s in eco.scopes
+        if s.tokens == "entities"
     }
     guard = Guard(eco, classifiers, tokenizer, taggers)
     guard.check_probes()
@@ -177,6 +177,15 @@ def name_folders(guard: Guard) -> None:
         scope.classifier = folders.setdefault(id(guard.classifiers[scope.name]), f"classifier-{scope.name}")
         if scope.tokens == "entities":
             scope.entities = folders.setdefault(id(guard.taggers[scope.name]), f"tokens-{scope.name}")
+
+
+def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
+    """The folders that a guard's config in `directory` names; none if there is no such config."""
+    if not os.path.isfile(os.path.join(directory, "config.json")):
+        return set()
+    eco = read_eco(os.fspath(directory), {})
+    named = {folder for s in eco.scopes for folder in (s.classifier, s.entities)} if eco is not None else set()
+    return {check_repo_folder(folder) for folder in named if folder is not None}
 
 
 def write_guard(guard: Guard, directory: str | os.PathLike[str], eco: ECOConfig | None = None) -> None:
@@ -226,12 +235,14 @@ def upload(
     )
 
 
-def identify(path: str, download: dict[str, Any]) -> tuple[str, str | None]:
-    """A model's lasting name and revision: an absolute path, or a Hub id and the commit it stands at."""
+def note_base(eco: ECOConfig, path: str, download: dict[str, Any]) -> None:
+    """Writes into `eco` which base model it guards, by a lasting name: an absolute path, or a Hub id and its commit."""
+    eco.base_subfolder = download.get("subfolder") or None
     if os.path.isdir(path):
-        return os.path.abspath(path), None
-    config_file = cached_file(path, "config.json", _raise_exceptions_for_missing_entries=False, **download)
-    return path, extract_commit_hash(config_file, None)
+        eco.base_model_name_or_path, eco.base_revision = os.path.abspath(path), None
+    else:
+        config_file = cached_file(path, "config.json", _raise_exceptions_for_missing_entries=False, **download)
+        eco.base_model_name_or_path, eco.base_revision = path, extract_commit_hash(config_file, None)
 
 
 def model_card(eco: ECOConfig) -> ModelCard:
@@ -240,7 +251,10 @@ def model_card(eco: ECOConfig) -> ModelCard:
     base = eco.base_model_name_or_path
     on_hub = base is not None and not os.path.isabs(base)
     data = ModelCardData(
-        library_name="hf-eco", pipeline_tag="text-generation", tags=["eco", "unlearning"], base_model=base if on_hub else None
+        library_name="hf-eco",
+        pipeline_tag="text-generation",
+        tags=["eco", "unlearning"],
+        base_model=base if on_hub else None,
     )
     rows = []
     for scope in eco.scopes:
@@ -254,7 +268,9 @@ def model_card(eco: ECOConfig) -> ModelCard:
         strength = f"{how.method}, dims {how.dims or 'all'}, strength {how.strength:g}, on {scope.tokens}"
         rows.append(f"| {scope.name} | {scope.threshold:.4f} | {rates} | {strength} |")
     table = "\n".join(rows)
-    whole = "its base model's weights and a guard" if not eco.guard_only else f"a guard for `{base}`, without its weights"
+    whole = (
+        "its base model's weights and a guard" if not eco.guard_only else f"a guard for `{base}`, without its weights"
+    )
     return ModelCard(
         f"""---
 {data.to_yaml()}

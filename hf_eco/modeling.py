@@ -6,9 +6,12 @@ import copy
 import json
 import os
 import re
+import shutil
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -20,7 +23,7 @@ from . import hub
 from .classifier import PromptClassifier
 from .configuration import ECOConfig, ForgetScope, composite_config, split_composite_config
 from .errors import GuardError
-from .guard import Guard, Verdict
+from .guard import Guard
 from .hooks import EmbeddingHooks
 from .selection import EntityTagger, is_chat
 
@@ -28,11 +31,25 @@ from .selection import EntityTagger, is_chat
 # Configs
 
 
+_BUILDING_GUARDED: ContextVar[bool] = ContextVar("eco_building_guarded", default=False)
+
+
 class ECOConfigMixin:
     """The config of a guarded model: in memory the base model's own config with one attribute more, `eco`; on disk the
     composite that native classes refuse."""
 
     eco: Any = None  # an ECOConfig once a guard is there
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        # The first thing that PreTrainedModel.__init__ writes into its config. A native class that is handed this config
+        # would load the weights without the guard, and has no other moment at which it could be stopped.
+        if key == "_attn_implementation_internal" and not _BUILDING_GUARDED.get():
+            if sys._getframe(1).f_code is PreTrainedModel.__init__.__code__:
+                raise GuardError(
+                    "This config is that of a guarded checkpoint, and a class without the guard was about to be built from "
+                    "it. Use AutoModelForCausalLMWithECO.from_pretrained(...), or the base model's own config."
+                )
+        super().__setattr__(key, value)
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -61,7 +78,9 @@ class ECOConfigMixin:
             GuardError: there is no guard to write; a config without one would load unguarded.
         """
         if self.eco is None:
-            raise GuardError("This config carries no guard, so it is not saved. Attach one first: model.add_scope(...).")
+            raise GuardError(
+                "This config carries no guard, so it is not saved. Attach one first: model.add_scope(...)."
+            )
         own = self.to_diff_dict() if use_diff else self.to_dict()  # type: ignore[attr-defined]
         composite = self._encode_special_floats(composite_config(own, self.eco))  # type: ignore[attr-defined]
         with open(json_file_path, "w", encoding="utf-8") as file:
@@ -138,7 +157,11 @@ class ECOMixin:
         cls.config_class = guarded_config_class(bases[0].config_class)
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        token = _BUILDING_GUARDED.set(True)
+        try:
+            super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        finally:
+            _BUILDING_GUARDED.reset(token)
         _refuse_second_embeddings(self)  # type: ignore[arg-type]
         self._eco = EmbeddingHooks(self)  # type: ignore[arg-type]
 
@@ -234,7 +257,9 @@ class ECOMixin:
         config = copy.deepcopy(old.config)
         config.scopes = [scope for scope in config.scopes if scope.name != name]
         if not config.scopes:
-            raise ValueError(f"{name!r} is the guard's last scope. To be rid of the guard, load the base model itself.")
+            raise ValueError(
+                f"{name!r} is the guard's last scope. To be rid of the guard, load the base model itself."
+            )
         self.attach_guard(Guard(config, old.classifiers, old.tokenizer, old.taggers))
 
     # -- running
@@ -272,7 +297,9 @@ class ECOMixin:
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
         """Refused: packed rows are not guarded yet."""
-        raise GuardError("Continuous batching (generate_batch, paged caches) is not guarded yet. Use generate with a padded batch.")
+        raise GuardError(
+            "Continuous batching (generate_batch, paged caches) is not guarded yet. Use generate with a padded batch."
+        )
 
     # -- saving and loading
 
@@ -300,10 +327,13 @@ class ECOMixin:
         guard = self.eco_guard
         upload = {name: kwargs.pop(name) for name in hub.UPLOAD_ARGUMENTS if name in kwargs}
         token = kwargs.get("token")
+        before = hub.guard_folders(save_directory)
         super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)  # type: ignore[misc]
         if not is_main_process:
             return
         hub.write_guard(guard, save_directory)
+        for folder in before - hub.guard_folders(save_directory):  # of scopes that have been removed
+            shutil.rmtree(os.path.join(save_directory, folder))
         if push_to_hub:
             # after the guard is written: what transformers uploads inside its own save_pretrained would lack it
             repo_id = upload.pop("repo_id", os.path.basename(os.path.normpath(save_directory)))
@@ -334,7 +364,7 @@ class ECOMixin:
         eco = config.eco
         eco.guard_only = True
         if base_model is not None:
-            eco.base_model_name_or_path, eco.base_revision = base_model, base_revision
+            eco.base_model_name_or_path, eco.base_revision, eco.base_subfolder = base_model, base_revision, None
         if not eco.base_model_name_or_path:
             raise ValueError("Nobody knows which base model this guard is for. Pass base_model='path or Hub id'.")
         os.makedirs(save_directory, exist_ok=True)
@@ -342,7 +372,9 @@ class ECOMixin:
         config.save_pretrained(save_directory)
         hub.write_guard(guard, save_directory, eco)
 
-    def push_to_hub(self, repo_id: str, *, max_shard_size: int | str = "50GB", token: Any = None, **kwargs: Any) -> Any:
+    def push_to_hub(
+        self, repo_id: str, *, max_shard_size: int | str = "50GB", token: Any = None, **kwargs: Any
+    ) -> Any:
         """Uploads the guarded checkpoint, exactly what `save_pretrained` writes, to `repo_id`.
 
         Args:
@@ -352,11 +384,20 @@ class ECOMixin:
             kwargs: private, revision, create_pr, commit_message, commit_description.
         """
         return hub.save_and_upload(
-            lambda directory: self.save_pretrained(directory, max_shard_size=max_shard_size), repo_id, token=token, **kwargs
+            lambda directory: self.save_pretrained(directory, max_shard_size=max_shard_size),
+            repo_id,
+            token=token,
+            **kwargs,
         )
 
     def push_guard_to_hub(
-        self, repo_id: str, *, base_model: str | None = None, base_revision: str | None = None, token: Any = None, **kwargs: Any
+        self,
+        repo_id: str,
+        *,
+        base_model: str | None = None,
+        base_revision: str | None = None,
+        token: Any = None,
+        **kwargs: Any,
     ) -> Any:
         """Uploads the guard alone, exactly what `save_guard` writes, to `repo_id`; `kwargs` as for `push_to_hub`.
 
@@ -407,20 +448,21 @@ class ECOMixin:
         base = path
         if source.replaces_base:
             base = source.eco.base_model_name_or_path or ""
-            for name in ("revision", "subfolder", "config"):  # those of the guard's repository
-                kwargs.pop(name, None)
-            if source.eco.base_revision is not None:
-                kwargs["revision"] = source.eco.base_revision
+            for name, value in (("revision", source.eco.base_revision), ("subfolder", source.eco.base_subfolder)):
+                kwargs.pop(name, None)  # that of the guard's repository
+                if value is not None:
+                    kwargs[name] = value
         config = kwargs.pop("config", None)
         if isinstance(config, PreTrainedConfig) and not isinstance(config, ECOConfigMixin):
             config = cls.config_class.from_dict({**config.to_dict(), "name_or_path": base})
         loaded = super().from_pretrained(base, *model_args, config=config, **kwargs)  # type: ignore[misc]
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if tokenizer is None:
-            tokenizer = hub.load_tokenizer(source.repository or base, kwargs.get("gguf_file"), **source.download)
+            # beside the model that was named: put on a base with another tokenizer, a guard must not pass its probes
+            tokenizer = hub.load_tokenizer(path, kwargs.get("gguf_file"), **hub_arguments)
         guard = hub.load_guard(source.eco, tokenizer, classifiers or {}, {}, source)
-        if source.repository is None:
-            guard.config.base_model_name_or_path, guard.config.base_revision = hub.identify(base, hub_arguments)
+        if eco_config is not None:
+            hub.note_base(guard.config, base, hub_arguments)
         guard.config.guard_only = False
         model.attach_guard(guard)
         if source.repository is not None:

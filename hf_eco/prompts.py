@@ -51,7 +51,9 @@ def read_prompts(source: str | os.PathLike[str], *, column: str | None = None, s
 def demo_prompts(name: str) -> list[str]:
     """The prompts of the demo's scope that come with hf_eco: "forget", "retain", "examples_forget" or
     "examples_retain"."""
-    text = (importlib.resources.files("hf_eco") / "data" / "harry-potter" / f"{name}.jsonl").read_text(encoding="utf-8")
+    text = (importlib.resources.files("hf_eco") / "data" / "harry-potter" / f"{name}.jsonl").read_text(
+        encoding="utf-8"
+    )
     return _from_jsonl(text, name, "prompt")
 
 
@@ -70,7 +72,9 @@ def _from_jsonl(text: str, source: str, column: str | None) -> list[str]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON ({error}). A .jsonl file holds one JSON object or string per line.") from error
+            raise ValueError(
+                f"{where}: not JSON ({error}). A .jsonl file holds one JSON object or string per line."
+            ) from error
         prompts.append(row if isinstance(row, str) else _field(row, column, where))
     return prompts
 
@@ -97,7 +101,9 @@ def _field(row: Any, column: str | None, where: str) -> str:
         raise ValueError(f"{where}: expected an object or a string, got {row!r}.")
     name = column or next((name for name in PROMPT_COLUMNS if name in row), None)
     if name not in row:
-        raise ValueError(f"{where}: no column {name or ' or '.join(PROMPT_COLUMNS)!r} among {list(row)}. Name it with --column.")
+        raise ValueError(
+            f"{where}: no column {name or ' or '.join(PROMPT_COLUMNS)!r} among {list(row)}. Name it with --column."
+        )
     if not isinstance(row[name], str):
         raise ValueError(f"{where}: column {name!r} holds {row[name]!r}, which is no string.")
     return row[name]

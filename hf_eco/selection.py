@@ -70,8 +70,12 @@ class PromptReader:
         if isinstance(prompt, str):
             return list(self.tokenizer(prompt)["input_ids"])
         if not is_chat(prompt):
-            raise TypeError(f"A prompt is a string or a list of messages {{'role': ..., 'content': ...}}, got {prompt!r}.")
-        ids = self.tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, tokenize=True, return_dict=True)
+            raise TypeError(
+                f"A prompt is a string or a list of messages {{'role': ..., 'content': ...}}, got {prompt!r}."
+            )
+        ids = self.tokenizer.apply_chat_template(
+            list(prompt), add_generation_prompt=True, tokenize=True, return_dict=True
+        )
         return list(ids["input_ids"])
 
     def _decode(self, ids: Sequence[int]) -> tuple[str, list[Span]]:
@@ -148,7 +152,9 @@ class EntityTagger(WindowedModel):
         outside = {i for i, label in self.model.config.id2label.items() if label == "O"}
         found = set()
         for window, logits in self.logits([text]):
-            for offset, label in zip(window.offsets, logits.argmax(-1).tolist(), strict=False):  # padding has no offset
+            for offset, label in zip(
+                window.offsets, logits.argmax(-1).tolist(), strict=False
+            ):  # padding has no offset
                 if offset[1] > offset[0] and label not in outside:
                     found.add(offset)
         return sorted(found)

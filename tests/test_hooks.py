@@ -23,7 +23,9 @@ def tokenizer(guarded):
 @pytest.fixture
 def prompts(tokenizer):
     """(flagged, clean, both left-padded)."""
-    chats = [[{"role": "user", "content": text}] for text in (FLAGGED, CLEAN + " tell me about the garden of the king")]
+    chats = [
+        [{"role": "user", "content": text}] for text in (FLAGGED, CLEAN + " tell me about the garden of the king")
+    ]
     options = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt", "padding": True}
     return [tokenizer.apply_chat_template(chat, **options) for chat in (chats[0], chats[1], chats)]
 
@@ -108,7 +110,9 @@ def test_padding_on_either_side_changes_nothing(guarded, prompts):
     right = guarded(torch.cat([ids, pad], 1), attention_mask=torch.cat([ones, pad], 1)).logits[0, ids.shape[1] - 1]
     torch.testing.assert_close(right, alone)
     positions = torch.cat([pad, torch.arange(ids.shape[1])[None]], 1)
-    left = guarded(torch.cat([pad, ids], 1), attention_mask=torch.cat([pad, ones], 1), position_ids=positions).logits[0, -1]
+    left = guarded(torch.cat([pad, ids], 1), attention_mask=torch.cat([pad, ones], 1), position_ids=positions).logits[
+        0, -1
+    ]
     torch.testing.assert_close(left, alone)
 
 

@@ -20,9 +20,9 @@ def clopper_pearson_upper(errors: int, n: int, confidence: float) -> float:
     """One-sided upper confidence bound of a rate, when `errors` of `n` independent trials were errors.
 
     The p at which so few errors have probability 1 - confidence: P(Binomial(n, p) <= errors) = 1 - confidence, which
-    is the `confidence` quantile of Beta(errors + 1, n - errors); 1 if all trials were errors. The bound is exact: it lies
-    below the true rate with probability 1 - confidence at most, whatever n. (Clopper and Pearson, "The use of confidence
-    or fiducial limits illustrated in the case of the binomial", Biometrika 26, 1934.)
+    is the `confidence` quantile of Beta(errors + 1, n - errors); 1 if all trials were errors. It lies below the true
+    rate with probability 1 - confidence at most, whatever n (Clopper and Pearson, "The use of confidence or fiducial
+    limits illustrated in the case of the binomial", Biometrika 26, 1934).
 
     Raises:
         ValueError: an argument is out of its range.
@@ -46,10 +46,10 @@ def calibrate_threshold(
 ) -> Calibration:
     """Chooses the lowest threshold whose false positive rate stays under `max_fpr` with the given confidence.
 
-    A prompt is flagged when its score reaches the threshold. With n retain prompts, k of them may be flagged, the most
-    whose Clopper-Pearson bound is still within `max_fpr`; so the threshold lies above the (k+1)-th highest retain score.
-    All values from there up to the next higher score of any prompt here, forget or retain, flag the same of these
-    prompts; the middle between the two is taken (of that score and 1, if no prompt scores higher).
+    A prompt is flagged when its score reaches the threshold. Of the n retain prompts k may be flagged, the most whose
+    Clopper-Pearson bound is still within `max_fpr`; so the threshold lies above the (k+1)-th highest retain score. All
+    values from there up to the next higher score of any prompt here, forget or retain, flag the same of these prompts;
+    the middle between the two scores is taken (between that score and 1, if no prompt scores higher).
 
     That the threshold was chosen on the same retain prompts does not weaken the bound. k depends on n, `max_fpr` and
     `confidence` alone, and the share of all retain prompts that score above the (k+1)-th highest of n is at most
@@ -62,16 +62,17 @@ def calibrate_threshold(
     Args:
         classifier: gives the scores.
         forget: prompts in the scope, none of which the classifier was trained on.
-        retain: prompts outside the scope, none of which the classifier was trained on. The bound speaks of prompts like
-            these: take them from where the guard will be used. Repetitions count once.
+        retain: prompts outside the scope, none of which the classifier was trained on. The bound speaks of prompts
+            like these: take them from where the guard will be used. Repetitions count once.
         max_fpr: the highest false positive rate allowed. 0.01 at the confidence 0.95 takes 299 retain prompts.
         confidence: of each bound.
         label: the classifier's label that means 'forget'.
 
     Raises:
         TypeError: a prompt is no string.
-        ValueError: an argument is out of its range, there are too few retain prompts to vouch for `max_fpr`, more retain
-            prompts score 1 than may be flagged, or a prompt is in both lists.
+        ValueError: an argument is out of its range, there are too few retain prompts to vouch for `max_fpr`, more of
+            them score 1 than may be flagged, or a prompt is in both lists.
+        ImportError: scipy is missing.
     """
     _check_probability("max_fpr", max_fpr)
     _check_probability("confidence", confidence)
@@ -85,8 +86,8 @@ def calibrate_threshold(
     highest_unflagged = retain_scores[-1 - allowed]
     if highest_unflagged >= 1.0:
         raise ValueError(
-            f"More than {allowed} of the {len(retain)} retain prompts score 1.0, so no threshold keeps the false positive "
-            f"rate under max_fpr={max_fpr}. Train the classifier on more retain prompts like them."
+            f"More than {allowed} of the {len(retain)} retain prompts score 1.0, so no threshold keeps the false "
+            f"positive rate under max_fpr={max_fpr}. Train the classifier on more retain prompts like them."
         )
     scores = sorted(forget_scores + retain_scores)
     next_higher = [*scores, 1.0][bisect.bisect_right(scores, highest_unflagged)]
@@ -98,8 +99,8 @@ def calibrate_threshold(
     missed = bisect.bisect_left(forget_scores, threshold)
     if missed == len(forget):
         logger.warning(
-            f"None of the {len(forget)} forget prompts reaches the threshold {threshold:.4g}: the classifier does not tell "
-            f"them from the retain prompts well enough for max_fpr={max_fpr}. Train it on more prompts of both kinds."
+            f"None of the {len(forget)} forget prompts reaches the threshold {threshold:.4g}: the classifier does not "
+            f"tell them from retain prompts well enough for max_fpr={max_fpr}. Train it on more prompts of both kinds."
         )
     return Calibration(
         threshold=threshold,
@@ -115,13 +116,17 @@ def calibrate_threshold(
 
 
 def allowed_errors(n: int, max_fpr: float, confidence: float) -> int:
-    """The most false positives among `n` retain prompts whose Clopper-Pearson bound is within `max_fpr`."""
+    """The most false positives among `n` retain prompts whose Clopper-Pearson bound is within `max_fpr`.
+
+    Raises:
+        ValueError: even none is too many; `n` is too small.
+    """
     within = bisect.bisect_right(range(n), max_fpr, key=lambda errors: clopper_pearson_upper(errors, n, confidence))
     if within == 0:
         needed = math.ceil(math.log1p(-confidence) / math.log1p(-max_fpr))  # (1 - max_fpr)^n <= 1 - confidence
         message = (
-            f"{n} retain prompts cannot show a false positive rate under max_fpr={max_fpr} with confidence={confidence}, "
-            f"even if none of them is flagged: that takes {needed}. Add retain prompts"
+            f"{n} retain prompts cannot show a false positive rate under max_fpr={max_fpr} with "
+            f"confidence={confidence}, even if none of them is flagged: that takes {needed}. Add retain prompts"
         )
         if n > 0:
             reachable = math.ceil(clopper_pearson_upper(0, n, confidence) * 10_000) / 10_000

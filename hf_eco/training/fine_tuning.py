@@ -86,7 +86,7 @@ def fine_tune(
         learning_rate=learning_rate,
         per_device_train_batch_size=batch_size,
         per_device_eval_batch_size=batch_size,
-        max_grad_norm=float(weights.max()),  # at Trainer's 1.0 the rare class's gradients would be cut down to the other's
+        max_grad_norm=float(weights.max()),  # Trainer's 1.0 would cut the rare class's gradients down again
         warmup_steps=WARMUP,
         weight_decay=WEIGHT_DECAY,
         train_sampling_strategy="group_by_length",
@@ -113,7 +113,8 @@ def fine_tune(
     trainer.train()
     if keep_best.weights is None:
         raise ECOError(
-            f"Training diverged: the validation loss was {keep_best.losses}. Use a learning_rate below {learning_rate}."
+            f"Training diverged: the validation loss was {keep_best.losses}. "
+            f"Use a learning_rate below {learning_rate}."
         )
     model.load_state_dict(keep_best.weights)
     return keep_best.losses

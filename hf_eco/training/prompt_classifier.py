@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from transformers.utils import logging
 from .._version import __version__
 from ..classifier import PromptClassifier
 from ..errors import ECOError
+from ..files import replacing
 from .extras import import_extra
 from .prompts import clean_prompts, prompts_sha256, split_off
 
@@ -43,27 +42,27 @@ def train_prompt_classifier(
 ) -> PromptClassifier:
     """Fine-tunes a text encoder to give p(forget | prompt) and saves it in `output_dir`.
 
-    The classes weigh the same, however many prompts each has. Training stops when the loss on a part of the prompts that
-    is kept out of training has not improved for two epochs; the weights of the best epoch are rounded to float16 and saved
-    as safetensors, with the tokenizer and `training_report.json`: how it was trained, on how many prompts (and their
-    fingerprint, see [`prompts_sha256`][hf_eco.training.prompts.prompts_sha256]), and the error rates on the part kept out.
-    Nothing is written until all is done. The same call on the same machine gives the same weights; on a GPU only up to
-    the rounding of sums.
+    Both classes weigh the same, however many prompts each has. Training stops when the loss on a part of the prompts
+    that is kept out of training has not improved for two epochs. The weights of the best epoch are rounded to float16
+    and saved as safetensors, with the tokenizer and `training_report.json`: how it was trained, on how many prompts
+    (and their fingerprint, [`prompts_sha256`][hf_eco.training.prompts.prompts_sha256]), and the error rates on the
+    part kept out. Nothing is written until all is done. The same call on the same machine gives the same weights; on
+    a GPU only up to the rounding of sums.
 
     Args:
         forget: prompts in the scope. Blank and repeated ones are left out. At least 8, better some hundreds.
         retain: prompts outside of it, the more and the more like what users ask the better; above all near misses,
             prompts that share words with the scope but not its subject.
         encoder: Hub id or directory of a text encoder, its weights in safetensors, its tokenizer a fast one.
-        output_dir: directory for the classifier: a new one, an empty one, or one written by this function before, which
-            is replaced.
+        output_dir: directory for the classifier: a new one, an empty one, or one written by this function before,
+            which is replaced.
         seed: seed of the split, the head's first weights, the order of the prompts and dropout.
         validation_fraction: share of the prompts of each class that is kept out of training.
         epochs: the most passes over the prompts.
         learning_rate: its highest value; it rises to it over a tenth of the steps and falls to 0.
         batch_size: windows per step.
-        max_length: most tokens the classifier sees at once, in training and ever after; the encoder's own limit if that
-            is lower. Longer texts are seen in windows that overlap by half.
+        max_length: most tokens the classifier sees at once, in training and ever after; the encoder's own limit if
+            that is lower. Longer texts are seen in windows that overlap by half.
 
     Raises:
         TypeError: a prompt is no string.
@@ -72,7 +71,7 @@ def train_prompt_classifier(
         ECOError: the training diverged.
         ImportError: scikit-learn is missing.
     """
-    hyperparameters = {
+    hyperparameters: dict[str, Any] = {
         "validation_fraction": validation_fraction,
         "epochs": epochs,
         "learning_rate": learning_rate,
@@ -87,13 +86,13 @@ def train_prompt_classifier(
     for name, prompts in (("forget", forget), ("retain", retain)):
         if len(prompts) < MIN_PROMPTS:
             raise ValueError(
-                f"Training takes at least {MIN_PROMPTS} different {name} prompts, got {len(prompts)}. Write more, in the "
-                "words users will use; some hundreds make a good classifier."
+                f"Training takes at least {MIN_PROMPTS} different {name} prompts, got {len(prompts)}. Write more, in "
+                "the words users will use; some hundreds make a good classifier."
             )
     forget_training, forget_validation = split_off(forget, validation_fraction, seed)
     retain_training, retain_validation = split_off(retain, validation_fraction, seed)
 
-    with _replacing(Path(output_dir)) as staged:
+    with replacing(output_dir, _written_here) as staged:
         from .fine_tuning import PATIENCE, WARMUP, WEIGHT_DECAY, fine_tune, seeded
 
         with seeded(seed):
@@ -151,7 +150,8 @@ def _check_hyperparameters(
 ) -> None:
     if not 0.0 < validation_fraction < 1.0:
         raise ValueError(
-            f"validation_fraction must lie between 0 and 1 (both excluded), got validation_fraction={validation_fraction}."
+            "validation_fraction must lie between 0 and 1 (both excluded), "
+            f"got validation_fraction={validation_fraction}."
         )
     if not (learning_rate > 0.0 and math.isfinite(learning_rate)):
         raise ValueError(f"learning_rate must be positive, got learning_rate={learning_rate}.")
@@ -223,50 +223,10 @@ def _error_rates(metrics: Any, classifier: PromptClassifier, forget: list[str], 
     return {name: float(rate) for name, rate in rates.items()}
 
 
-@contextlib.contextmanager
-def _replacing(output_dir: Path) -> Iterator[Path]:
-    """A new directory that takes the place of `output_dir` when the block ends, and vanishes if it fails.
-
-    Raises:
-        FileExistsError: `output_dir` is not one to be replaced.
-    """
-    target = Path(os.path.realpath(output_dir))
-    _check_replaceable(target)
-    ancestor = next(parent for parent in target.parents if parent.is_dir())
-    # On the same file system as the target, so that one step moves it there.
-    with tempfile.TemporaryDirectory(dir=ancestor, prefix=".hf-eco-training-") as temporary:
-        staged, previous = Path(temporary, "staged"), Path(temporary, "previous")
-        staged.mkdir()
-        yield staged
-        _check_replaceable(target)  # something may have been put there in the meantime
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            if target.exists():
-                target.rename(previous)
-            staged.rename(target)
-        except BaseException:
-            if previous.exists() and not target.exists():
-                previous.rename(target)
-            raise
-
-
-def _check_replaceable(directory: Path) -> None:
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise FileExistsError(f"output_dir {str(directory)!r} is a file. Name a directory.")
-    if os.path.ismount(directory) or directory == Path.cwd():
-        raise FileExistsError(
-            f"output_dir {str(directory)!r} is the working directory or a mounted one and cannot be replaced. "
-            "Name a directory in it."
-        )
+def _written_here(directory: Path) -> bool:
+    """Whether `directory` holds a classifier saved by `train_prompt_classifier`, and nothing that is not part of it."""
     try:
-        written = set(json.loads((directory / REPORT_NAME).read_text(encoding="utf-8"))["files"])
+        files = json.loads((directory / REPORT_NAME).read_text(encoding="utf-8"))["files"]
+        return set(files) >= {path.name for path in directory.iterdir()}
     except (OSError, ValueError, KeyError, TypeError):
-        written = set()
-    foreign = sorted(set(os.listdir(directory)) - written)
-    if foreign:
-        raise FileExistsError(
-            f"output_dir {str(directory)!r} holds files that train_prompt_classifier did not write: "
-            f"{', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}. Name a new or an empty directory."
-        )
+        return False
