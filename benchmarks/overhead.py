@@ -4,8 +4,9 @@
     python benchmarks/overhead.py demo-output --json benchmarks/results/overhead.json
 
 For each batch size, and for prompts that are not flagged and prompts that are, both models generate the same number of
-tokens from the same prompts, alternately. The ratio is that of the pair; the median over the pairs is what counts, minimum and
-maximum say how noisy the machine was. "verdict" is the time of the classifier alone, as a share of the bare model's.
+tokens from the same prompts, alternately. The ratio is that of the pair; the median over the pairs is what counts,
+minimum and maximum say how noisy the machine was. "verdict" is the time of the classifier alone, as a share of the
+bare model's.
 """
 
 from __future__ import annotations
@@ -49,6 +50,28 @@ def batch_of(model, flagged: bool, size: int):
     return tokenizer.apply_chat_template(chosen, **options).to(model.device)
 
 
+def measure(bare, guarded, size: int, flagged: bool, new_tokens: int, count: int) -> dict[str, object]:
+    inputs = batch_of(guarded, flagged, size)
+    options = {"do_sample": False, "max_new_tokens": new_tokens, "min_new_tokens": new_tokens}
+    runs = [lambda model=model: model.generate(**inputs, **options) for model in (bare, guarded)]
+    for run in runs:
+        run()  # warm-up
+    pairs = [[seconds(run) for run in runs] for _ in range(count)]
+    verdicts = [seconds(lambda: guarded.eco_guard.plan(inputs["input_ids"], inputs["attention_mask"])) for _ in pairs]
+    ratios = sorted(with_guard / without for without, with_guard in pairs)
+    bare_seconds = statistics.median(without for without, _ in pairs)
+    return {
+        "batch": size,
+        "flagged": flagged,
+        "prompt_tokens": inputs["input_ids"].shape[1],
+        "ratio_median": round(statistics.median(ratios), 4),
+        "ratio_min": round(ratios[0], 4),
+        "ratio_max": round(ratios[-1], 4),
+        "verdict_share": round(statistics.median(verdicts) / bare_seconds, 4),
+        "bare_seconds": round(bare_seconds, 3),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("guarded", help="a guarded checkpoint, e.g. demo-output")
@@ -64,31 +87,7 @@ def main() -> None:
     rows = []
     for size in arguments.batches:
         for flagged in (False, True):
-            inputs = batch_of(guarded, flagged, size)
-            options = {
-                "do_sample": False,
-                "max_new_tokens": arguments.new_tokens,
-                "min_new_tokens": arguments.new_tokens,
-            }
-            runs = [lambda model=model: model.generate(**inputs, **options) for model in (bare, guarded)]
-            for run in runs:
-                run()  # warm-up
-            pairs = [[seconds(run) for run in runs] for _ in range(arguments.pairs)]
-            verdicts = [
-                seconds(lambda: guarded.eco_guard.plan(inputs["input_ids"], inputs["attention_mask"])) for _ in pairs
-            ]
-            ratios = sorted(with_guard / without for without, with_guard in pairs)
-            bare_seconds = statistics.median(without for without, _ in pairs)
-            row = {
-                "batch": size,
-                "flagged": flagged,
-                "prompt_tokens": inputs["input_ids"].shape[1],
-                "ratio_median": round(statistics.median(ratios), 4),
-                "ratio_min": round(ratios[0], 4),
-                "ratio_max": round(ratios[-1], 4),
-                "verdict_share": round(statistics.median(verdicts) / bare_seconds, 4),
-                "bare_seconds": round(bare_seconds, 3),
-            }
+            row = measure(bare, guarded, size, flagged, arguments.new_tokens, arguments.pairs)
             rows.append(row)
             print(json.dumps(row), flush=True)
     if arguments.json:

@@ -19,7 +19,9 @@ class GuardedConfig(PreTrainedConfig):
     model_type = MODEL_TYPE
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> Any:
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> Any:
         """As for any config.
 
         Raises:
@@ -80,10 +82,11 @@ def _causal_lm_class(config_class: type[PreTrainedConfig], config: PreTrainedCon
     mapping = AutoModelForCausalLM._model_mapping
     if config_class not in mapping:
         raise ValueError(
-            f"{config_class.__name__} belongs to no causal language model of transformers. A class of your own is guarded by "
+            f"{config_class.__name__} belongs to no causal language model of transformers. A class of your own is "
+            "guarded by "
             "`class Mine(ECOMixin, MyForCausalLM)`."
         )
-    found = mapping[config_class]
+    found: Any = mapping[config_class]
     if not isinstance(found, (list, tuple)):
         return found
     named = [model_class for model_class in found if model_class.__name__ in (config.architectures or [])]

@@ -19,7 +19,8 @@ DEFAULT_LABEL = "forget"
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a text that a model sees in one piece: `text[start:end]`, number `text_index` of the texts encoded."""
+    """A stretch of a text that a model sees in one piece: `text[start:end]`, number `text_index` of the texts
+    encoded."""
 
     text_index: int
     start: int
@@ -116,7 +117,8 @@ class WindowedModel:
                 yield from zip(batch, logits, strict=True)
 
     def save_pretrained(self, directory: str) -> None:
-        """Writes an ordinary repository: weights (safetensors, in the dtype they were loaded in), config, tokenizer."""
+        """Writes an ordinary repository: weights (safetensors, in the dtype they were loaded in), config,
+        tokenizer."""
         copy.deepcopy(self.model).to(self.storage_dtype).save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 
@@ -138,8 +140,8 @@ class PromptClassifier(WindowedModel):
 
     Args:
         model: any `AutoModelForSequenceClassification`. One label must be called 'forget' (or what
-            `ForgetScope.label` says); the config's `label2id` tells which. Probabilities are a softmax over the labels,
-            or a sigmoid each if there is one label or `problem_type` is "multi_label_classification".
+            `ForgetScope.label` says); the config's `label2id` tells which. Probabilities are a softmax over the
+            labels, or a sigmoid each if there is one label or `problem_type` is "multi_label_classification".
         tokenizer: its fast tokenizer.
         batch_size: windows per forward pass.
 

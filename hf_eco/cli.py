@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 try:
     import typer
@@ -16,6 +16,9 @@ except ImportError as error:  # the library works without the command
 
 from . import __version__
 from .errors import ECOError
+
+if TYPE_CHECKING:
+    from .configuration import Calibration
 
 app = typer.Typer(
     help="Make a language model forget, at inference, and ship that as an ordinary Hugging Face checkpoint.",
@@ -70,8 +73,10 @@ def _options(
 
 @app.command(
     epilog="Examples:\n\n"
-    "hf-eco guard HuggingFaceTB/SmolLM2-135M-Instruct --scope my-book --forget forget.jsonl --retain retain.jsonl -o guarded\n\n"
-    "hf-eco guard ./my-model --scope jane-doe --forget jane.txt --retain other.csv --retain-column question -o guarded "
+    "hf-eco guard HuggingFaceTB/SmolLM2-135M-Instruct --scope my-book --forget forget.jsonl --retain retain.jsonl "
+    "-o guarded\n\n"
+    "hf-eco guard ./my-model --scope jane-doe --forget jane.txt --retain other.csv --retain-column question -o "
+    "guarded "
     "--method zero_out_top_k --dims 64",
 )
 def guard(
@@ -105,7 +110,7 @@ def guard(
     from .prompts import read_prompts
     from .training import guard_model
 
-    given = {"method": method, "dims": dims, "strength": strength}
+    given: dict[str, Any] = {"method": method, "dims": dims, "strength": strength}
     corruption = CorruptionConfig(
         **{k: v for k, v in given.items() if v is not None and not (k == "dims" and v == 0)}, seed=seed
     )
@@ -189,12 +194,13 @@ def demo(
         raise typer.Exit(1)
 
 
-def _rates(threshold: float, calibration: object) -> str:
+def _rates(threshold: float, calibration: Calibration | None) -> str:
     """One line about a threshold and its measured error rates."""
     if calibration is None:
         return f"Threshold {threshold:.4f}, as given; its error rates were not measured."
     c = calibration
     return (
         f"Threshold {threshold:.4f}: false positive rate {c.fpr:.4f} (<= {c.fpr_bound:.4f}, n = {c.n_retain}), "
-        f"false negative rate {c.fnr:.4f} (<= {c.fnr_bound:.4f}, n = {c.n_forget}), bounds at {c.confidence:.0%} confidence."
+        f"false negative rate {c.fnr:.4f} (<= {c.fnr_bound:.4f}, n = {c.n_forget}), bounds at {c.confidence:.0%} "
+        "confidence."
     )

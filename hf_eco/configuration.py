@@ -28,9 +28,9 @@ def _help(text: str, **kwargs: Any) -> Any:
     return field(metadata={"help": text}, **kwargs)
 
 
-def _from_dict(cls: type, values: dict[str, Any]) -> Any:
-    """`values` if it is a `cls` already, else the dataclass `cls` made from it; keys it does not know are dropped with a
-    warning."""
+def _from_dict(cls: type, values: Any) -> Any:
+    """`values` if it is a `cls` already, else the dataclass `cls` made from it; keys it does not know are dropped
+    with a warning."""
     if isinstance(values, cls):
         return values
     if not isinstance(values, dict):
@@ -58,7 +58,8 @@ class CorruptionConfig:
     )
     dims: int | None = _help("Embedding dimensions corrupted per token; None means all of them.", default=1)
     strength: float = _help(
-        "Standard deviation of the noise, or the value added or subtracted; methods that zero, flip or permute ignore it.",
+        "Standard deviation of the noise, or the value added or subtracted; methods that zero, flip or permute "
+        "ignore it.",
         default=100.0,
     )
     seed: int = _help("Seed of the noise: the same seed corrupts the same prompt in the same way.", default=0)
@@ -222,7 +223,8 @@ def check_repo_folder(name: str | None) -> str:
     """
     if not isinstance(name, str) or not _REPO_FOLDER.fullmatch(name):
         raise ValueError(
-            f"A guard repository keeps its classifiers in folders of its own, but this one's config names {name!r}. It is "
+            f"A guard repository keeps its classifiers in folders of its own, but this one's config names {name!r}. "
+            "It is "
             "damaged or not to be trusted; get the guard from where it was made."
         )
     return name
@@ -272,7 +274,8 @@ def split_composite_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict
     base_config, eco = config.get("base_config"), config.get("eco")
     if not isinstance(base_config, dict) or not isinstance(eco, dict) or "base_model_type" not in base_config:
         raise ValueError(
-            "config.json says model_type 'eco' but lacks base_config or eco: the checkpoint is damaged. Download it again."
+            "config.json says model_type 'eco' but lacks base_config or eco: the checkpoint is damaged. Download it "
+            "again."
         )
     base_config = dict(base_config)
     base_config["model_type"] = base_config.pop("base_model_type")

@@ -6,8 +6,9 @@ Every function has the signature
 
 - `embeddings`: (batch, sequence, hidden), any floating dtype and device; never changed in place;
 - `mask`: (batch, sequence) bool, True for the tokens to corrupt; the others come back bit-identical;
-- `positions`: (batch, sequence) integer, each token's index in its own prompt, padding not counted. Noise is a function of
-  (seed, position, dimension) alone, so a prompt is corrupted alike alone, in a batch, padded left or right;
+- `positions`: (batch, sequence) integer, each token's index in its own prompt, padding not counted. Noise is a
+  function of (seed, position, dimension) alone, so a prompt is corrupted alike alone, in a batch, padded left or
+  right;
 - `dims`: how many dimensions per token, None for all; `strength`: see each function; `seed`: of all randomness.
 
 Use [`corrupt`][hf_eco.corruption.corrupt] to call one by name; it checks the arguments and fills in `positions`.
@@ -88,8 +89,8 @@ def corrupt(
         seed: seed of the noise, the random dimensions or the order.
 
     Raises:
-        ValueError: an unknown method, shapes or dtypes that do not fit, dims outside 1..hidden, strength or seed out of
-            range.
+        ValueError: an unknown method, shapes or dtypes that do not fit, dims outside 1..hidden, strength or seed out
+            of range.
     """
     if method not in _METHODS:
         raise ValueError(f"Unknown corruption method {method!r}. Use one of: {', '.join(corruption_methods())}.")
@@ -264,7 +265,8 @@ def flip_sign_first_n(e: Tensor, mask: Tensor, *, dims: int, **_: Any) -> Tensor
 
 @register_corruption("flip_sign_top_k")
 def flip_sign_top_k(e: Tensor, mask: Tensor, *, dims: int, **_: Any) -> Tensor:
-    """Flips the sign of each selected token's `dims` dimensions of largest magnitude. Ignores `strength` and `seed`."""
+    """Flips the sign of each selected token's `dims` dimensions of largest magnitude. Ignores `strength` and
+    `seed`."""
     return _change(e, mask, _largest(e.abs(), dims), -e)
 
 

@@ -65,9 +65,10 @@ def run_demo(
     calibration = trained.config.eco.scope(SCOPE).calibration
     del trained
     say(
-        f"Guarded checkpoint saved in {output_dir}. Loading it with pipeline('text-generation', {str(output_dir)!r}) ..."
+        f"Guarded checkpoint saved in {output_dir}. Loading it with pipeline('text-generation', "
+        f"{str(output_dir)!r}) ..."
     )
-    guarded = pipeline("text-generation", model=os.fspath(output_dir))
+    guarded: Any = pipeline("text-generation", model=os.fspath(output_dir))
     original = pipeline("text-generation", model=base)
     prompts = [(prompt, True) for prompt in demo_prompts("examples_forget")]
     prompts += [(prompt, False) for prompt in demo_prompts("examples_retain")]

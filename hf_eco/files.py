@@ -48,7 +48,8 @@ def _check(directory: Path, may_replace: Callable[[Path], bool]) -> None:
         raise FileExistsError(f"{str(directory)!r} is a file. Name a directory.")
     if os.path.ismount(directory) or directory == Path.cwd():
         raise FileExistsError(
-            f"{str(directory)!r} is the working directory or a mounted one and cannot be replaced. Name a directory in it."
+            f"{str(directory)!r} is the working directory or a mounted one and cannot be replaced. Name a directory "
+            "in it."
         )
     if any(directory.iterdir()) and not may_replace(directory):
         raise FileExistsError(

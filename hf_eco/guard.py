@@ -20,8 +20,8 @@ from .corruption import corrupt, mixes_positions
 from .errors import GuardError, GuardLoadError
 from .selection import EntityTagger, Prompt, PromptReader, Span, select_tokens
 
-# How far the log-odds of a probe may lie from its stored value: float32 arithmetic differs a little between machines. Not
-# the probability: a classifier that flags nothing at all is close to any other on prompts outside the scope.
+# How far the log-odds of a probe may lie from its stored value: float32 arithmetic differs a little between machines.
+# Not the probability: a classifier that flags nothing at all is close to any other on prompts outside the scope.
 PROBE_TOLERANCE = 0.25
 # Prompts whose p(forget) is stored where a scope brings no probes of its own. Any other classifier answers otherwise.
 _DEFAULT_PROBES = (
@@ -153,8 +153,8 @@ class Guard:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything in the config that changes what the guard does. The probes stand for the classifiers, whose
-        folders may have any name."""
+        """A hash of everything in the config that changes what the guard does. The probes stand for the classifiers,
+        whose folders may have any name."""
         beside_the_point = ("classifier", "entities", "calibration")
         scopes = [{k: v for k, v in s.items() if k not in beside_the_point} for s in self.config.to_dict()["scopes"]]
         return hashlib.sha256(json.dumps(scopes, sort_keys=True).encode()).hexdigest()
@@ -269,7 +269,8 @@ class Guard:
             how = scope.corruption
             if mixes_positions(how.method) and not complete:
                 raise GuardError(
-                    f"Corruption {how.method!r} needs the whole prompt in one forward pass. Run it without a filled cache "
+                    f"Corruption {how.method!r} needs the whole prompt in one forward pass. Run it without a filled "
+                    "cache "
                     "and without prefill_chunk_size, or use another method."
                 )
             embeddings = corrupt(
@@ -319,8 +320,10 @@ class Guard:
                 probability = verdict.probabilities[scope.name]
                 if not abs(_log_odds(probability) - _log_odds(probe.probability)) <= PROBE_TOLERANCE:
                     raise GuardLoadError(
-                        f"The classifier of scope {scope.name!r} is not the one the guard was saved with: p(forget) of "
-                        f"{probe.prompt!r} was {probe.probability:.4f}, now it is {probability:.4f}. Download the guard "
+                        f"The classifier of scope {scope.name!r} is not the one the guard was saved with: p(forget) "
+                        "of "
+                        f"{probe.prompt!r} was {probe.probability:.4f}, now it is {probability:.4f}. Download the "
+                        "guard "
                         "again; do not swap its classifier folder."
                     )
 

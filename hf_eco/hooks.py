@@ -1,12 +1,13 @@
 """How a verdict reaches the embedding layer.
 
-Three hooks: before the decoder runs, **plan** who is flagged and which columns are to be corrupted; when the embedding layer
-has run, **apply** it; after the decoder, **verify** that a plan with anything to corrupt was applied. They sit on the decoder
-and not on the language model because `model.model(...)` reaches the decoder directly.
+Three hooks: before the decoder runs, **plan** who is flagged and which columns are to be corrupted; when the
+embedding layer has run, **apply** it; after the decoder, **verify** that a plan with anything to corrupt was applied.
+They sit on the decoder and not on the language model because `model.model(...)` reaches the decoder directly.
 
-`generate` decides once, before its first forward pass. The decision lives in a context variable, so threads do not see one
-another's, and on the cache the prompt is prefilled into, so that decode steps are known for what they are and cost nothing. A
-forward pass outside `generate` decides for itself; what was done to a cache's columns is remembered on the cache.
+`generate` decides once, before its first forward pass. The decision lives in a context variable, so threads do not
+see one another's, and on the cache the prompt is prefilled into, so that decode steps are known for what they are and
+cost nothing. A forward pass outside `generate` decides for itself; what was done to a cache's columns is remembered
+on the cache.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from transformers import PreTrainedModel
 
 from .errors import GuardError
 from .guard import Guard, Plan
@@ -73,7 +75,7 @@ _LABELS: ContextVar[tuple[EmbeddingHooks, Tensor] | None] = ContextVar("eco_labe
 class EmbeddingHooks:
     """The guard's hooks on one model. Without a guard attached, every forward pass is refused."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.guard: Guard | None = None
         self._handles: list[Any] = []
@@ -82,7 +84,8 @@ class EmbeddingHooks:
 
     def install(self) -> None:
         """Puts the hooks on the model's decoder and embedding layer of today. Only our own are ever removed."""
-        decoder, embedding = self.model.base_model, self.model.get_input_embeddings()
+        decoder: nn.Module = self.model.base_model
+        embedding: nn.Module = self.model.get_input_embeddings()
         if self._hooked is not None and self._hooked[0] is decoder and self._hooked[1] is embedding:
             return
         for handle in self._handles:
@@ -172,9 +175,9 @@ class EmbeddingHooks:
         if generation is not None and state is not None and state.generation is generation and state.ids is not None:
             return  # a decode step: the prompt is in the cache, as planned
         call = _named_arguments(decoder, args, kwargs)
-        ids, cache = call.get("input_ids"), call.get("past_key_values")
-        self._ready(ids)
         _refuse_what_is_not_guarded(call)
+        ids, cache = call["input_ids"], call.get("past_key_values")
+        self._ready(ids)
         past = _columns(cache)
         if generation is not None and generation.covers(ids, past):
             _PENDING.set(self._planned_by_generate(generation, ids, past))
@@ -206,7 +209,8 @@ class EmbeddingHooks:
             return
         if pending.plan.corrupts and not pending.applied:
             raise GuardError(
-                f"{type(decoder).__name__} did not look its input_ids up in the embedding layer, so a flagged prompt was "
+                f"{type(decoder).__name__} did not look its input_ids up in the embedding layer, so a flagged "
+                "prompt was "
                 "about to pass unchanged. This architecture cannot be guarded."
             )
         cache = _named_arguments(decoder, args, kwargs).get("past_key_values")
@@ -240,8 +244,8 @@ class EmbeddingHooks:
     def _planned_here(self, ids: Tensor, mask: Any, cache: Any, past: int) -> _Pending:
         """Plans a forward pass outside of generate: everything fed to it is prompt, unless bounds say otherwise.
 
-        A single token behind a filled cache is taken for a generated one: it is judged with all that came before, but not
-        corrupted.
+        A single token behind a filled cache is taken for a generated one: it is judged with all that came before, but
+        not corrupted.
         """
         assert self.guard is not None
         rows, columns = ids.shape
@@ -302,7 +306,8 @@ class EmbeddingHooks:
         state = getattr(cache, "_eco_state", None)
         if state is None or state.ids is None:
             raise GuardError(
-                "The given cache was not filled under this guard, or not in a way it can follow, so nobody knows what it "
+                "The given cache was not filled under this guard, or not in a way it can follow, so nobody knows "
+                "what it "
                 "holds. Pass the whole conversation's ids without the cache."
             )
         return state
@@ -310,7 +315,8 @@ class EmbeddingHooks:
 
 _CACHED_CLEAN = (
     "The conversation falls in a forget scope only now that part of it is cached uncorrupted. Pass the whole "
-    "conversation's ids without the cache. (In a decoding loop of your own, `with model.prompt_lengths([...])` says where "
+    "conversation's ids without the cache. (In a decoding loop of your own, `with model.prompt_lengths([...])` says "
+    "where "
     "the prompt ends.)"
 )
 

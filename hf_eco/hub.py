@@ -75,7 +75,8 @@ def find_guard(path: str, eco_config: Any, eco_revision: str | None, download: d
     eco = read_eco(repository, arguments)
     if eco is None:
         raise ValueError(
-            f"{repository!r} carries no guard. Pass eco_config=ECOConfig(scopes=[...]), or the path or Hub id of a guard."
+            f"{repository!r} carries no guard. Pass eco_config=ECOConfig(scopes=[...]), or the path or Hub id of a "
+            "guard."
         )
     return GuardSource(eco, repository, replaces_base=eco_config is None and eco.guard_only, download=arguments)
 
@@ -189,7 +190,8 @@ def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
 
 
 def write_guard(guard: Guard, directory: str | os.PathLike[str], eco: ECOConfig | None = None) -> None:
-    """Writes all of a guard but config.json: classifiers, tokenizer, the stub, and a model card unless there is one."""
+    """Writes all of a guard but config.json: classifiers, tokenizer, the stub, and a model card unless there is
+    one."""
     directory, eco = Path(directory), eco or guard.config
     for scope in eco.scopes:
         guard.classifiers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.classifier)))
@@ -227,7 +229,7 @@ def upload(
         api.create_branch(repo_id, branch=revision, exist_ok=True)
     return api.upload_folder(
         repo_id=repo_id,
-        folder_path=directory,
+        folder_path=Path(directory),
         revision=revision,
         create_pr=create_pr,
         commit_message=commit_message or "Upload guarded model",
@@ -236,7 +238,8 @@ def upload(
 
 
 def note_base(eco: ECOConfig, path: str, download: dict[str, Any]) -> None:
-    """Writes into `eco` which base model it guards, by a lasting name: an absolute path, or a Hub id and its commit."""
+    """Writes into `eco` which base model it guards, by a lasting name: an absolute path, or a Hub id and its
+    commit."""
     eco.base_subfolder = download.get("subfolder") or None
     if os.path.isdir(path):
         eco.base_model_name_or_path, eco.base_revision = os.path.abspath(path), None
@@ -296,7 +299,8 @@ pipe = pipeline("text-generation", model="path or Hub id of this repository")
 
 ## What the guard does not do
 
-ECO suppresses, it does not delete. It protects whoever reaches the model through the guarded interface: an API, a pipeline,
-a server. Whoever holds the weights can strip any guard. Loaded without hf-eco this repository raises an error.
+ECO suppresses, it does not delete. It protects whoever reaches the model through the guarded interface: an API, a
+pipeline, a server. Whoever holds the weights can strip any guard. Loaded without hf-eco this repository raises an
+error.
 """
     )

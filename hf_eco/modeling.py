@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -31,43 +31,56 @@ from .selection import EntityTagger, is_chat
 # Configs
 
 
+if TYPE_CHECKING:  # what the mixins are mixed into
+    _Config = PreTrainedConfig
+
+    class _Model(PreTrainedModel):
+        config: Any
+        config_class: Any
+
+        def generate(self, *args: Any, **kwargs: Any) -> Any: ...
+
+else:
+    _Config = _Model = object
+
+_NATIVE_INIT = PreTrainedModel.__init__.__code__
 _BUILDING_GUARDED: ContextVar[bool] = ContextVar("eco_building_guarded", default=False)
 
 
-class ECOConfigMixin:
+class ECOConfigMixin(_Config):
     """The config of a guarded model: in memory the base model's own config with one attribute more, `eco`; on disk the
     composite that native classes refuse."""
 
     eco: Any = None  # an ECOConfig once a guard is there
 
     def __setattr__(self, key: str, value: Any) -> None:
-        # The first thing that PreTrainedModel.__init__ writes into its config. A native class that is handed this config
-        # would load the weights without the guard, and has no other moment at which it could be stopped.
-        if key == "_attn_implementation_internal" and not _BUILDING_GUARDED.get():
-            if sys._getframe(1).f_code is PreTrainedModel.__init__.__code__:
-                raise GuardError(
-                    "This config is that of a guarded checkpoint, and a class without the guard was about to be built from "
-                    "it. Use AutoModelForCausalLMWithECO.from_pretrained(...), or the base model's own config."
-                )
+        # The first thing that PreTrainedModel.__init__ writes into its config. A native class that is handed this
+        # config would load the weights without the guard, and has no other moment at which it could be stopped.
+        building = key == "_attn_implementation_internal" and sys._getframe(1).f_code is _NATIVE_INIT
+        if building and not _BUILDING_GUARDED.get():
+            raise GuardError(
+                "This config is that of a guarded checkpoint, and a class without the guard was about to be built from "
+                "it. Use AutoModelForCausalLMWithECO.from_pretrained(...), or the base model's own config."
+            )
         super().__setattr__(key, value)
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        config_dict, kwargs = super().get_config_dict(*args, **kwargs)  # type: ignore[misc]
+        config_dict, kwargs = super().get_config_dict(*args, **kwargs)
         return _flatten(config_dict), kwargs
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         config_dict = _flatten(config_dict)
         eco = config_dict.pop("eco", None)
-        loaded = super().from_dict(config_dict, **kwargs)  # type: ignore[misc]
+        loaded = super().from_dict(config_dict, **kwargs)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         config.eco = ECOConfig.from_dict(eco) if isinstance(eco, dict) else eco
         return loaded
 
     def to_dict(self) -> dict[str, Any]:
         """The base model's own config dictionary, as peft and loggers expect it."""
-        config_dict = super().to_dict()  # type: ignore[misc]
+        config_dict = super().to_dict()
         config_dict.pop("eco", None)
         return config_dict
 
@@ -81,8 +94,8 @@ class ECOConfigMixin:
             raise GuardError(
                 "This config carries no guard, so it is not saved. Attach one first: model.add_scope(...)."
             )
-        own = self.to_diff_dict() if use_diff else self.to_dict()  # type: ignore[attr-defined]
-        composite = self._encode_special_floats(composite_config(own, self.eco))  # type: ignore[attr-defined]
+        own = self.to_diff_dict() if use_diff else self.to_dict()
+        composite = self._encode_special_floats(composite_config(own, self.eco))
         with open(json_file_path, "w", encoding="utf-8") as file:
             file.write(json.dumps(composite, indent=2, sort_keys=True) + "\n")
 
@@ -134,16 +147,16 @@ def __getattr__(name: str) -> Any:
 _TOKEN_EMBEDDING = re.compile(r"embed_tokens|tok_emb|token_emb|word_emb|wte|per_layer")
 
 
-class ECOMixin:
+class ECOMixin(_Model):
     """Guards a causal language model: `class MyGuardedModel(ECOMixin, MyForCausalLM)`.
 
     What this does to your model: every forward pass and every `generate` first asks the guard about the prompt. If the
-    prompt falls in a forget scope, the embeddings of its tokens are corrupted before the decoder sees them; if not, nothing
-    is changed, to the bit. The weights are never touched and the state dict stays the base model's own.
+    prompt falls in a forget scope, the embeddings of its tokens are corrupted before the decoder sees them; if not,
+    nothing is changed, to the bit. The weights are never touched and the state dict stays the base model's own.
     `with model.disable_guard()` is the way back.
 
-    A forward pass knows which tokens are prompt from `prompt_lengths` or else from `labels == -100`; without either, and in
-    any row without bounds, the whole row is prompt.
+    A forward pass knows which tokens are prompt from `prompt_lengths` or else from `labels == -100`; without either,
+    and in any row without bounds, the whole row is prompt.
     """
 
     _eco_base_class: type[PreTrainedModel]
@@ -154,16 +167,16 @@ class ECOMixin:
         if not bases:
             raise TypeError(f"{cls.__name__} guards nothing. Write: class {cls.__name__}(ECOMixin, SomeForCausalLM).")
         cls._eco_base_class = bases[0]
-        cls.config_class = guarded_config_class(bases[0].config_class)
+        cls.config_class = guarded_config_class(bases[0].config_class)  # type: ignore[arg-type]
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
         token = _BUILDING_GUARDED.set(True)
         try:
-            super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+            super().__init__(config, *args, **kwargs)
         finally:
             _BUILDING_GUARDED.reset(token)
-        _refuse_second_embeddings(self)  # type: ignore[arg-type]
-        self._eco = EmbeddingHooks(self)  # type: ignore[arg-type]
+        _refuse_second_embeddings(self)
+        self._eco = EmbeddingHooks(self)
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -183,7 +196,7 @@ class ECOMixin:
         Raises:
             ValueError: a scope corrupts more dimensions than the embeddings have.
         """
-        hidden = _embedding_size(self.get_input_embeddings())  # type: ignore[attr-defined]
+        hidden = _embedding_size(self.get_input_embeddings())
         for scope in guard.config.scopes:
             if scope.corruption.dims is not None and scope.corruption.dims > hidden:
                 raise ValueError(
@@ -203,7 +216,7 @@ class ECOMixin:
         Returns:
             A [`Verdict`][hf_eco.Verdict], or a list of them.
         """
-        self._eco._ready(None).to(self.device)  # type: ignore[attr-defined]
+        self._eco._ready(None).to(self.device)
         if isinstance(prompts, str) or is_chat(prompts):
             return self.eco_guard.inspect([prompts])[0]
         return self.eco_guard.inspect(prompts)
@@ -235,7 +248,7 @@ class ECOMixin:
             ValueError: a scope of that name exists, or the classifier lacks the scope's label.
         """
         old = self._eco.guard
-        tokenizer = old.tokenizer if old is not None else hub.load_tokenizer(self.name_or_path)  # type: ignore[attr-defined]
+        tokenizer = old.tokenizer if old is not None else hub.load_tokenizer(str(self.name_or_path))
         addition = ECOConfig(scopes=[copy.deepcopy(scope)])
         given = {scope.name: classifier} if classifier is not None else {}
         new = hub.load_guard(addition, tokenizer, given, {scope.name: tagger} if tagger is not None else {})
@@ -269,26 +282,26 @@ class ECOMixin:
         """As the base model's `generate`; the guard decides once, about the whole conversation given.
 
         Raises:
-            GuardError: the prompt comes in a form the guard cannot read (`inputs_embeds`, a cache it did not fill, paged
-                attention).
+            GuardError: the prompt comes in a form the guard cannot read (`inputs_embeds`, a cache it did not fill,
+                paged attention).
         """
         if not self._eco.enabled:
-            return super().generate(inputs, *args, **kwargs)  # type: ignore[misc]
+            return super().generate(inputs, *args, **kwargs)
         if kwargs.get("inputs_embeds") is not None:
             raise GuardError("inputs_embeds carry no token ids, so the guard cannot read the prompt. Pass input_ids.")
-        generation_config = kwargs.get("generation_config") or (args[0] if args else None) or self.generation_config  # type: ignore[attr-defined]
+        generation_config = kwargs.get("generation_config") or (args[0] if args else None) or self.generation_config
         if "paged" in (kwargs.get("cache_implementation"), generation_config.cache_implementation):
             self.init_continuous_batching()
         ids = inputs if inputs is not None else kwargs.get("input_ids")
         if ids is None:
             bos = kwargs.get("bos_token_id", generation_config.bos_token_id)
-            ids = torch.full((1, 1), 0 if bos is None else bos, device=self.device)  # type: ignore[attr-defined]
+            ids = torch.full((1, 1), 0 if bos is None else bos, device=self.device)
         mask = kwargs.get("attention_mask")
         if mask is None:
-            mask = _mask_from_padding(ids, kwargs, generation_config, self.generation_config)  # type: ignore[attr-defined]
+            mask = _mask_from_padding(ids, kwargs, generation_config, self.generation_config)
         given_cache = kwargs.get("past_key_values")
         with self._eco.generation(ids, mask, given_cache) as generation:
-            output = super().generate(inputs, *args, **kwargs)  # type: ignore[misc]
+            output = super().generate(inputs, *args, **kwargs)
         sequences = output if isinstance(output, Tensor) else output.sequences
         for cache in (given_cache, getattr(output, "past_key_values", None)):
             if cache is not None:
@@ -303,7 +316,7 @@ class ECOMixin:
 
     # -- saving and loading
 
-    def save_pretrained(
+    def save_pretrained(  # type: ignore[override]
         self,
         save_directory: str | os.PathLike[str],
         is_main_process: bool = True,
@@ -328,7 +341,7 @@ class ECOMixin:
         upload = {name: kwargs.pop(name) for name in hub.UPLOAD_ARGUMENTS if name in kwargs}
         token = kwargs.get("token")
         before = hub.guard_folders(save_directory)
-        super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)  # type: ignore[misc]
+        super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
         if not is_main_process:
             return
         hub.write_guard(guard, save_directory)
@@ -372,7 +385,7 @@ class ECOMixin:
         config.save_pretrained(save_directory)
         hub.write_guard(guard, save_directory, eco)
 
-    def push_to_hub(
+    def push_to_hub(  # type: ignore[override]
         self, repo_id: str, *, max_shard_size: int | str = "50GB", token: Any = None, **kwargs: Any
     ) -> Any:
         """Uploads the guarded checkpoint, exactly what `save_pretrained` writes, to `repo_id`.
@@ -415,7 +428,7 @@ class ECOMixin:
         )
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *model_args: Any,
@@ -455,7 +468,7 @@ class ECOMixin:
         config = kwargs.pop("config", None)
         if isinstance(config, PreTrainedConfig) and not isinstance(config, ECOConfigMixin):
             config = cls.config_class.from_dict({**config.to_dict(), "name_or_path": base})
-        loaded = super().from_pretrained(base, *model_args, config=config, **kwargs)  # type: ignore[misc]
+        loaded = super().from_pretrained(base, *model_args, config=config, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if tokenizer is None:
             # beside the model that was named: put on a base with another tokenizer, a guard must not pass its probes
@@ -472,8 +485,8 @@ class ECOMixin:
 
 
 def _mask_from_padding(ids: Tensor, kwargs: dict[str, Any], *configs: Any) -> Tensor | None:
-    """The attention mask that `generate` infers where none is given: padding is what equals the pad token, unless that is
-    an end-of-sequence token as well."""
+    """The attention mask that `generate` infers where none is given: padding is what equals the pad token, unless
+    that is an end-of-sequence token as well."""
 
     def token(name: str) -> Any:
         return kwargs.get(name, next((v for c in configs if (v := getattr(c, name, None)) is not None), None))
@@ -484,8 +497,9 @@ def _mask_from_padding(ids: Tensor, kwargs: dict[str, Any], *configs: Any) -> Te
 
 
 def _embedding_size(embedding: nn.Module) -> int:
-    size = getattr(embedding, "embedding_dim", None)
-    return int(size) if size is not None else int(embedding.weight.shape[-1])  # type: ignore[union-attr, arg-type]
+    size: Any = getattr(embedding, "embedding_dim", None)
+    weight: Any = embedding.weight
+    return int(weight.shape[-1] if size is None else size)
 
 
 def _refuse_second_embeddings(model: PreTrainedModel) -> None:
@@ -493,9 +507,10 @@ def _refuse_second_embeddings(model: PreTrainedModel) -> None:
     embedding = model.get_input_embeddings()
     rows = getattr(embedding, "num_embeddings", None)
     for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and module is not embedding:
-            if module.num_embeddings == rows or _TOKEN_EMBEDDING.search(name):
-                raise GuardError(
-                    f"{type(model).__name__} looks token ids up in a second embedding layer, {name!r}, which the guard does "
-                    "not corrupt: a flagged prompt would pass in part. This architecture is not guarded yet."
-                )
+        if not isinstance(module, nn.Embedding) or module is embedding:
+            continue
+        if module.num_embeddings == rows or _TOKEN_EMBEDDING.search(name):
+            raise GuardError(
+                f"{type(model).__name__} looks token ids up in a second embedding layer, {name!r}, which the guard "
+                "does not corrupt: a flagged prompt would pass in part. This architecture is not guarded yet."
+            )

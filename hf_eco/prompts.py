@@ -17,8 +17,8 @@ def read_prompts(source: str | os.PathLike[str], *, column: str | None = None, s
     """The prompts in a file or a data set.
 
     Args:
-        source: a .txt file (one prompt per line), a .jsonl file (objects, or strings), a .csv file with a header, or the id
-            of a data set on the Hub.
+        source: a .txt file (one prompt per line), a .jsonl file (objects, or strings), a .csv file with a header, or
+            the id of a data set on the Hub.
         column: the field that holds the prompt; the first of prompt, question, query, instruction, text if None.
         split: split of the data set; files have none.
 

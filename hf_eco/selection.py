@@ -68,12 +68,12 @@ class PromptReader:
             ValueError: it is a chat and the tokenizer has no chat template.
         """
         if isinstance(prompt, str):
-            return list(self.tokenizer(prompt)["input_ids"])
+            return list(self.tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
         if not is_chat(prompt):
             raise TypeError(
                 f"A prompt is a string or a list of messages {{'role': ..., 'content': ...}}, got {prompt!r}."
             )
-        ids = self.tokenizer.apply_chat_template(
+        ids: Any = self.tokenizer.apply_chat_template(
             list(prompt), add_generation_prompt=True, tokenize=True, return_dict=True
         )
         return list(ids["input_ids"])
@@ -97,7 +97,7 @@ class PromptReader:
     def _decode_piece(self, ids: list[int]) -> str:
         if (backend := getattr(self.tokenizer, "_tokenizer", None)) is not None:  # several times as fast
             return backend.decode(ids, skip_special_tokens=False)
-        return self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
     def _template_pattern(self) -> re.Pattern[str] | None:
         # a template may print today's date
@@ -107,7 +107,7 @@ class PromptReader:
         return self._template[1]
 
     def _compile_template(self) -> re.Pattern[str] | None:
-        special = sorted((self.tokenizer.decode([i]) for i in self.special_ids), key=len, reverse=True)
+        special = sorted((str(self.tokenizer.decode([i])) for i in self.special_ids), key=len, reverse=True)
         splitter = re.compile("(" + "|".join(map(re.escape, filter(None, special))) + r")|\s+") if special else None
         patterns = set()
         for piece in self._template_pieces():
@@ -121,8 +121,8 @@ class PromptReader:
         return re.compile("|".join(sorted(patterns, key=len, reverse=True)))
 
     def _template_pieces(self) -> set[str]:
-        """What the template puts around messages, from chats of placeholders: with and without a system message, of one
-        and two rounds, with and without the answer's opening."""
+        """What the template puts around messages, from chats of placeholders: with and without a system message, of
+        one and two rounds, with and without the answer's opening."""
         rounds = (["user"], ["user", "assistant"], ["user", "assistant", "user"])
         chats = [list(system) + list(turns) for system in ([], ["system"]) for turns in rounds]
         pieces: set[str] = set()
@@ -133,7 +133,7 @@ class PromptReader:
                 rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
             except jinja2.TemplateError:  # this template has no such chats (no system role, say)
                 continue
-            pieces.update(re.split("|".join(slots), rendered))
+            pieces.update(re.split("|".join(slots), str(rendered)))
         return pieces
 
 
@@ -165,8 +165,9 @@ def select_tokens(prompt: Prompt, mode: str, tagger: EntityTagger | None = None)
 
     Args:
         prompt: the prompt.
-        mode: "content", the tokens of what somebody wrote; "all", all but the last (Liu et al. 2024); "entities", those
-            that the tagger marks within the content, all of the content where it marks none (the paper's NER variant).
+        mode: "content", the tokens of what somebody wrote; "all", all but the last (Liu et al. 2024); "entities",
+            those that the tagger marks within the content, all of the content where it marks none (the paper's NER
+            variant).
         tagger: needed for "entities".
 
     Raises:
@@ -200,7 +201,8 @@ def _overlap(a: Span, b: Span) -> bool:
 
 
 def _gaps(text: str, taken: list[Span]) -> list[Span]:
-    """The stretches of `text` that none of `taken` covers, without the white space around them; empty ones left out."""
+    """The stretches of `text` that none of `taken` covers, without the white space around them; empty ones left
+    out."""
     gaps, position = [], 0
     for start, end in [*sorted(taken), (len(text), len(text))]:
         gap = text[position:start]

@@ -117,7 +117,7 @@ def test_padding_on_either_side_changes_nothing(guarded, prompts):
 
 
 def test_padding_is_inferred_as_generate_infers_it(guarded, prompts):
-    flagged, _, both = prompts
+    _, _, both = prompts
     assert torch.equal(guarded.generate(both["input_ids"], **GREEDY), guarded.generate(**both, **GREEDY))
 
 

@@ -224,7 +224,7 @@ def _error_rates(metrics: Any, classifier: PromptClassifier, forget: list[str], 
 
 
 def _written_here(directory: Path) -> bool:
-    """Whether `directory` holds a classifier saved by `train_prompt_classifier`, and nothing that is not part of it."""
+    """Whether `directory` holds a classifier saved by `train_prompt_classifier` and nothing else."""
     try:
         files = json.loads((directory / REPORT_NAME).read_text(encoding="utf-8"))["files"]
         return set(files) >= {path.name for path in directory.iterdir()}

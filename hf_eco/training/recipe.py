@@ -43,13 +43,14 @@ def guard_model(
         scope: name of the forget scope.
         forget: prompts in the scope.
         retain: prompts outside of it.
-        output_dir: directory for the checkpoint: a new or empty one, or a guarded checkpoint, which is replaced. Nothing is
-            written there until all is done.
+        output_dir: directory for the checkpoint: a new or empty one, or a guarded checkpoint, which is replaced.
+            Nothing is written there until all is done.
         encoder: text encoder the classifier is trained from.
         corruption: what is done to a flagged prompt; the default corruption if None.
         tokens: which tokens of a flagged prompt are corrupted, see [`ForgetScope`][hf_eco.ForgetScope].
         entities: token classifier for `tokens="entities"`.
-        threshold: the classifier's threshold; calibrated on a part of the prompts that is kept out of training if None.
+        threshold: the classifier's threshold; calibrated on a part of the prompts that is kept out of training if
+            None.
         max_fpr: highest false positive rate allowed, see `calibrate_threshold`.
         confidence: of the bounds.
         calibration_fraction: share of the prompts of each kind kept for calibration.
