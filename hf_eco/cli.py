@@ -190,8 +190,11 @@ def demo(
     console.print(
         f"Out of scope, identical to the unguarded model's answer: {identical} of {len(outside)}.", highlight=False
     )
-    if identical < len(outside) or not all(a.flagged for a in inside):
-        raise typer.Exit(1)
+    mistaken = sum(a.flagged for a in outside)
+    if mistaken:
+        console.print(f"Out of scope but flagged, a false positive: {mistaken}.", highlight=False)
+    if any(a.original != a.guarded for a in result.answers if not a.flagged):
+        raise ECOError("An answer changed although its prompt was not flagged. Please report this.")
 
 
 def _rates(threshold: float, calibration: Calibration | None) -> str:

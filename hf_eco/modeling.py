@@ -59,8 +59,8 @@ class ECOConfigMixin(_Config):
         building = key == "_attn_implementation_internal" and sys._getframe(1).f_code is _NATIVE_INIT
         if building and not _BUILDING_GUARDED.get():
             raise GuardError(
-                "This config is that of a guarded checkpoint, and a class without the guard was about to be built from "
-                "it. Use AutoModelForCausalLMWithECO.from_pretrained(...), or the base model's own config."
+                "This config is that of a guarded checkpoint, and a class without the guard was about to be built "
+                "from it. Use AutoModelForCausalLMWithECO.from_pretrained(...), or the base model's own config."
             )
         super().__setattr__(key, value)
 
