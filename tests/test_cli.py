@@ -1,0 +1,186 @@
+"""The hf-eco command: what a person sees, and what bad input leaves behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import CLEAN, FLAGGED, FORGET, RETAIN
+
+from hf_eco import AutoModelForCausalLMWithECO
+from hf_eco.cli import main
+from hf_eco.prompts import demo_prompts, read_prompts
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command in this process: (exit status, stdout, stderr)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hf-eco", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def prompt_files(tmp_path) -> dict[str, Path]:
+    files = {}
+    for name, prompts in (("forget", FORGET), ("retain", RETAIN)):
+        # enough for a calibration that may ask little
+        rows = [f"{prompt} {i}" for prompt in prompts for i in range(8)]
+        files[name] = tmp_path / f"{name}.jsonl"
+        files[name].write_text("\n".join(json.dumps({"prompt": row}) for row in rows))
+    return files
+
+
+def guard_arguments(base: str, files: dict[str, Path], output: Path, **changes: str) -> list[str]:
+    options = {
+        "scope": "wizards",
+        "forget": files["forget"],
+        "retain": files["retain"],
+        "output": output,
+        "max-fpr": "0.3",
+        **changes,
+    }
+    return ["guard", base, *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
+
+
+@pytest.fixture(scope="session")
+def encoder(classifier_dir: str) -> str:
+    return classifier_dir  # an encoder like any other; its head is replaced
+
+
+def test_guard_trains_saves_and_reports_what_it_measured(run, base_dir, encoder, prompt_files, tmp_path):
+    output = tmp_path / "guarded"
+    status, out, err = run(
+        *guard_arguments(base_dir, prompt_files, output, encoder=encoder, method="zero_out_top_k", dims="4")
+    )
+    assert status == 0, err
+    scope = AutoModelForCausalLMWithECO.from_pretrained(output).config.eco.scope("wizards")
+    assert (scope.corruption.method, scope.corruption.dims) == ("zero_out_top_k", 4)
+    assert f"{scope.calibration.fpr_bound:.4f}" in " ".join(out.split())
+    assert (output / "classifier-wizards" / "training_report.json").exists()
+    assert not list(tmp_path.glob(".hf-eco*"))  # no scratch left
+
+
+def test_inspect_shows_the_verdict_and_the_prompt(run, guarded, tmp_path):
+    guarded.save_pretrained(tmp_path / "guarded")
+    status, out, _ = run("inspect", tmp_path / "guarded", FLAGGED, CLEAN)
+    assert status == 0
+    flagged, clean = out.index("flagged as 'wizards'"), out.index("not flagged")
+    assert flagged < out.index(FLAGGED) < clean < out.index(CLEAN)
+
+
+BAD_INPUT = {
+    "an empty prompt file": ({"forget": "empty.jsonl"}, "holds no prompts"),
+    "a binary file": ({"forget": "binary.txt"}, "is not a text file"),
+    "a file that is not there": ({"retain": "nowhere.jsonl"}, "There is no prompt file"),
+    "a line that is not JSON": ({"retain": "broken.jsonl"}, "line 2: not JSON"),
+    "a missing column": ({"retain": "other.jsonl"}, "Name it with --column"),
+    "a missing model": ({"base": "/nowhere/model"}, "/nowhere/model"),
+    "a threshold of 2": ({"threshold": "2"}, "threshold is a probability in (0, 1]"),
+    "an unknown method": ({"method": "blur"}, "Unknown corruption method 'blur'"),
+    "too few prompts to vouch for the rate": (
+        {"max-fpr": "0.001"},
+        "retain prompts cannot show a false positive rate",
+    ),
+    "a name that is no folder's": ({"scope": "a/b"}, "becomes a folder name"),
+    "entities without a tagger": ({"tokens": "entities"}, "needs a token classifier"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_ends_with_one_line_and_status_2_and_leaves_nothing(
+    run, base_dir, encoder, prompt_files, tmp_path, changes, message
+):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
+    (tmp_path / "broken.jsonl").write_text('{"prompt": "a"}\n{"prompt": ')
+    (tmp_path / "other.jsonl").write_text('{"colour": "red"}\n')
+    before = sorted(tmp_path.iterdir())
+    changes = dict(changes)
+    base = changes.pop("base", base_dir)
+    for name in ("forget", "retain"):
+        if name in changes:
+            changes[name] = tmp_path / changes[name]
+    status, out, err = run(*guard_arguments(base, prompt_files, tmp_path / "out", encoder=encoder, **changes))
+    assert (status, out) == (2, "")
+    assert message in err and err.startswith("Error: ") and err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_directory_that_holds_something_else_is_not_replaced(run, base_dir, encoder, prompt_files, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("...")
+    status, _, err = run(*guard_arguments(base_dir, prompt_files, tmp_path / "mine", encoder=encoder))
+    assert status == 2 and "holds something else" in err
+    assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+def test_a_guard_made_for_another_tokenizer_is_refused(run, guarded, tmp_path):
+    guarded.save_guard(tmp_path / "guard")
+    tokenizer = tmp_path / "guard" / "tokenizer.json"
+    document = json.loads(tokenizer.read_text())
+    vocabulary = document["model"]["vocab"]
+    vocabulary["a"], vocabulary["e"] = vocabulary["e"], vocabulary["a"]
+    tokenizer.write_text(json.dumps(document))
+    status, _, err = run("inspect", tmp_path / "guard", FLAGGED)
+    assert status == 2 and "made for another tokenizer" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [[], ["guard"], ["inspect"], ["demo"]], ids=" ".join)
+def test_help_has_examples(run, command):
+    _, out, err = run(*command, "--help")
+    assert "hf-eco" in out + err
+    if command:
+        assert "Example" in out
+
+
+def test_the_library_works_without_the_commands_libraries():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['typer', 'rich', 'datasets', 'sklearn', 'scipy'])); "
+        "import hf_eco, hf_eco.training"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    gone = "import sys; sys.modules['typer'] = None; import hf_eco.cli"
+    ended = subprocess.run([sys.executable, "-c", gone], capture_output=True, text=True)
+    assert ended.returncode == 1 and "pip install hf-eco[cli]" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "column"),
+    [
+        ("a.txt", "one\n\ntwo\n", None),
+        ("a.jsonl", '{"text": "x", "prompt": "one"}\n\n"two"\n', None),
+        ("a.jsonl", '{"text": "one"}\n{"text": "two"}', "text"),
+        ("a.csv", 'id,question\n1,one\n2,"two"\n', None),
+    ],
+)
+def test_prompts_are_read_from_every_kind_of_file(tmp_path, name, text, column):
+    (tmp_path / name).write_text(text)
+    assert read_prompts(tmp_path / name, column=column) == ["one", "two"]
+
+
+def test_prompts_are_read_from_a_data_set(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict({"prompt": ["one", "two"]}).to_parquet(tmp_path / "data" / "train.parquet")
+    with pytest.raises(IsADirectoryError):
+        read_prompts(tmp_path / "data")
+    with pytest.raises(OSError, match="neither a file nor a data set"):
+        read_prompts("me/no-such-data-set")
+
+
+def test_the_demos_prompts_do_not_overlap():
+    names = ("forget", "retain", "examples_forget", "examples_retain")
+    prompts = {name: [" ".join(p.split()).casefold() for p in demo_prompts(name)] for name in names}
+    everything = [prompt for found in prompts.values() for prompt in found]
+    assert len(everything) == len(set(everything))
+    assert len(prompts["forget"]) >= 150 and len(prompts["retain"]) >= 400
+    assert min(len(prompts["examples_forget"]), len(prompts["examples_retain"])) >= 8
