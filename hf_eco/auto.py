@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from .configuration import MODEL_TYPE, split_composite_config
@@ -77,14 +78,20 @@ class AutoModelForCausalLMWithECO:
         """Called by transformers when it loads this class through a checkpoint's stub; nothing is left to register."""
 
 
+def check_guardable(base_model: str) -> None:
+    """Raises what loading `base_model` with a guard would raise for its architecture, without loading its weights."""
+    config = AutoConfig.from_pretrained(base_model)
+    with torch.device("meta"):
+        guarded_model_class(_causal_lm_class(type(config), config))(config)
+
+
 def _causal_lm_class(config_class: type[PreTrainedConfig], config: PreTrainedConfig) -> type[PreTrainedModel]:
     """The causal language model that transformers has for a config class; where it has several, `config` decides."""
     mapping = AutoModelForCausalLM._model_mapping
     if config_class not in mapping:
         raise ValueError(
             f"{config_class.__name__} belongs to no causal language model of transformers. A class of your own is "
-            "guarded by "
-            "`class Mine(ECOMixin, MyForCausalLM)`."
+            "guarded by `class Mine(ECOMixin, MyForCausalLM)`."
         )
     found: Any = mapping[config_class]
     if not isinstance(found, (list, tuple)):

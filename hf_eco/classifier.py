@@ -73,8 +73,9 @@ class WindowedModel:
 
     def to(self, device: torch.device | str) -> None:
         """Moves the model to `device`, if it is not there."""
-        if self.model.device != torch.device(device):
-            self.model.to(device)
+        with self._lock:
+            if self.model.device != torch.device(device):
+                self.model.to(device)
 
     def encode(self, texts: Sequence[str]) -> list[Window]:
         """All windows of all texts: each at most `max_length` tokens, overlapping by half, nothing left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,14 +40,17 @@ class Tokens(str, Enum):
 
 def main() -> None:
     """Runs the command; bad input ends with one line on standard error and exit status 2."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that scratch directories are removed then, too
     try:
         app()
     except (ValueError, TypeError, OSError, ImportError, ECOError) as error:
+        if {"--verbose", "-v"} & set(sys.argv):
+            raise
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"Error: {message}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("Interrupted; nothing was written.", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr)
         sys.exit(130)
 
 
@@ -61,7 +65,9 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what the libraries have to say.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show what the libraries have to say, and whole tracebacks.")
+    ] = False,
 ) -> None:
     from transformers.utils import logging
 
@@ -76,8 +82,7 @@ def _options(
     "hf-eco guard HuggingFaceTB/SmolLM2-135M-Instruct --scope my-book --forget forget.jsonl --retain retain.jsonl "
     "-o guarded\n\n"
     "hf-eco guard ./my-model --scope jane-doe --forget jane.txt --retain other.csv --retain-column question -o "
-    "guarded "
-    "--method zero_out_top_k --dims 64",
+    "guarded --method zero_out_top_k --dims 64",
 )
 def guard(
     base_model: Annotated[str, typer.Argument(help="Path or Hub id of the model to guard.")],
@@ -111,11 +116,10 @@ def guard(
     from .training import guard_model
 
     given: dict[str, Any] = {"method": method, "dims": dims, "strength": strength}
-    corruption = CorruptionConfig(
-        **{k: v for k, v in given.items() if v is not None and not (k == "dims" and v == 0)}, seed=seed
-    )
+    given = {name: value for name, value in given.items() if value is not None}
     if dims == 0:
-        corruption.dims = None
+        given["dims"] = None
+    corruption = CorruptionConfig(**given, seed=seed)
     model = guard_model(
         resolve(base_model),
         scope,

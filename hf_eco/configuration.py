@@ -224,8 +224,7 @@ def check_repo_folder(name: str | None) -> str:
     if not isinstance(name, str) or not _REPO_FOLDER.fullmatch(name):
         raise ValueError(
             f"A guard repository keeps its classifiers in folders of its own, but this one's config names {name!r}. "
-            "It is "
-            "damaged or not to be trusted; get the guard from where it was made."
+            "It is damaged or not to be trusted; get the guard from where it was made."
         )
     return name
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -151,14 +149,6 @@ class Guard:
         """The guarded model's tokenizer."""
         return self.reader.tokenizer
 
-    @property
-    def fingerprint(self) -> str:
-        """A hash of everything in the config that changes what the guard does. The probes stand for the classifiers,
-        whose folders may have any name."""
-        beside_the_point = ("classifier", "entities", "calibration")
-        scopes = [{k: v for k, v in s.items() if k not in beside_the_point} for s in self.config.to_dict()["scopes"]]
-        return hashlib.sha256(json.dumps(scopes, sort_keys=True).encode()).hexdigest()
-
     def to(self, device: torch.device | str) -> None:
         """Moves the classifiers to `device`."""
         for model in {id(m): m for m in (*self.classifiers.values(), *self.taggers.values())}.values():
@@ -190,8 +180,8 @@ class Guard:
         self, prompt: Prompt, judged: dict[str, tuple[float, tuple[Span, ...]]], known: str | None = None
     ) -> Verdict:
         flagged = [s for s in self.config.scopes if judged[s.name][0] >= s.threshold]
-        if known is not None:
-            flagged = [self.config.scope(known)]
+        if known is not None:  # unless that scope is guarded no more
+            flagged = [s for s in self.config.scopes if s.name == known] or flagged
         scope = max(flagged or self.config.scopes, key=lambda s: judged[s.name][0])
         probability, spans = judged[scope.name]
         return Verdict(
@@ -270,8 +260,11 @@ class Guard:
             if mixes_positions(how.method) and not complete:
                 raise GuardError(
                     f"Corruption {how.method!r} needs the whole prompt in one forward pass. Run it without a filled "
-                    "cache "
-                    "and without prefill_chunk_size, or use another method."
+                    "cache and without prefill_chunk_size, or use another method."
+                )
+            if mixes_positions(how.method) and bool((mask.any(-1) & (mask.sum(-1) < 2)).any()):
+                raise GuardError(
+                    f"A prompt of one token has no order to change by {how.method!r}. Use another method."
                 )
             embeddings = corrupt(
                 embeddings,
@@ -296,11 +289,6 @@ class Guard:
                     for prompt, ids, verdict in self._probe_answers(prompts)
                 ]
 
-    def add_probes(self, name: str, prompts: Sequence[str]) -> None:
-        """Replaces the known answers of scope `name` by this guard's answers to `prompts`."""
-        answers = self._probe_answers(prompts)
-        self.config.scope(name).probes = [Probe(prompt, ids, v.probabilities[name]) for prompt, ids, v in answers]
-
     def check_probes(self) -> None:
         """Compares the known answers with what this guard says now.
 
@@ -321,10 +309,8 @@ class Guard:
                 if not abs(_log_odds(probability) - _log_odds(probe.probability)) <= PROBE_TOLERANCE:
                     raise GuardLoadError(
                         f"The classifier of scope {scope.name!r} is not the one the guard was saved with: p(forget) "
-                        "of "
-                        f"{probe.prompt!r} was {probe.probability:.4f}, now it is {probability:.4f}. Download the "
-                        "guard "
-                        "again; do not swap its classifier folder."
+                        f"of {probe.prompt!r} was {probe.probability:.4f}, now it is {probability:.4f}. Download the "
+                        "guard again; do not swap its classifier folder."
                     )
 
     def _probe_answers(self, prompts: Sequence[str]) -> list[tuple[str, list[int], Verdict]]:

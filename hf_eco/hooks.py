@@ -33,6 +33,7 @@ class Generation:
     """One call of `generate`: the plan for its prompts, decided once."""
 
     hooks: EmbeddingHooks
+    guard: Guard  # the one that made the plan; another may be attached meanwhile
     plan: Plan
     given: int  # columns of the ids handed to generate; fewer than the plan's behind a filled cache
 
@@ -58,15 +59,27 @@ class CacheState:
 class _Pending:
     """A forward pass of the decoder that has been planned."""
 
-    hooks: EmbeddingHooks
+    guard: Guard
     plan: Plan  # of the columns that are run
     complete: bool  # False if they are a part of the prompt
     state: CacheState  # what the cache will hold afterwards
-    applied: bool = False
+    looked_up: bool = False  # the embedding layer has run
 
+
+@dataclass
+class _Pass:
+    """A forward pass of a guarded decoder, from its first hook to its last."""
+
+    hooks: EmbeddingHooks
+    decoder: nn.Module
+    pending: _Pending | None  # None for a decode step of generate, which may go by
+
+
+# Where recurrent models keep what they have read; the guard follows past_key_values alone so far.
+OTHER_CACHES = ("cache_params", "state", "mems", "past_buckets_states")
 
 _GENERATION: ContextVar[Generation | None] = ContextVar("eco_generation", default=None)
-_PENDING: ContextVar[_Pending | None] = ContextVar("eco_pending", default=None)
+_PASS: ContextVar[_Pass | None] = ContextVar("eco_pass", default=None)
 _DISABLED: ContextVar[frozenset[EmbeddingHooks]] = ContextVar("eco_disabled", default=frozenset())
 _LENGTHS: ContextVar[tuple[EmbeddingHooks, tuple[int, ...]] | None] = ContextVar("eco_prompt_lengths", default=None)
 _LABELS: ContextVar[tuple[EmbeddingHooks, Tensor] | None] = ContextVar("eco_labels", default=None)
@@ -79,25 +92,32 @@ class EmbeddingHooks:
         self.model = model
         self.guard: Guard | None = None
         self._handles: list[Any] = []
-        self._hooked: tuple[nn.Module, nn.Module] | None = None
+        self._hooked: list[nn.Module] = []
         self.install()
 
     def install(self) -> None:
         """Puts the hooks on the model's decoder and embedding layer of today. Only our own are ever removed."""
-        decoder: nn.Module = self.model.base_model
         embedding: nn.Module = self.model.get_input_embeddings()
-        if self._hooked is not None and self._hooked[0] is decoder and self._hooked[1] is embedding:
+        decoders: list[nn.Module] = [self.model.base_model]
+        if (inner := self.model.get_decoder()) not in (None, *decoders):
+            decoders.append(inner)  # some language models call it directly, past the base model
+        if len(self._hooked) == len(decoders) + 1 and all(
+            old is new for old, new in zip(self._hooked, [embedding, *decoders], strict=True)
+        ):
             return
         for handle in self._handles:
             handle.remove()
-        self._hooked = decoder, embedding
+        self._hooked = [embedding, *decoders]
         self._handles = [
             self.model.register_forward_pre_hook(self._note_labels, with_kwargs=True),
             self.model.register_forward_hook(self._forget_labels, always_call=True),
-            decoder.register_forward_pre_hook(self._plan, with_kwargs=True),
-            decoder.register_forward_hook(self._verify, with_kwargs=True, always_call=True),
             embedding.register_forward_hook(self._apply, with_kwargs=True),
         ]
+        for decoder in decoders:
+            self._handles += [
+                decoder.register_forward_pre_hook(self._plan, with_kwargs=True),
+                decoder.register_forward_hook(self._verify, with_kwargs=True, always_call=True),
+            ]
 
     # -- what a user says around a call
 
@@ -118,6 +138,8 @@ class EmbeddingHooks:
     @contextmanager
     def prompt_lengths(self, lengths: Sequence[int]) -> Iterator[None]:
         """Inside, row i's prompt is its first `lengths[i]` tokens, padding not counted."""
+        if any(length < 0 for length in lengths):
+            raise ValueError(f"A prompt's length is not negative, got {list(lengths)}.")
         token = _LENGTHS.set((self, tuple(int(length) for length in lengths)))
         try:
             yield
@@ -145,10 +167,10 @@ class EmbeddingHooks:
                 )
             plan = guard.plan(ids, attention_mask, known=state.plan.scopes)
             if not torch.equal(plan.columns(0, past).selected, state.plan.columns(0, past).selected):
-                raise GuardError(_CACHED_CLEAN)
+                raise GuardError(_CACHED_OTHERWISE)
         else:
             plan = guard.plan(ids, attention_mask)
-        generation = Generation(self, plan, given)
+        generation = Generation(self, guard, plan, given)
         token = _GENERATION.set(generation)
         try:
             yield generation
@@ -157,8 +179,8 @@ class EmbeddingHooks:
 
     def remember(self, generation: Generation, cache: Any, sequences: Tensor) -> None:
         """Notes on `cache` what a `generate` call that returned `sequences`, (rows, columns), has left in it."""
-        plan, ids = generation.plan, None
-        if sequences.shape[0] == plan.ids.shape[0]:
+        plan, ids, filled = generation.plan, None, getattr(cache, "_eco_state", None)
+        if filled is not None and filled.plan.ids.shape[0] == plan.ids.shape[0] == sequences.shape[0]:
             ids = torch.cat([plan.ids, sequences[:, generation.given :].cpu()], dim=1)
         cache._eco_state = CacheState(plan, ids)
 
@@ -166,52 +188,72 @@ class EmbeddingHooks:
 
     @torch.compiler.disable
     def _plan(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        _PENDING.set(None)
+        outer = _PASS.get()
+        if outer is not None and outer.hooks is self and outer.decoder is not decoder:
+            return  # the inner of two decoders; what the outer one planned holds
+        cache = kwargs.get("past_key_values")
         if not self.enabled:
+            if cache is not None and hasattr(cache, "_eco_state"):
+                del cache._eco_state  # nobody follows any more what is put into it
             return
         generation = _GENERATION.get()
         generation = generation if generation is not None and generation.hooks is self else None
-        state = getattr(kwargs.get("past_key_values"), "_eco_state", None)
+        state = getattr(cache, "_eco_state", None)
         if generation is not None and state is not None and state.generation is generation and state.ids is not None:
-            return  # a decode step: the prompt is in the cache, as planned
+            _PASS.set(_Pass(self, decoder, None))  # a decode step: the prompt is in the cache, as planned
+            return
+        _PASS.set(None)
         call = _named_arguments(decoder, args, kwargs)
         _refuse_what_is_not_guarded(call)
         ids, cache = call["input_ids"], call.get("past_key_values")
-        self._ready(ids)
-        past = _columns(cache)
+        guard, past = self._ready(ids), _columns(cache)
         if generation is not None and generation.covers(ids, past):
-            _PENDING.set(self._planned_by_generate(generation, ids, past))
+            pending = _planned_by_generate(generation, ids, past)
         else:
-            _PENDING.set(self._planned_here(ids, call.get("attention_mask"), cache, past))
+            _refuse_packed(call)
+            pending = self._planned_here(guard, ids, call.get("attention_mask"), cache, past)
         self.install()  # the embedding layer may have been replaced
+        _PASS.set(_Pass(self, decoder, pending))
 
     @torch.compiler.disable
     def _apply(
         self, embedding: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
     ) -> Tensor | None:
-        pending = _PENDING.get()
-        if pending is None or pending.hooks is not self or not pending.plan.corrupts:
+        if not self.enabled:
             return None
-        ids = args[0] if args else kwargs.get("input")
-        if ids is None or ids.shape != pending.plan.ids.shape:
+        running = _PASS.get()
+        if running is None or running.hooks is not self:
+            raise GuardError(
+                "Token ids were looked up in the embedding layer outside of a forward pass the guard has planned. "
+                "Call the model with input_ids; the owner may look embeddings up in `with model.disable_guard()`."
+            )
+        pending = running.pending
+        if pending is None:
             return None
-        assert self.guard is not None
-        pending.applied = True
-        return self.guard.corrupt(output, pending.plan, complete=pending.complete)
+        ids = args[0] if args else kwargs["input"]
+        if not torch.equal(ids.cpu(), pending.plan.ids):
+            raise GuardError(
+                f"{type(running.decoder).__name__} looks up other token ids than it was given, so the guard cannot "
+                "tell which of them are the prompt's. This architecture is not guarded yet."
+            )
+        pending.looked_up = True
+        if not pending.plan.corrupts:
+            return None
+        return pending.guard.corrupt(output, pending.plan, complete=pending.complete)
 
     @torch.compiler.disable
     def _verify(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        pending = _PENDING.get()
-        if pending is None or pending.hooks is not self:
+        running = _PASS.get()
+        if running is None or running.hooks is not self or running.decoder is not decoder:
             return
-        _PENDING.set(None)
-        if output is None:  # the forward pass raised
+        _PASS.set(None)
+        pending = running.pending
+        if output is None or pending is None:  # the forward pass raised, or was a decode step
             return
-        if pending.plan.corrupts and not pending.applied:
+        if not pending.looked_up:
             raise GuardError(
-                f"{type(decoder).__name__} did not look its input_ids up in the embedding layer, so a flagged "
-                "prompt was "
-                "about to pass unchanged. This architecture cannot be guarded."
+                f"{type(decoder).__name__} did not look its input_ids up in the embedding layer, so a flagged prompt "
+                "would pass unchanged. This architecture cannot be guarded."
             )
         cache = _named_arguments(decoder, args, kwargs).get("past_key_values")
         cache = _returned_cache(output) if cache is None else cache
@@ -221,11 +263,7 @@ class EmbeddingHooks:
     @torch.compiler.disable
     def _note_labels(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.install()  # the decoder may have been replaced
-        labels = (
-            kwargs.get("labels")
-            if "labels" in kwargs or not args
-            else _named_arguments(model, args, kwargs).get("labels")
-        )
+        labels = _named_arguments(model, args, kwargs).get("labels")
         _LABELS.set(None if labels is None else (self, labels))
 
     @torch.compiler.disable
@@ -234,51 +272,49 @@ class EmbeddingHooks:
 
     # -- planning
 
-    def _planned_by_generate(self, generation: Generation, ids: Tensor, past: int) -> _Pending:
-        plan = generation.plan.repeat(ids.shape[0] // generation.plan.ids.shape[0])
-        stop, length = past + ids.shape[1], plan.ids.shape[1]
-        # ids=None until the whole prompt is in the cache: only then may forward passes go by unplanned
-        state = CacheState(plan, plan.ids if stop >= length else None, generation)
-        return _Pending(self, plan.columns(past, stop), complete=past == 0 and stop >= length, state=state)
-
-    def _planned_here(self, ids: Tensor, mask: Any, cache: Any, past: int) -> _Pending:
-        """Plans a forward pass outside of generate: everything fed to it is prompt, unless bounds say otherwise.
-
-        A single token behind a filled cache is taken for a generated one: it is judged with all that came before, but
-        not corrupted.
-        """
-        assert self.guard is not None
-        rows, columns = ids.shape
+    def _planned_here(self, guard: Guard, ids: Tensor, mask: Any, cache: Any, past: int) -> _Pending:
+        """Plans a forward pass outside of generate: everything fed to it is prompt, unless bounds say otherwise."""
+        columns = ids.shape[1]
         mask = mask if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] == past + columns else None
         if past == 0:
-            plan = self.guard.plan(ids, mask, self._prompt_mask(ids, mask, past))
-            return _Pending(self, plan, complete=True, state=CacheState(plan, plan.ids))
-        state = self._state(cache)
+            plan = guard.plan(ids, mask, self._prompt_mask(ids, mask))
+            return _Pending(guard, plan, complete=True, state=CacheState(plan, plan.ids))
+        return self._planned_behind(guard, self._state(cache), ids, mask, past)
+
+    def _planned_behind(
+        self, guard: Guard, state: CacheState, ids: Tensor, mask: Tensor | None, past: int
+    ) -> _Pending:
+        """Plans columns that follow a cache the guard has filled.
+
+        A single token is taken for a generated one: it is judged with all that came before, but not corrupted.
+        """
+        assert state.ids is not None
+        rows, columns = ids.shape
         if state.ids.shape[0] != rows:
             raise GuardError(
                 f"The given cache holds {state.ids.shape[0]} rows, the batch {rows}. Run it without the cache."
             )
         before = state.plan.columns(0, past)
         history = torch.cat([state.ids[:, :past], ids.cpu()], dim=1)
-        bounds = self._prompt_mask(history, mask, past)
+        bounds = self._prompt_mask(history, mask)
         plan = state.plan
-        nothing_new = all(plan.scopes) if columns == 1 else False
-        if not nothing_new and (bounds is None or bounds[:, past:].any()):
+        if (columns > 1 or not all(plan.scopes)) and (bounds is None or bounds[:, past:].any()):
             attended = pad(before.attended, (0, columns), value=True) if mask is None else mask
-            plan = self.guard.plan(history, attended, bounds, known=plan.scopes)
+            plan = guard.plan(history, attended, bounds, known=plan.scopes)
             if plan.scopes != state.plan.scopes:
                 raise GuardError(_CACHED_CLEAN)
         new = plan.columns(past, past + columns)
         if columns == 1:
             new = replace(new, selected=torch.zeros_like(new.selected))
-        parts = {
-            name: torch.cat([getattr(before, name), getattr(new, name)], dim=1) for name in ("attended", "selected")
-        }
-        positions = parts["attended"].long().cumsum(-1) - 1
-        whole = Plan(plan.verdicts, history, **parts, positions=positions.clamp(min=0))
-        return _Pending(self, whole.columns(past, past + columns), complete=False, state=CacheState(whole, history))
+        attended, selected = (
+            torch.cat([getattr(part, name) for part in (before, new)], dim=1) for name in ("attended", "selected")
+        )
+        positions = (attended.long().cumsum(-1) - 1).clamp(min=0)
+        whole = Plan(plan.verdicts, history, attended, selected, positions)
+        now = whole.columns(past, past + columns)
+        return _Pending(guard, now, complete=False, state=CacheState(whole, history))
 
-    def _prompt_mask(self, ids: Tensor, mask: Tensor | None, past: int) -> Tensor | None:
+    def _prompt_mask(self, ids: Tensor, mask: Tensor | None) -> Tensor | None:
         """(rows, columns) bool, the tokens of the prompt, by `prompt_lengths` or else labels; None if nobody says."""
         bounds, labelled = _LENGTHS.get(), _LABELS.get()
         if bounds is not None and bounds[0] is self:
@@ -289,7 +325,10 @@ class EmbeddingHooks:
             return attended.long().cumsum(-1) <= lengths.unsqueeze(-1)
         if labelled is not None and labelled[0] is self:
             unlabelled = labelled[1].detach().cpu() == -100
-            return pad(unlabelled, (ids.shape[1] - unlabelled.shape[1], 0), value=True)
+            unlabelled = pad(unlabelled, (ids.shape[1] - unlabelled.shape[1], 0), value=True)
+            # Collators give -100 to padding and to whatever equals the pad token; that bounds nothing.
+            special = torch.tensor(sorted(self._ready(None).reader.special_ids), dtype=torch.long)
+            return unlabelled & (unlabelled & ~torch.isin(ids.cpu(), special)).any(-1, keepdim=True)
         return None
 
     def _ready(self, ids: Tensor | None) -> Guard:
@@ -304,11 +343,10 @@ class EmbeddingHooks:
 
     def _state(self, cache: Any) -> Any:
         state = getattr(cache, "_eco_state", None)
-        if state is None or state.ids is None:
+        if state is None or state.ids is None or state.ids.shape[1] < _columns(cache):
             raise GuardError(
-                "The given cache was not filled under this guard, or not in a way it can follow, so nobody knows "
-                "what it "
-                "holds. Pass the whole conversation's ids without the cache."
+                "The given cache was not filled under this guard, or not in a way it can follow, so nobody knows what "
+                "it holds. Pass the whole conversation's ids without the cache."
             )
         return state
 
@@ -316,14 +354,32 @@ class EmbeddingHooks:
 _CACHED_CLEAN = (
     "The conversation falls in a forget scope only now that part of it is cached uncorrupted. Pass the whole "
     "conversation's ids without the cache. (In a decoding loop of your own, `with model.prompt_lengths([...])` says "
-    "where "
-    "the prompt ends.)"
+    "where the prompt ends.)"
 )
+_CACHED_OTHERWISE = (
+    "The conversation is flagged, and what the given cache holds of it was not corrupted as it should be now: it was "
+    "not flagged then, or holds answers that are part of the prompt now. Pass the whole conversation's ids without the "
+    "cache."
+)
+
+
+def _planned_by_generate(generation: Generation, ids: Tensor, past: int) -> _Pending:
+    """The part of a generate call's plan that concerns `ids`, (rows, columns) behind `past` cached columns."""
+    plan = generation.plan.repeat(ids.shape[0] // generation.plan.ids.shape[0])
+    stop, length = past + ids.shape[1], plan.ids.shape[1]
+    # ids=None until the whole prompt is in the cache: only then may forward passes go by unplanned
+    state = CacheState(plan, plan.ids if stop >= length else None, generation)
+    now = replace(plan.columns(past, stop), ids=ids.cpu())  # without a cache, what was generated runs along
+    return _Pending(generation.guard, now, complete=past == 0 and stop >= length, state=state)
 
 
 def _columns(cache: Any) -> int:
     """Columns a cache holds."""
-    return 0 if cache is None else int(cache.get_seq_length())
+    if cache is None:
+        return 0
+    if not hasattr(cache, "get_seq_length"):
+        raise GuardError(f"The guard cannot follow a {type(cache).__name__} as a cache. Use a transformers Cache.")
+    return int(cache.get_seq_length())
 
 
 def _returned_cache(output: Any) -> Any:
@@ -341,17 +397,28 @@ def _named_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _refuse_what_is_not_guarded(call: dict[str, Any]) -> None:
+    if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        raise GuardError(
+            "A trace or an export would hold one prompt's verdict for ever. Guarded models are not exported."
+        )
     if call.get("inputs_embeds") is not None:
         raise GuardError(
             "inputs_embeds carry no token ids, so the guard cannot read the prompt. Pass input_ids; the owner may "
             "compare with the unguarded model in `with model.disable_guard()`."
         )
-    if call.get("input_ids") is None:
-        raise GuardError("The guarded decoder was called without input_ids. Pass input_ids by name.")
+    ids = call.get("input_ids")
+    if not isinstance(ids, Tensor) or ids.dim() != 2:
+        raise GuardError(f"The guard reads input_ids, a (batch, sequence) tensor, and was given {type(ids).__name__}.")
     if any(call.get(name) is not None for name in ("cu_seq_lens_q", "seq_idx")):
         raise GuardError("Packed sequences are not guarded yet. Pass one prompt per row, padded.")
+    if any(call.get(name) is not None for name in OTHER_CACHES):
+        raise GuardError("This kind of cache is not guarded yet. Run the model without it, or on past_key_values.")
+
+
+def _refuse_packed(call: dict[str, Any]) -> None:
     positions, mask = call.get("position_ids"), call.get("attention_mask")
-    if positions is not None and mask is None and positions.dim() == 2 and bool((positions.diff(dim=-1) < 0).any()):
+    plain = isinstance(mask, Tensor) and mask.dim() == 2
+    if positions is not None and not plain and positions.dim() == 2 and bool((positions.diff(dim=-1) < 0).any()):
         raise GuardError(
             "position_ids start again within a row: packed sequences are not guarded yet. Pass one prompt per row."
         )

@@ -36,6 +36,9 @@ __all__ = ["AutoModelForCausalLMWithECO", "GuardedConfig"]
 '''
 
 
+CARD_MARK = "<!-- written by hf-eco; without this line it is not written again -->"
+
+
 @dataclass
 class GuardSource:
     """Where a guard comes from.
@@ -200,7 +203,7 @@ def write_guard(guard: Guard, directory: str | os.PathLike[str], eco: ECOConfig 
     guard.tokenizer.save_pretrained(directory)
     (directory / "modeling_eco.py").write_text(STUB, encoding="utf-8")
     card = directory / "README.md"
-    if not card.exists():
+    if not card.exists() or CARD_MARK in card.read_text(encoding="utf-8"):  # somebody else's is left alone
         model_card(eco).save(card)
 
 
@@ -278,6 +281,8 @@ def model_card(eco: ECOConfig) -> ModelCard:
         f"""---
 {data.to_yaml()}
 ---
+
+{CARD_MARK}
 
 # A language model guarded by ECO prompts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from .classifier import PromptClassifier
 from .configuration import ECOConfig, ForgetScope, composite_config, split_composite_config
 from .errors import GuardError
 from .guard import Guard
-from .hooks import EmbeddingHooks
+from .hooks import OTHER_CACHES, EmbeddingHooks
 from .selection import EntityTagger, is_chat
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -44,6 +45,8 @@ else:
     _Config = _Model = object
 
 _NATIVE_INIT = PreTrainedModel.__init__.__code__
+if "_attn_implementation_internal" not in _NATIVE_INIT.co_names:  # see ECOConfigMixin.__setattr__
+    raise ImportError(f"hf-eco does not know transformers {transformers.__version__} yet. pip install -U hf-eco")
 _BUILDING_GUARDED: ContextVar[bool] = ContextVar("eco_building_guarded", default=False)
 
 
@@ -175,7 +178,7 @@ class ECOMixin(_Model):
             super().__init__(config, *args, **kwargs)
         finally:
             _BUILDING_GUARDED.reset(token)
-        _refuse_second_embeddings(self)
+        _refuse_what_cannot_be_guarded(self)
         self._eco = EmbeddingHooks(self)
 
     @classmethod
@@ -292,6 +295,8 @@ class ECOMixin(_Model):
         generation_config = kwargs.get("generation_config") or (args[0] if args else None) or self.generation_config
         if "paged" in (kwargs.get("cache_implementation"), generation_config.cache_implementation):
             self.init_continuous_batching()
+        if kwargs.get("guidance_scale", generation_config.guidance_scale) not in (None, 1, 1.0):
+            raise GuardError("Classifier-free guidance (guidance_scale) is not guarded yet. Generate without it.")
         ids = inputs if inputs is not None else kwargs.get("input_ids")
         if ids is None:
             bos = kwargs.get("bos_token_id", generation_config.bos_token_id)
@@ -347,6 +352,7 @@ class ECOMixin(_Model):
         hub.write_guard(guard, save_directory)
         for folder in before - hub.guard_folders(save_directory):  # of scopes that have been removed
             shutil.rmtree(os.path.join(save_directory, folder))
+        self._name_guarded(os.path.abspath(save_directory))
         if push_to_hub:
             # after the guard is written: what transformers uploads inside its own save_pretrained would lack it
             repo_id = upload.pop("repo_id", os.path.basename(os.path.normpath(save_directory)))
@@ -478,10 +484,13 @@ class ECOMixin(_Model):
             hub.note_base(guard.config, base, hub_arguments)
         guard.config.guard_only = False
         model.attach_guard(guard)
-        if source.repository is not None:
-            # an adapter trained on this model must name the guarded repository, not the base
-            model.name_or_path = model.config.name_or_path = source.repository
+        # Base and guard that were put together just now have no name of their own yet.
+        model._name_guarded(path if eco_config is None else f"{base} (guarded, not saved yet)")
         return loaded
+
+    def _name_guarded(self, name: str) -> None:
+        # What is trained on this model, an adapter say, names it; it must not name the unguarded base.
+        self.name_or_path = self.config.name_or_path = name
 
 
 def _mask_from_padding(ids: Tensor, kwargs: dict[str, Any], *configs: Any) -> Tensor | None:
@@ -502,8 +511,15 @@ def _embedding_size(embedding: nn.Module) -> int:
     return int(weight.shape[-1] if size is None else size)
 
 
-def _refuse_second_embeddings(model: PreTrainedModel) -> None:
-    """Raises GuardError if token ids reach the model by an embedding layer beside the one the guard corrupts."""
+def _refuse_what_cannot_be_guarded(model: PreTrainedModel) -> None:
+    """Raises GuardError if the model keeps what it has read where the guard cannot follow, or if token ids reach it by
+    an embedding layer beside the one the guard corrupts."""
+    parameters = inspect.signature(type(model.base_model).forward).parameters
+    if "past_key_values" not in parameters and (other := [name for name in OTHER_CACHES if name in parameters]):
+        raise GuardError(
+            f"{type(model).__name__} keeps what it has read in {other[0]!r}, which the guard cannot follow. This "
+            "architecture is not guarded yet."
+        )
     embedding = model.get_input_embeddings()
     rows = getattr(embedding, "num_embeddings", None)
     for name, module in model.named_modules():

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 from pathlib import Path
 
 from huggingface_hub.constants import HF_HOME
+
+from .files import replacing
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -55,10 +56,7 @@ def _dequantised(gguf: Path, directory: Path) -> Path:
     model = type(quantised)(config)
     model.load_state_dict(quantised.state_dict())
     model.generation_config = quantised.generation_config
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
-        model.save_pretrained(scratch)
-        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(scratch)
-        os.replace(scratch, directory)
-        os.mkdir(scratch)  # for the context manager to remove
+    with replacing(directory, lambda existing: True) as staged:  # another process may have been quicker
+        model.save_pretrained(staged)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(staged)
     return directory

@@ -201,8 +201,7 @@ def test_a_conversation_known_to_be_flagged_stays_so(guard_of):
     assert [v.scope for v in verdicts] == ["wizards", "wizards", None, "north"]
     assert [v.flagged for v in verdicts] == [True, True, False, True]
     assert words(verdicts[0]) == "hello there" and verdicts[0].probability == 0.125
-    with pytest.raises(KeyError, match="'nobody'"):
-        guard.decide(ids[:1], known=["nobody"])
+    assert not guard.decide(ids[:1], known=["a scope that was removed"])[0].flagged
 
 
 def test_the_reason_of_a_conversation_flagged_before_is_true(guard_of):
@@ -419,7 +418,6 @@ def other_tokenizer():
 def probed(guard) -> ECOConfig:
     """A config with known answers, as read from a file."""
     guard.record_probes()
-    guard.add_probes("wizards", [FLAGGED, CLEAN])
     return ECOConfig.from_dict(guard.config.to_dict())
 
 
@@ -434,10 +432,6 @@ def test_known_answers_are_recorded_once_and_hold(guard, classifier, tokenizer):
     guard.check_probes()
     guard.record_probes()
     assert guard.config.scopes[0].probes == probes
-    guard.add_probes("wizards", [FLAGGED])
-    assert [probe.prompt for probe in guard.config.scopes[0].probes] == [FLAGGED]
-    guard.record_probes()
-    assert [probe.prompt for probe in guard.config.scopes[0].probes] == [FLAGGED]
 
 
 def test_another_tokenizer_is_refused(probed, classifier, tokenizer):
@@ -491,45 +485,6 @@ def set_on(target: str, **values):
             setattr({"config": config, "scope": scope, "corruption": scope.corruption}[target], name, value)
 
     return pytest.param(change, id=f"{target}: {', '.join(values)}")
-
-
-MATTERS = [
-    set_on("scope", name="witches"),
-    set_on("scope", threshold=0.6),
-    set_on("scope", tokens="all"),
-    set_on("scope", label="rain"),
-    set_on("scope", probes=[Probe("a", [1], 0.5)]),
-    set_on("corruption", method="zero_out_top_k"),
-    set_on("corruption", dims=2),
-    set_on("corruption", strength=99.0),
-    set_on("corruption", seed=1),
-    pytest.param(lambda config: config.scopes.append(ForgetScope(name="second")), id="another scope"),
-]
-# Fail: calibration (only what was measured) and classifier (hub.name_folders renames it whenever the guard is saved:
-# saving changes a guard's fingerprint; which classifier it is, the probes say).
-DOES_NOT_MATTER = [
-    set_on("config", base_model_name_or_path="elsewhere"),
-    set_on("config", base_revision="abc", guard_only=True),
-    set_on("config", hf_eco_version="0.0.1"),
-    set_on("scope", calibration=Calibration(0.5, 0.0, 0.01, 0.0, 0.01, 100, 100, 0.01, 0.95)),
-    set_on("scope", classifier="classifier-wizards"),
-]
-
-
-@pytest.mark.parametrize(
-    ("change", "matters"),
-    [pytest.param(*p.values, m, id=p.id) for ps, m in ((MATTERS, True), (DOES_NOT_MATTER, False)) for p in ps],
-)
-def test_the_fingerprint_is_of_what_the_guard_does(guard_of, change, matters):
-    guard, same = (guard_of(wizards=WordClassifier("wizard")) for _ in range(2))
-    assert guard.fingerprint == same.fingerprint
-    change(same.config)
-    assert (guard.fingerprint != same.fingerprint) is matters
-
-
-def test_a_guard_reloaded_from_its_config_has_the_same_fingerprint(guard, probed):
-    again = Guard(probed, guard.classifiers, guard.tokenizer)
-    assert again.fingerprint == guard.fingerprint
 
 
 def test_a_guard_decides_alike_in_another_process(guard):

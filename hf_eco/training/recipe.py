@@ -6,11 +6,11 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
-from ..auto import AutoModelForCausalLMWithECO
+from ..auto import AutoModelForCausalLMWithECO, check_guardable
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
 from ..files import replacing
 from ..hub import read_eco
@@ -80,9 +80,9 @@ def guard_model(
         allowed_errors(len(held_out_retain), max_fpr, confidence)
     if read_eco(base_model, {}) is not None:
         raise ValueError(f"{base_model!r} is guarded already. Load it and use model.add_scope(...).")
-    AutoConfig.from_pretrained(base_model)
+    check_guardable(base_model)
 
-    with replacing(output_dir, _is_guarded) as staged:
+    with replacing(output_dir, _is_checkpoint_of_ours) as staged:
         classifier_dir = staged.parent / "classifier"
         classifier = train_prompt_classifier(forget, retain, encoder, classifier_dir, seed)
         if threshold is None:
@@ -98,7 +98,32 @@ def guard_model(
     return model
 
 
-def _is_guarded(directory: os.PathLike[str]) -> bool:
+_CHECKPOINT_FILES = (
+    *(
+        "config.json",
+        "generation_config.json",
+        "modeling_eco.py",
+        "README.md",
+        "*.safetensors",
+        "*.safetensors.index.json",
+    ),
+    *(
+        "tokenizer*",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab*",
+        "merges.txt",
+        "*.model",
+        "chat_template*",
+    ),
+    *("classifier-*", "tokens-*", "additional_chat_templates"),
+)
+
+
+def _is_checkpoint_of_ours(directory: Path) -> bool:
+    """Whether `directory` is a guarded checkpoint, and holds nothing that is not part of one."""
+    if any(not any(fnmatch(name, known) for known in _CHECKPOINT_FILES) for name in os.listdir(directory)):
+        return False
     try:
         return read_eco(os.fspath(directory), {}) is not None
     except (OSError, ValueError):
