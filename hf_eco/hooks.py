@@ -358,8 +358,8 @@ _CACHED_CLEAN = (
 )
 _CACHED_OTHERWISE = (
     "The conversation is flagged, and what the given cache holds of it was not corrupted as it should be now: it was "
-    "not flagged then, or holds answers that are part of the prompt now. Pass the whole conversation's ids without the "
-    "cache."
+    "not flagged then, or holds answers that are part of the prompt now. Pass the whole conversation's ids without "
+    "the cache."
 )
 
 

@@ -124,6 +124,16 @@ def test_a_directory_that_holds_something_else_is_not_replaced(run, base_dir, en
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
+def test_a_checkpoint_with_files_of_ones_own_is_not_replaced(run, base_dir, encoder, prompt_files, guarded, tmp_path):
+    guarded.save_pretrained(tmp_path / "guarded")
+    (tmp_path / "guarded" / "notes.txt").write_text("...")
+    status, _, err = run(*guard_arguments(base_dir, prompt_files, tmp_path / "guarded", encoder=encoder))
+    assert status == 2 and "holds something else" in err
+    (tmp_path / "guarded" / "notes.txt").unlink()
+    status, _, err = run(*guard_arguments(base_dir, prompt_files, tmp_path / "guarded", encoder=encoder))
+    assert status == 0, err
+
+
 def test_a_guard_made_for_another_tokenizer_is_refused(run, guarded, tmp_path):
     guarded.save_guard(tmp_path / "guard")
     tokenizer = tmp_path / "guard" / "tokenizer.json"

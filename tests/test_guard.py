@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hf_eco import CorruptionConfig, ECOConfig, ForgetScope, Guard, GuardError, PromptClassifier, Verdict
 from hf_eco.classifier import ScoredSpan
-from hf_eco.configuration import Calibration, Probe
+from hf_eco.configuration import Probe
 from hf_eco.corruption import corrupt
 from hf_eco.errors import GuardLoadError
 from hf_eco.guard import Plan
@@ -474,17 +474,6 @@ def test_known_answers_hold_within_what_machines_differ_by(guard_of, stored, now
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Identity
-
-
-def set_on(target: str, **values):
-    """Sets fields of the config, its first scope, or that scope's corruption."""
-
-    def change(config: ECOConfig) -> None:
-        scope = config.scopes[0]
-        for name, value in values.items():
-            setattr({"config": config, "scope": scope, "corruption": scope.corruption}[target], name, value)
-
-    return pytest.param(change, id=f"{target}: {', '.join(values)}")
 
 
 def test_a_guard_decides_alike_in_another_process(guard):

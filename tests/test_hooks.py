@@ -275,3 +275,70 @@ def test_a_streamed_answer_is_the_guarded_one(guarded, tokenizer, prompts):
     thread.start()
     assert "".join(streamer) == expected
     thread.join()
+
+
+def test_looking_embeddings_up_outside_of_a_forward_pass_is_refused(guarded, prompts):
+    flagged, _, _ = prompts
+    with pytest.raises(GuardError, match="outside of a forward pass"):
+        guarded.get_input_embeddings()(flagged["input_ids"])
+    with guarded.disable_guard():
+        guarded.get_input_embeddings()(flagged["input_ids"])
+
+
+def test_a_trace_is_refused(guarded, prompts):
+    _, clean, _ = prompts
+
+    class Logits(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = guarded
+
+        def forward(self, ids):
+            return self.model(ids, use_cache=False).logits
+
+    with pytest.raises(GuardError, match="one prompt's verdict"):
+        torch.jit.trace(Logits(), (clean["input_ids"],), check_trace=False)
+
+
+def test_labels_that_only_leave_padding_out_bound_nothing(guarded, base, tokenizer, prompts):
+    """As the usual collator makes them where the pad token is the end-of-sequence token."""
+    _, _, both = prompts
+    special = torch.isin(both["input_ids"], torch.tensor(sorted(guarded.eco_guard.reader.special_ids)))
+    labels = both["input_ids"].masked_fill(special, -100)
+    assert torch.equal(guarded(**both, labels=labels).logits, guarded(**both).logits)
+    assert not torch.equal(guarded(**both, labels=labels).logits, base(**both).logits)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"guidance_scale": 2.0}, "guidance_scale"), ({"past_key_values": ((1, 2),)}, "as a cache")],
+    ids=["guidance", "tuple"],
+)
+def test_what_is_not_guarded_yet_is_refused(guarded, prompts, options, message):
+    with pytest.raises(GuardError, match=message):
+        guarded.generate(**prompts[1], **GREEDY, **options)
+
+
+def test_a_negative_prompt_length_is_refused(guarded, prompts):
+    with pytest.raises(ValueError, match="not negative"), guarded.prompt_lengths([-3]):
+        guarded(**prompts[1])
+
+
+def test_a_cache_filled_while_the_guard_was_off_is_refused(guarded, prompts):
+    flagged, clean, _ = prompts
+    cache = DynamicCache(config=guarded.config)
+    guarded(clean["input_ids"], past_key_values=cache)
+    with guarded.disable_guard():
+        guarded(flagged["input_ids"], past_key_values=cache)
+    with pytest.raises(GuardError, match="not filled under this guard"):
+        guarded(clean["input_ids"], past_key_values=cache)
+
+
+def test_a_flagged_conversation_goes_on_without_its_cache_only(guarded, prompts):
+    flagged, clean, _ = prompts
+    cache = DynamicCache(config=guarded.config)
+    first = guarded.generate(**flagged, past_key_values=cache, **GREEDY)
+    second = torch.cat([first, clean["input_ids"]], 1)
+    with pytest.raises(GuardError, match="without the cache"):
+        guarded.generate(second, past_key_values=cache, **GREEDY)
+    guarded.generate(second, **GREEDY)

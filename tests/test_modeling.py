@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,7 +84,10 @@ def test_a_guarded_llama_is_a_llama(guarded, base):
     assert isinstance(guarded, LlamaForCausalLM) and isinstance(guarded, ECOMixin)
     assert type(guarded).__name__ == "LlamaForCausalLM"
     assert isinstance(guarded.config, LlamaConfig) and guarded.config.model_type == "llama"
-    assert guarded.config.to_dict() == base.config.to_dict()
+    own, bases = guarded.config.to_dict(), base.config.to_dict()
+    name, _ = own.pop("_name_or_path"), bases.pop("_name_or_path")
+    assert own == bases
+    assert not os.path.exists(name)  # an adapter that names it does not find the unguarded base
     assert "eco" not in guarded.config.to_diff_dict()
 
 
@@ -548,3 +552,67 @@ def test_an_adapter_names_the_guarded_checkpoint_it_was_trained_on(guarded, prom
     reloaded = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
     assert isinstance(reloaded.get_base_model(), ECOMixin)
     assert_alike(logits(reloaded, prompts), logits(adapter, prompts))
+
+
+TINY = {"vocab_size": 420, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
+SIZES = {
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32, "max_position_embeddings": 128},
+    "bloom": {},
+    "gpt_neox": {"intermediate_size": 64},
+    "qwen2": {"intermediate_size": 64, "num_key_value_heads": 2},
+    "mixtral": {"intermediate_size": 64, "num_key_value_heads": 2, "num_local_experts": 2},
+    "gemma2": {"intermediate_size": 64, "num_key_value_heads": 2, "head_dim": 8},
+    "falcon": {},
+    "bart": {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64},
+}
+
+
+def saved(model_type: str, directory: Path, tokenizer, **sizes) -> str:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(model_type, **{**TINY, **sizes}, bos_token_id=1, eos_token_id=2)
+    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
+@pytest.mark.parametrize("model_type", SIZES)
+def test_other_architectures_are_guarded(model_type, guarded, eco_config, tmp_path):
+    """Among them those whose language model calls an inner decoder past the base model."""
+    tokenizer = guarded.eco_guard.tokenizer
+    path = saved(model_type, tmp_path / "base", tokenizer, **SIZES[model_type])
+    model = AutoModelForCausalLMWithECO.from_pretrained(path, eco_config=eco_config).eval()
+    base = AutoModelForCausalLM.from_pretrained(path).eval()
+    for text, same in ((FLAGGED, False), (CLEAN, True)):
+        inputs = {"input_ids": tokenizer(text, return_tensors="pt")["input_ids"]}
+        assert torch.equal(model(**inputs).logits, base(**inputs).logits) is same
+        answers = [
+            m.generate(**inputs, do_sample=False, max_new_tokens=4, output_logits=True, return_dict_in_generate=True)
+            for m in (model, base)
+        ]
+        assert torch.equal(answers[0].logits[0], answers[1].logits[0]) is same
+
+
+@pytest.mark.parametrize("model_type", ["mamba", "rwkv"])
+def test_models_that_keep_what_they_read_elsewhere_are_refused_when_they_are_guarded(
+    model_type, guarded, eco_config, tmp_path
+):
+    path = saved(model_type, tmp_path / "base", guarded.eco_guard.tokenizer, attention_hidden_size=32, state_size=4)
+    with pytest.raises(GuardError, match="not guarded yet"):
+        AutoModelForCausalLMWithECO.from_pretrained(path, eco_config=eco_config)
+
+
+def test_a_scope_removed_while_it_is_generated_for_is_still_corrupted(guarded, base, eco_config):
+    tokenizer = guarded.eco_guard.tokenizer
+    ids = tokenizer(FLAGGED, return_tensors="pt")["input_ids"]
+    options = {"do_sample": False, "max_new_tokens": 4, "use_cache": False}
+    expected = guarded.generate(ids, **options)
+    guarded.add_scope(
+        replace(guarded.config.eco.scopes[0], name="other", probes=[]), guarded.eco_guard.classifiers["wizards"]
+    )
+
+    def remove(ids, scores):
+        if "wizards" in guarded.eco_guard.classifiers:
+            guarded.remove_scope("wizards")
+        return scores
+
+    assert torch.equal(guarded.generate(ids, logits_processor=[remove], **options), expected)

@@ -164,8 +164,8 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best_ep
     rng = random.Random(0)
     noise = [" ".join(rng.choices("abcdefghij", k=5)) for _ in range(80)]  # nothing to learn but by heart
     classifier = train(noise[:40], noise[40:], output_dir=tmp_path / "clf", epochs=30)
-    losses = report(tmp_path / "clf")["validation_loss"]
-    best = losses.index(min(losses))
+    losses, areas = (report(tmp_path / "clf")[f"validation_{name}"] for name in ("loss", "roc_auc"))
+    best = max(range(len(losses)), key=lambda epoch: (areas[epoch], -losses[epoch]))
     assert len(losses) == best + 1 + 2 < 30
     held_out = sorted(set(noise) - set(itertools.chain(*seen.training)))
     probabilities = torch.tensor(classifier.score(held_out))

@@ -26,8 +26,9 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
 
 from ..errors import ECOError
+from .extras import import_extra
 
-PATIENCE = 2  # epochs without a lower validation loss before training stops
+PATIENCE = 2  # epochs without a better one before training stops
 WARMUP = 0.1  # share of the steps
 WEIGHT_DECAY = 0.01
 
@@ -56,8 +57,12 @@ def fine_tune(
     batch_size: int,
     seed: int,
     work_dir: str,
-) -> list[float]:
-    """Trains all of `model`'s weights in place and leaves those of the epoch with the lowest validation loss.
+) -> list[dict[str, float]]:
+    """Trains all of `model`'s weights in place and leaves those of the best epoch.
+
+    The best epoch is the one with the highest area under the ROC curve on the validation examples, of equal ones that
+    with the lowest loss. What a threshold can do depends on the order of the scores alone; the loss, which punishes a
+    few confident errors hard, is at its lowest long before the order is at its best.
 
     Args:
         training: examples, `{"input_ids": [...], ..., "labels": class}`.
@@ -65,10 +70,10 @@ def fine_tune(
         work_dir: a directory for the Trainer, which leaves nothing there.
 
     Returns:
-        The validation loss after each epoch.
+        After each epoch, the loss and the area under the ROC curve on the validation examples.
 
     Raises:
-        ECOError: no epoch had a finite validation loss.
+        ECOError: no epoch had a finite loss.
     """
     counts = Counter(example["labels"] for example in training)
     # "Balanced": each class weighs as much as the other in sum, and an example weighs 1 on average.
@@ -99,6 +104,13 @@ def fine_tune(
         dataloader_pin_memory=torch.cuda.is_available(),
         average_tokens_across_devices=False,  # weighted_loss is a mean already
     )
+
+    def roc_auc(prediction: Any) -> dict[str, float]:
+        margins = prediction.predictions[:, 1] - prediction.predictions[:, 0]
+        if not np.isfinite(margins).all():
+            return {"roc_auc": math.nan}
+        return {"roc_auc": float(import_extra("sklearn.metrics").roc_auc_score(prediction.label_ids, margins))}
+
     keep_best = _KeepBest()
     trainer = Trainer(
         model=model,
@@ -107,17 +119,18 @@ def fine_tune(
         eval_dataset=validation,
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_loss_func=weighted_loss,
+        compute_metrics=roc_auc,
         callbacks=[keep_best, _ProgressBar()],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     if keep_best.weights is None:
         raise ECOError(
-            f"Training diverged: the validation loss was {keep_best.losses}. "
+            f"Training diverged: the validation loss was {[epoch['loss'] for epoch in keep_best.epochs]}. "
             f"Use a learning_rate below {learning_rate}."
         )
     model.load_state_dict(keep_best.weights)
-    return keep_best.losses
+    return keep_best.epochs
 
 
 class _KeepBest(TrainerCallback):
@@ -127,19 +140,19 @@ class _KeepBest(TrainerCallback):
     """
 
     def __init__(self) -> None:
-        self.losses: list[float] = []
+        self.epochs: list[dict[str, float]] = []
         self.weights: dict[str, Tensor] | None = None
-        self._best = math.inf
+        self._best = (-math.inf, -math.inf)
         self._best_epoch = 0
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        loss = kwargs["metrics"]["eval_loss"]
-        self.losses.append(loss)
-        if loss < self._best:
-            self._best, self._best_epoch = loss, len(self.losses)
+        loss, roc_auc = kwargs["metrics"]["eval_loss"], kwargs["metrics"]["eval_roc_auc"]
+        self.epochs.append({"loss": loss, "roc_auc": roc_auc})
+        if math.isfinite(loss) and (roc_auc, -loss) > self._best:
+            self._best, self._best_epoch = (roc_auc, -loss), len(self.epochs)
             state_dict = kwargs["model"].state_dict()
             self.weights = {name: tensor.detach().cpu().clone() for name, tensor in state_dict.items()}
-        elif len(self.losses) - self._best_epoch >= PATIENCE:
+        elif len(self.epochs) - self._best_epoch >= PATIENCE:
             control.should_training_stop = True
 
 

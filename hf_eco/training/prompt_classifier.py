@@ -35,19 +35,19 @@ def train_prompt_classifier(
     seed: int = 0,
     *,
     validation_fraction: float = 0.15,
-    epochs: int = 8,
-    learning_rate: float = 1e-4,
+    epochs: int = 4,
+    learning_rate: float = 2e-4,
     batch_size: int = 32,
     max_length: int = 128,
 ) -> PromptClassifier:
     """Fine-tunes a text encoder to give p(forget | prompt) and saves it in `output_dir`.
 
-    Both classes weigh the same, however many prompts each has. Training stops when the loss on a part of the prompts
-    that is kept out of training has not improved for two epochs. The weights of the best epoch are rounded to float16
-    and saved as safetensors, with the tokenizer and `training_report.json`: how it was trained, on how many prompts
-    (and their fingerprint, [`prompts_sha256`][hf_eco.training.prompts.prompts_sha256]), and the error rates on the
-    part kept out. Nothing is written until all is done. The same call on the same machine gives the same weights; on
-    a GPU only up to the rounding of sums.
+    Both classes weigh the same, however many prompts each has. Training stops when the area under the ROC curve on a
+    part of the prompts that is kept out of training has not grown for two epochs. The weights of the best epoch are
+    rounded to float16 and saved as safetensors, with the tokenizer and `training_report.json`: how it was trained, on
+    how many prompts (and their fingerprint, [`prompts_sha256`][hf_eco.training.prompts.prompts_sha256]), and the error
+    rates on the part kept out. Nothing is written until all is done. The same call on the same machine gives the same
+    weights; on a GPU only up to the rounding of sums.
 
     Args:
         forget: prompts in the scope. Blank and repeated ones are left out. At least 8, better some hundreds.
@@ -98,7 +98,7 @@ def train_prompt_classifier(
         with seeded(seed):
             classifier = _untrained_classifier(os.fspath(encoder), max_length)
             model = classifier.model.requires_grad_(True)
-            losses = fine_tune(
+            history = fine_tune(
                 model,
                 classifier.tokenizer,
                 _examples(classifier, forget_training, retain_training),
@@ -137,7 +137,8 @@ def train_prompt_classifier(
                     "sha256": prompts_sha256(retain),
                 },
             },
-            "validation_loss": losses,
+            "validation_loss": [epoch["loss"] for epoch in history],
+            "validation_roc_auc": [epoch["roc_auc"] for epoch in history],
             "validation": _error_rates(metrics, classifier, forget_validation, retain_validation),
             "files": sorted([*os.listdir(staged), REPORT_NAME]),
         }
