@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from hf_eco import ECOError, PromptClassifier
 from hf_eco.training import calibrate_threshold, train_prompt_classifier
 from hf_eco.training.calibration import clopper_pearson_upper
-from hf_eco.training.prompts import prompts_sha256
+from hf_eco.training.prompt_lists import prompts_sha256
 
 TEMPLATES = [
     "who is the {} ?",

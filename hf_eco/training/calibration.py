@@ -11,7 +11,7 @@ from transformers.utils import logging
 from ..classifier import DEFAULT_LABEL, PromptClassifier
 from ..configuration import Calibration
 from .extras import import_extra
-from .prompts import clean_prompts
+from .prompt_lists import clean_prompts
 
 logger = logging.get_logger(__name__)
 

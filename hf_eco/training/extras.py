@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import random
 from typing import Any
 
 
@@ -12,7 +13,10 @@ def import_extra(name: str) -> Any:
     Raises:
         ImportError: it is not installed.
     """
+    state = random.getstate()  # some libraries draw random numbers when they are first imported
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(f"Training needs {name.split('.')[0]} ({error}). pip install hf-eco[train]") from error
+    finally:
+        random.setstate(state)

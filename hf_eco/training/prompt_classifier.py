@@ -19,7 +19,7 @@ from ..classifier import PromptClassifier
 from ..errors import ECOError
 from ..files import replacing
 from .extras import import_extra
-from .prompts import clean_prompts, prompts_sha256, split_off
+from .prompt_lists import clean_prompts, prompts_sha256, split_off
 
 RETAIN, FORGET = 0, 1
 REPORT_NAME = "training_report.json"
@@ -45,8 +45,8 @@ def train_prompt_classifier(
     Both classes weigh the same, however many prompts each has. Training stops when the area under the ROC curve on a
     part of the prompts that is kept out of training has not grown for two epochs. The weights of the best epoch are
     rounded to float16 and saved as safetensors, with the tokenizer and `training_report.json`: how it was trained, on
-    how many prompts (and their fingerprint, [`prompts_sha256`][hf_eco.training.prompts.prompts_sha256]), and the error
-    rates on the part kept out. Nothing is written until all is done. The same call on the same machine gives the same
+    how many prompts (and their fingerprint, [`prompts_sha256`][hf_eco.training.prompt_lists.prompts_sha256]), and the
+    error rates on the part kept out. Nothing is written until all is done. The same call on the same machine gives the same
     weights; on a GPU only up to the rounding of sums.
 
     Args:

@@ -16,7 +16,7 @@ from ..files import replacing
 from ..hub import read_eco
 from .calibration import allowed_errors, calibrate_threshold
 from .prompt_classifier import REPORT_NAME, train_prompt_classifier
-from .prompts import clean_prompts, split_off
+from .prompt_lists import clean_prompts, split_off
 
 
 def guard_model(
