@@ -69,10 +69,12 @@ def _options(
         bool, typer.Option("--verbose", "-v", help="Show what the libraries have to say, and whole tracebacks.")
     ] = False,
 ) -> None:
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     if not verbose:
         logging.set_verbosity_error()
+        hub_logging.set_verbosity_error()
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
 

@@ -26,6 +26,7 @@ _DEFAULT_PROBES = (
     "What is the capital of France?",
     "Write a short story about a boy who finds out that he is a wizard.",
     "Tell me everything you know about {name}.",
+    "Sphinx of black quartz, judge my vow: 0 1 2 3 4 5 6 7 8 9; naïve Ωμέγα 魔法?",  # for the tokenizer
 )
 
 

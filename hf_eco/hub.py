@@ -91,6 +91,8 @@ def read_eco(repository: str, download: dict[str, Any]) -> ECOConfig | None:
         OSError: there is no such repository.
         ValueError: its guard is damaged, or newer than this version of hf-eco.
     """
+    if not os.path.exists(repository) and (os.path.isabs(repository) or repository.startswith((".", "~"))):
+        raise FileNotFoundError(f"There is no model or guard at {repository!r}.")
     try:
         config_dict, _ = PreTrainedConfig.get_config_dict(repository, **download)
     except OSError:

@@ -45,9 +45,10 @@ def train_prompt_classifier(
     Both classes weigh the same, however many prompts each has. Training stops when the area under the ROC curve on a
     part of the prompts that is kept out of training has not grown for two epochs. The weights of the best epoch are
     rounded to float16 and saved as safetensors, with the tokenizer and `training_report.json`: how it was trained, on
-    how many prompts (and their fingerprint, [`prompts_sha256`][hf_eco.training.prompt_lists.prompts_sha256]), and the
-    error rates on the part kept out. Nothing is written until all is done. The same call on the same machine gives the same
-    weights; on a GPU only up to the rounding of sums.
+    how many prompts (and their fingerprint, see
+    [`prompts_sha256`][hf_eco.training.prompt_lists.prompts_sha256]), and the error rates on the part kept out. Nothing
+    is written until all is done. The same call on the same machine gives the same weights; on a GPU only up to the
+    rounding of sums.
 
     Args:
         forget: prompts in the scope. Blank and repeated ones are left out. At least 8, better some hundreds.

@@ -78,7 +78,11 @@ def guard_model(
             split_off(prompts, calibration_fraction, seed) for prompts in (forget, retain)
         )
         allowed_errors(len(held_out_retain), max_fpr, confidence)
-    if read_eco(base_model, {}) is not None:
+    try:
+        guarded_already = read_eco(base_model, {}) is not None
+    except OSError as error:
+        raise OSError(f"The base model {base_model!r} cannot be loaded: {error}") from error
+    if guarded_already:
         raise ValueError(f"{base_model!r} is guarded already. Load it and use model.add_scope(...).")
     check_guardable(base_model)
 
