@@ -95,7 +95,7 @@ def guard(
     forget_column: Annotated[str | None, typer.Option(help="Column of the forget prompts.")] = None,
     retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="Encoder to train the classifier from. [default: all-MiniLM-L6-v2]")
+        str | None, typer.Option(help="Encoder to train the classifier from. \\[default: all-MiniLM-L6-v2]")
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one.")
@@ -139,7 +139,14 @@ def guard(
     )
     guarded_scope = model.config.eco.scope(scope)
     console.print(f"Guarded against [bold]{scope}[/]: saved in {output}")
-    console.print(_rates(guarded_scope.threshold, guarded_scope.calibration))
+    measured = guarded_scope.calibration
+    console.print(_rates(guarded_scope.threshold, measured))
+    if measured is not None and measured.fnr > 0.2:
+        console.print(
+            f"[bold red]It misses {measured.fnr:.0%} of the forget prompts kept aside.[/] Add prompts of both kinds, "
+            "or allow more false positives with --max-fpr.",
+            highlight=False,
+        )
     console.print(f"Try it: hf-eco inspect {output} 'a prompt'", highlight=False)
 
 
@@ -167,7 +174,7 @@ def inspect(
 @app.command(epilog="Examples:\n\nhf-eco demo\n\nhf-eco demo --model Qwen/Qwen2.5-0.5B-Instruct")
 def demo(
     model: Annotated[
-        str | None, typer.Option(help="Instruct model to guard. [default: SmolLM2-135M-Instruct]")
+        str | None, typer.Option(help="Instruct model to guard. \\[default: SmolLM2-135M-Instruct]")
     ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", help="Directory for the guarded checkpoint.")

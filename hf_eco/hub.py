@@ -95,10 +95,12 @@ def read_eco(repository: str, download: dict[str, Any]) -> ECOConfig | None:
         raise FileNotFoundError(f"There is no model or guard at {repository!r}.")
     try:
         config_dict, _ = PreTrainedConfig.get_config_dict(repository, **download)
-    except OSError:
-        if os.path.isdir(repository) and any(Path(repository).glob("*.gguf")):
-            return None  # GGUF files carry their config within
-        raise
+    except OSError as error:
+        if os.path.isdir(repository):
+            if any(Path(repository).glob("*.gguf")):
+                return None  # GGUF files carry their config within
+            raise
+        raise OSError(f"{repository!r} is no local directory, and not to be had from the Hub: {error}") from error
     _, eco = split_composite_config(config_dict)
     return None if eco is None else ECOConfig.from_dict(eco)
 

@@ -19,6 +19,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from . import hub
 from .classifier import PromptClassifier
@@ -27,6 +28,8 @@ from .errors import GuardError
 from .guard import Guard
 from .hooks import OTHER_CACHES, EmbeddingHooks
 from .selection import EntityTagger, is_chat
+
+logger = logging.get_logger(__name__)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Configs
@@ -386,6 +389,11 @@ class ECOMixin(_Model):
             eco.base_model_name_or_path, eco.base_revision, eco.base_subfolder = base_model, base_revision, None
         if not eco.base_model_name_or_path:
             raise ValueError("Nobody knows which base model this guard is for. Pass base_model='path or Hub id'.")
+        if os.path.isabs(eco.base_model_name_or_path):
+            logger.warning(
+                f"The guard names a directory of this machine as its base, {eco.base_model_name_or_path!r}. Pass "
+                "base_model='its Hub id' for others to find it."
+            )
         os.makedirs(save_directory, exist_ok=True)
         config.architectures = [type(self).__name__]
         config.save_pretrained(save_directory)

@@ -101,8 +101,10 @@ def _field(row: Any, column: str | None, where: str) -> str:
         raise ValueError(f"{where}: expected an object or a string, got {row!r}.")
     name = column or next((name for name in PROMPT_COLUMNS if name in row), None)
     if name not in row:
+        wanted = repr(name) if name else " or ".join(map(repr, PROMPT_COLUMNS))
         raise ValueError(
-            f"{where}: no column {name or ' or '.join(PROMPT_COLUMNS)!r} among {list(row)}. Name it with --column."
+            f"{where}: no column {wanted} among {list(row)}. Name the column: column=..., or "
+            "--forget-column and --retain-column."
         )
     if not isinstance(row[name], str):
         raise ValueError(f"{where}: column {name!r} holds {row[name]!r}, which is no string.")

@@ -83,7 +83,7 @@ BAD_INPUT = {
     "a binary file": ({"forget": "binary.txt"}, "is not a text file"),
     "a file that is not there": ({"retain": "nowhere.jsonl"}, "There is no prompt file"),
     "a line that is not JSON": ({"retain": "broken.jsonl"}, "line 2: not JSON"),
-    "a missing column": ({"retain": "other.jsonl"}, "Name it with --column"),
+    "a missing column": ({"retain": "other.jsonl"}, "Name the column"),
     "a missing model": ({"base": "/nowhere/model"}, "/nowhere/model"),
     "a threshold of 2": ({"threshold": "2"}, "threshold is a probability in (0, 1]"),
     "an unknown method": ({"method": "blur"}, "Unknown corruption method 'blur'"),
