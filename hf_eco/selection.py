@@ -85,14 +85,24 @@ class PromptReader:
         waiting: list[int] = []
         for n, token in enumerate(ids):
             waiting.append(token)
-            known, both = self._decode_piece(before), self._decode_piece(before + waiting)
-            piece = both[len(known) :] if both.startswith(known) else self._decode_piece(waiting)
-            unfinished = not piece or piece.endswith("\ufffd")  # the middle of a character
-            if unfinished and len(waiting) < _TOKENS_PER_CHARACTER and n + 1 < len(ids):
-                continue
-            offsets += [(len(text), len(text) + len(piece))] * len(waiting)
-            text, before, waiting = text + piece, waiting, []
+            piece, count = self._decode_after(before, waiting), len(waiting)
+            if n + 1 < len(ids) and (not piece or piece.endswith("\ufffd")):  # perhaps the middle of a character
+                if count < _TOKENS_PER_CHARACTER:
+                    continue
+                # Bytes that belong to no character are in front: only they are done with.
+                whole = self._decode_piece(waiting)
+                for k in range(1, count):
+                    if whole == self._decode_piece(waiting[:k]) + self._decode_piece(waiting[k:]):
+                        count = k
+                        break
+                piece = self._decode_after(before, waiting[:count])
+            offsets += [(len(text), len(text) + len(piece))] * count
+            text, before, waiting = text + piece, waiting[:count], waiting[count:]
         return text, offsets
+
+    def _decode_after(self, before: list[int], ids: list[int]) -> str:
+        known, both = self._decode_piece(before), self._decode_piece(before + ids)
+        return both[len(known) :] if both.startswith(known) else self._decode_piece(ids)
 
     def _decode_piece(self, ids: list[int]) -> str:
         if (backend := getattr(self.tokenizer, "_tokenizer", None)) is not None:  # several times as fast
