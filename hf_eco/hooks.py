@@ -12,6 +12,7 @@ on the cache.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -101,9 +102,7 @@ class EmbeddingHooks:
         decoders: list[nn.Module] = [self.model.base_model]
         if (inner := self.model.get_decoder()) not in (None, *decoders):
             decoders.append(inner)  # some language models call it directly, past the base model
-        if len(self._hooked) == len(decoders) + 1 and all(
-            old is new for old, new in zip(self._hooked, [embedding, *decoders], strict=True)
-        ):
+        if self._hooked == [embedding, *decoders]:
             return
         for handle in self._handles:
             handle.remove()
@@ -392,8 +391,13 @@ def _returned_cache(output: Any) -> Any:
 
 def _named_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """A forward call's arguments by name."""
-    names = inspect.signature(type(module).forward).parameters
-    return dict(zip(list(names)[1:], args, strict=False)) | kwargs
+    return dict(zip(_parameter_names(type(module)), args, strict=False)) | kwargs if args else kwargs  # type: ignore[arg-type]
+
+
+@functools.cache  # asked at every forward pass, decode steps included
+def _parameter_names(module_class: type[nn.Module]) -> tuple[str, ...]:
+    """The names of a module's forward parameters, without self."""
+    return tuple(inspect.signature(module_class.forward).parameters)[1:]
 
 
 def _refuse_what_is_not_guarded(call: dict[str, Any]) -> None:

@@ -36,9 +36,8 @@ def resolve(name_or_path: str) -> str:
 
 
 def _package_file(package: str, name: str) -> Path | None:
-    spec = importlib.util.find_spec(
-        package
-    )  # found without being imported: the packages' own dependencies are not needed
+    # found without being imported: the packages' own dependencies are not needed
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
     path = Path(spec.origin).parent / name
