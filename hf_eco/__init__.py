@@ -5,8 +5,9 @@ from .auto import AutoModelForCausalLMWithECO
 from .classifier import PromptClassifier
 from .configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope
 from .errors import ECOError, GuardError, GuardLoadError
-from .guard import Guard, Verdict
+from .guard import Guard
 from .modeling import ECOMixin
+from .plan import Verdict
 from .selection import EntityTagger
 
 __all__ = [

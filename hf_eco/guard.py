@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase
 
 from .classifier import PromptClassifier
 from .configuration import ECOConfig, ForgetScope, Probe
 from .corruption import corrupt, mixes_positions
 from .errors import GuardError, GuardLoadError
+from .plan import Plan, Verdict
 from .selection import EntityTagger, Prompt, PromptReader, Span, select_tokens
 
 # How far the log-odds of a probe may lie from its stored value: float32 arithmetic differs a little between machines.
@@ -28,90 +27,6 @@ _DEFAULT_PROBES = (
     "Tell me everything you know about {name}.",
     "Sphinx of black quartz, judge my vow: 0 1 2 3 4 5 6 7 8 9; naïve Ωμέγα 魔法?",  # for the tokenizer
 )
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the guard decided about one prompt, and why.
-
-    Attributes:
-        flagged: True if the prompt falls in a forget scope.
-        scope: the scope it falls in; where several do, the one of highest probability. None if not flagged.
-        probability: p(forget) of that scope, or the highest of all scopes.
-        threshold: that scope's threshold.
-        probabilities: p(forget) of every scope.
-        spans: the characters of `text` that made it flagged, [start, end) each.
-        tokens: indices of the prompt's tokens that are corrupted, padding not counted. Empty if not flagged.
-        text: the prompt as the guard reads it, special tokens included.
-        offsets: each token's characters in `text`.
-    """
-
-    flagged: bool
-    scope: str | None
-    probability: float
-    threshold: float
-    probabilities: dict[str, float]
-    spans: tuple[Span, ...]
-    tokens: tuple[int, ...]
-    text: str
-    offsets: tuple[Span, ...]
-
-    @property
-    def reason(self) -> str:
-        """One line for people."""
-        outcome = f"flagged as {self.scope!r}, {len(self.tokens)} tokens corrupted" if self.flagged else "not flagged"
-        if self.flagged and self.probability < self.threshold:
-            return f"{outcome}: the conversation was flagged before"
-        return f"{outcome}: p(forget) = {self.probability:.4f} {'>=' if self.flagged else '<'} {self.threshold:.4f}"
-
-    def __str__(self) -> str:
-        return f"Verdict({self.reason})"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done to a batch of prompts.
-
-    Attributes:
-        verdicts: one for each row.
-        ids: (batch, sequence) int64, the token ids the plan was made for.
-        attended: (batch, sequence) bool, False for padding.
-        selected: (batch, sequence) bool, the columns to corrupt.
-        positions: (batch, sequence) int64, each token's index in its row, padding not counted.
-
-    All tensors lie on the CPU.
-    """
-
-    verdicts: tuple[Verdict, ...]
-    ids: Tensor
-    attended: Tensor
-    selected: Tensor
-    positions: Tensor
-
-    @property
-    def corrupts(self) -> bool:
-        """True if there is anything to corrupt."""
-        return bool(self.selected.any())
-
-    @property
-    def scopes(self) -> tuple[str | None, ...]:
-        """The scope each row is flagged for, None where it is not."""
-        return tuple(verdict.scope for verdict in self.verdicts)
-
-    def columns(self, start: int, stop: int) -> Plan:
-        """The plan for columns start..stop-1; columns beyond the prompt hold what the model generates, left alone."""
-        beyond = max(stop - self.ids.shape[1], 0)
-        ids, selected, positions = (pad(t, (0, beyond)) for t in (self.ids, self.selected, self.positions))
-        parts = (ids, pad(self.attended, (0, beyond), value=True), selected, positions)
-        return Plan(self.verdicts, *(part[:, start:stop] for part in parts))
-
-    def repeat(self, times: int) -> Plan:
-        """The plan with each row repeated `times` times in a row, as beams and returned sequences are laid out."""
-        if times == 1:
-            return self
-        verdicts = tuple(verdict for verdict in self.verdicts for _ in range(times))
-        parts = (self.ids, self.attended, self.selected, self.positions)
-        return Plan(verdicts, *(part.repeat_interleave(times, dim=0) for part in parts))
 
 
 class Guard:

@@ -22,11 +22,13 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from . import hub
+from .caches import CACHES, OTHER_CACHES, find_cache
 from .classifier import PromptClassifier
 from .configuration import ECOConfig, ForgetScope, composite_config, split_composite_config
 from .errors import GuardError
 from .guard import Guard
-from .hooks import OTHER_CACHES, EmbeddingHooks
+from .hooks import EmbeddingHooks
+from .packing import follow, guardable_batching
 from .selection import EntityTagger, is_chat
 
 logger = logging.get_logger(__name__)
@@ -43,6 +45,7 @@ if TYPE_CHECKING:  # what the mixins are mixed into
         config_class: Any
 
         def generate(self, *args: Any, **kwargs: Any) -> Any: ...
+        def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any: ...
 
 else:
     _Config = _Model = object
@@ -295,11 +298,9 @@ class ECOMixin(_Model):
             return super().generate(inputs, *args, **kwargs)
         if kwargs.get("inputs_embeds") is not None:
             raise GuardError("inputs_embeds carry no token ids, so the guard cannot read the prompt. Pass input_ids.")
+        if kwargs.get("cache_implementation") == "paged":  # continuous batching, which plans each request by itself
+            return super().generate(inputs, *args, **kwargs)
         generation_config = kwargs.get("generation_config") or (args[0] if args else None) or self.generation_config
-        if "paged" in (kwargs.get("cache_implementation"), generation_config.cache_implementation):
-            self.init_continuous_batching()
-        if kwargs.get("guidance_scale", generation_config.guidance_scale) not in (None, 1, 1.0):
-            raise GuardError("Classifier-free guidance (guidance_scale) is not guarded yet. Generate without it.")
         ids = inputs if inputs is not None else kwargs.get("input_ids")
         if ids is None:
             bos = kwargs.get("bos_token_id", generation_config.bos_token_id)
@@ -307,20 +308,41 @@ class ECOMixin(_Model):
         mask = kwargs.get("attention_mask")
         if mask is None:
             mask = _mask_from_padding(ids, kwargs, generation_config, self.generation_config)
-        given_cache = kwargs.get("past_key_values")
-        with self._eco.generation(ids, mask, given_cache) as generation:
+        unconditional = None
+        if kwargs.get("guidance_scale", generation_config.guidance_scale) not in (None, 1, 1.0):
+            negative = kwargs.get("negative_prompt_ids")  # by default guidance leads away from the last token alone
+            last = (ids[:, -1:], None)
+            unconditional = last if negative is None else (negative, kwargs.get("negative_prompt_attention_mask"))
+        given_cache = find_cache(kwargs)
+        with self._eco.generation(ids, mask, given_cache, unconditional) as generation:
             output = super().generate(inputs, *args, **kwargs)
         sequences = output if isinstance(output, Tensor) else output.sequences
-        for cache in (given_cache, getattr(output, "past_key_values", None)):
+        for cache in (given_cache, find_cache(vars(output)) if not isinstance(output, Tensor) else None):
             if cache is not None:
                 self._eco.remember(generation, cache, sequences)
         return output
 
-    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused: packed rows are not guarded yet."""
-        raise GuardError(
-            "Continuous batching (generate_batch, paged caches) is not guarded yet. Use generate with a padded batch."
-        )
+    def init_continuous_batching(
+        self, generation_config: Any = None, continuous_batching_config: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As the base model's; every request is guarded by itself. Blocks are not shared between requests, and CUDA
+        graphs, compiled passes and asynchronous batches are not used, whatever `continuous_batching_config` says.
+
+        Raises:
+            GuardError: the guard is disabled in this thread; batches are run in another one, where it is not.
+        """
+        if not self._eco.enabled:
+            raise GuardError(
+                "Continuous batching runs in a thread of its own, where the guard is on. To compare with the "
+                "unguarded model, use generate in `with model.disable_guard()`."
+            )
+        self._eco._ready(None)
+        if continuous_batching_config is None:
+            continuous_batching_config = getattr(generation_config, "continuous_batching_config", None)
+        config = guardable_batching(continuous_batching_config)
+        manager = super().init_continuous_batching(generation_config, config, *args, **kwargs)
+        follow(manager)
+        return manager
 
     # -- saving and loading
 
@@ -523,7 +545,8 @@ def _refuse_what_cannot_be_guarded(model: PreTrainedModel) -> None:
     """Raises GuardError if the model keeps what it has read where the guard cannot follow, or if token ids reach it by
     an embedding layer beside the one the guard corrupts."""
     parameters = inspect.signature(type(model.base_model).forward).parameters
-    if "past_key_values" not in parameters and (other := [name for name in OTHER_CACHES if name in parameters]):
+    other = [name for name in OTHER_CACHES if name in parameters]
+    if other and not any(name in parameters for name in CACHES):
         raise GuardError(
             f"{type(model).__name__} keeps what it has read in {other[0]!r}, which the guard cannot follow. This "
             "architecture is not guarded yet."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
 from conftest import CLEAN, FLAGGED
-from transformers import DynamicCache, TextIteratorStreamer
+from torch.nn.functional import pad
+from transformers import DynamicCache, StaticCache, TextIteratorStreamer
 
 from hf_eco import GuardError
 from hf_eco.corruption import corrupt
@@ -173,7 +176,7 @@ def test_a_decoding_loop_by_hand_gives_the_tokens_of_generate(guarded, base, pro
 
 def test_a_prompt_fed_token_by_token_does_not_evade(guarded, tokenizer):
     cache = DynamicCache(config=guarded.config)
-    with pytest.raises(GuardError, match="without the cache"):
+    with pytest.raises(GuardError, match="token by token"):
         for token in tokenizer(FLAGGED, return_tensors="pt")["input_ids"][0]:
             guarded(token[None, None], past_key_values=cache)
 
@@ -188,20 +191,95 @@ def test_a_cache_that_the_guard_did_not_fill_is_refused(guarded, base, prompts):
         guarded.generate(flagged["input_ids"], past_key_values=cache)
 
 
-def test_a_clean_conversation_goes_on_from_its_cache_and_turns_to_the_scope_only_without_it(guarded, base, tokenizer):
-    def ids(text):
-        return tokenizer(text, return_tensors="pt")["input_ids"]
+TURNS = {
+    "clean, clean": (CLEAN, "tell me about the garden"),
+    "clean, then the scope": (CLEAN, FLAGGED),
+    "the scope, then a follow-up that names nothing": (FLAGGED, "and what does it eat for breakfast ?"),
+    "the scope twice": (FLAGGED, "does a wizard sleep ?"),
+}
 
-    caches = [DynamicCache(config=model.config) for model in (guarded, base)]
-    first = [m.generate(ids(CLEAN), past_key_values=c, **GREEDY) for m, c in zip((guarded, base), caches, strict=True)]
-    assert torch.equal(*first)
-    second = torch.cat([first[0], ids(" tell me about the garden")], 1)
-    answers = [m.generate(second, past_key_values=c, **GREEDY) for m, c in zip((guarded, base), caches, strict=True)]
-    assert torch.equal(*answers)
-    third = torch.cat([answers[0], ids(" " + FLAGGED)], 1)
-    with pytest.raises(GuardError, match="without the cache"):
-        guarded.generate(third, past_key_values=caches[0], **GREEDY)
-    assert not torch.equal(guarded.generate(third, **GREEDY), base.generate(third, **GREEDY))
+
+@pytest.mark.parametrize("given", ["whole", "new"])
+@pytest.mark.parametrize("cache_class", [DynamicCache, StaticCache])
+@pytest.mark.parametrize("turns", TURNS.values(), ids=TURNS)
+@pytest.mark.route("chat of several turns on one cache, given to generate", "guarded")
+def test_a_conversation_on_its_cache_answers_as_the_whole_conversation_without(
+    guarded, base, tokenizer, turns, cache_class, given
+):
+    options = {"max_cache_len": 256} if cache_class is StaticCache else {}
+    cache, ids = cache_class(config=guarded.config, **options), torch.zeros(1, 0, dtype=torch.long)
+    for turn in (*turns, "who is older ?"):
+        message = tokenizer(f"<|im_start|>user\n{turn}<|im_end|>\n<|im_start|>assistant\n", return_tensors="pt")
+        held = int(cache.get_seq_length())
+        ids = torch.cat([ids, message["input_ids"]], 1)
+        fed = ids if given == "whole" else ids[:, held:]
+        answer = guarded.generate(fed, attention_mask=torch.ones_like(ids), past_key_values=cache, **GREEDY)
+        expected = guarded.generate(ids, **GREEDY)
+        assert torch.equal(answer, expected if given == "whole" else expected[:, held:])
+        if FLAGGED not in turns:
+            assert torch.equal(expected, base.generate(ids, **GREEDY))
+        ids = expected
+
+
+@pytest.mark.route("follow-up in a manual loop, several new tokens behind a cache", "guarded")
+@pytest.mark.parametrize("turns", TURNS.values(), ids=TURNS)
+@torch.no_grad()
+def test_new_tokens_behind_a_cache_have_the_logits_of_the_whole_conversation(guarded, tokenizer, turns):
+    first, second = (tokenizer(turn, return_tensors="pt")["input_ids"] for turn in turns)
+    cache = DynamicCache(config=guarded.config)
+    guarded(first, past_key_values=cache)
+    found = guarded(second, past_key_values=cache).logits
+    whole = guarded(torch.cat([first, second], 1)).logits[:, first.shape[1] :]
+    torch.testing.assert_close(found, whole)
+
+
+@pytest.mark.route("copy of a cache that holds a common prefix", "guarded")
+@pytest.mark.parametrize("turn", [CLEAN, FLAGGED])
+@torch.no_grad()
+def test_a_copied_prefix_cache_serves_flagged_and_clean_prompts(guarded, tokenizer, turn):
+    prefix = tokenizer("<|im_start|>system\nyou are the old king<|im_end|>\n", return_tensors="pt")["input_ids"]
+    cache = DynamicCache(config=guarded.config)
+    guarded(prefix, past_key_values=cache)
+    ids = torch.cat([prefix, tokenizer(turn, return_tensors="pt")["input_ids"]], 1)
+    for _ in range(2):
+        answer = guarded.generate(ids, past_key_values=copy.deepcopy(cache), **GREEDY)
+        assert torch.equal(answer, guarded.generate(ids, **GREEDY))
+
+
+@pytest.mark.route("classifier-free guidance (guidance_scale)", "guarded")
+@pytest.mark.parametrize("options", [{}, {"use_cache": False}, {"num_beams": 2}], ids=str)
+@pytest.mark.parametrize("negative", [None, CLEAN, FLAGGED], ids=["last token", "clean", "flagged"])
+def test_guidance_leads_away_from_the_guarded_negative_prompt(guarded, base, tokenizer, prompts, negative, options):
+    flagged, clean, _ = prompts
+    options = {**options, **GREEDY, "guidance_scale": 2.0}
+    if negative is not None:
+        ids = tokenizer(negative, return_tensors="pt")["input_ids"]
+        options["negative_prompt_ids"] = ids.repeat(options.get("num_beams", 1), 1)
+    if negative != FLAGGED:
+        assert torch.equal(guarded.generate(**clean, **options), base.generate(**clean, **options))
+    answer = guarded.generate(**flagged, **options)
+    # the same, with the base's forward given corrupted embeddings for whatever begins like a flagged prompt
+    corrupted = [flagged["input_ids"], *([ids] if negative == FLAGGED else [])]
+    with corrupting(base, [(row, by_hand(guarded, base, {"input_ids": row})) for row in corrupted]):
+        assert torch.equal(answer, base.generate(**flagged, **options))
+
+
+@contextmanager
+def corrupting(base, prompts):
+    """The base model with its embedding layer's output replaced where it looks up one of the `prompts`."""
+
+    def replace(module, args, output):
+        for ids, embeddings in prompts:
+            length = ids.shape[1]
+            if args[0].shape[1] >= length and bool((args[0][:, :length] == ids).all()):
+                output = torch.cat([embeddings.expand(output.shape[0], -1, -1), output[:, length:]], 1)
+        return output
+
+    handle = base.get_input_embeddings().register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @pytest.mark.parametrize("call", ["forward", "decoder", "generate"])
@@ -212,13 +290,65 @@ def test_embeddings_without_ids_are_refused(guarded, base, prompts, call):
         function(inputs_embeds=embeddings)
 
 
-def test_packed_rows_are_refused(guarded):
+PACKED = (FLAGGED, CLEAN, "does a wizard sleep ?", "tell me about the garden", "name the capital of the country")
+
+
+@pytest.fixture
+def packed(tokenizer):
+    """(each prompt's ids, all in one row, position_ids, labels of the last two tokens of each)."""
+    rows = [tokenizer(text, return_tensors="pt")["input_ids"] for text in PACKED]
+    positions = torch.cat([torch.arange(row.shape[1])[None] for row in rows], 1)
+    labels = torch.cat([torch.cat([torch.full_like(row[:, :-2], -100), row[:, -2:]], 1) for row in rows], 1)
+    return rows, torch.cat(rows, 1), positions, labels
+
+
+@pytest.mark.route("packed rows (position_ids that start again, cu_seq_lens_q, seq_idx)", "guarded")
+@torch.no_grad()
+def test_each_sequence_of_a_packed_row_is_guarded_by_itself(guarded, packed):
+    rows, ids, positions, labels = packed
+    alone = torch.cat([guarded(row).logits for row in rows], 1)
+    torch.testing.assert_close(guarded(ids, position_ids=positions, use_cache=False).logits, alone)
+    ends = torch.tensor([row.shape[1] for row in rows]).cumsum(0)
+    index = torch.bucketize(torch.arange(ids.shape[1]), ends, right=True)[None]
+    for how in ({"cu_seq_lens_q": pad(ends, (1, 0))}, {"seq_idx": index}):
+        assert torch.equal(
+            guarded.model(ids, position_ids=positions, use_cache=False, **how).last_hidden_state,
+            guarded.model(ids, position_ids=positions, use_cache=False).last_hidden_state,
+        )
+    own = torch.cat(
+        [guarded(row, labels=pad(row[:, -2:], (row.shape[1] - 2, 0), value=-100)).logits for row in rows], 1
+    )
+    torch.testing.assert_close(guarded(ids, position_ids=positions, labels=labels, use_cache=False).logits, own)
+    with guarded.prompt_lengths([row.shape[1] - 2 for row in rows]):
+        torch.testing.assert_close(guarded(ids, position_ids=positions, use_cache=False).logits, own)
+    assert not torch.allclose(alone, own)
+
+
+@torch.no_grad()
+def test_clean_packed_rows_have_the_base_models_logits_to_the_bit(guarded, base, packed):
+    rows, _, _, _ = packed
+    ids = torch.cat([rows[1], rows[3]], 1)
+    positions = torch.cat([torch.arange(rows[i].shape[1])[None] for i in (1, 3)], 1)
+    call = {"input_ids": ids, "position_ids": positions, "use_cache": False}
+    assert torch.equal(guarded(**call).logits, base(**call).logits)
+
+
+def test_a_prompt_cut_into_sequences_that_are_clean_by_themselves_is_refused(guarded, tokenizer, monkeypatch):
+    ids = tokenizer(FLAGGED, return_tensors="pt")["input_ids"]
+    positions = torch.zeros_like(ids)  # every token a sequence
+    verdicts = guarded.eco_guard.decide([[token] for token in ids[0].tolist()])
+    if any(verdict.flagged for verdict in verdicts):
+        monkeypatch.setattr(guarded.config.eco.scopes[0], "threshold", max(v.probability for v in verdicts) + 1e-6)
+    assert guarded.inspect(FLAGGED).flagged
     with pytest.raises(GuardError, match="one prompt per row"):
-        guarded(torch.tensor([[5, 6, 7, 8]]), position_ids=torch.tensor([[0, 1, 0, 1]]))
-    with pytest.raises(GuardError, match="generate_batch"):
-        guarded.generate_batch([[5, 6, 7]])
-    with pytest.raises(GuardError, match="generate_batch"):
-        guarded.generate(torch.tensor([[5, 6, 7]]), cache_implementation="paged")
+        guarded(ids, position_ids=positions)
+
+
+def test_packed_rows_behind_a_cache_are_refused(guarded, tokenizer):
+    cache = DynamicCache(config=guarded.config)
+    guarded(torch.tensor([[5, 6, 7, 8]]), past_key_values=cache)
+    with pytest.raises(GuardError, match="without a cache"):
+        guarded(torch.tensor([[5, 6, 7, 8]]), position_ids=torch.tensor([[0, 1, 0, 1]]), past_key_values=cache)
 
 
 def test_a_plan_that_is_not_applied_raises(guarded, prompts, monkeypatch):
@@ -311,8 +441,8 @@ def test_labels_that_only_leave_padding_out_bound_nothing(guarded, base, tokeniz
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"guidance_scale": 2.0}, "guidance_scale"), ({"past_key_values": ((1, 2),)}, "as a cache")],
-    ids=["guidance", "tuple"],
+    [({"past_key_values": ((1, 2),)}, "as a cache")],
+    ids=["tuple"],
 )
 def test_what_is_not_guarded_yet_is_refused(guarded, prompts, options, message):
     with pytest.raises(GuardError, match=message):
@@ -332,13 +462,3 @@ def test_a_cache_filled_while_the_guard_was_off_is_refused(guarded, prompts):
         guarded(flagged["input_ids"], past_key_values=cache)
     with pytest.raises(GuardError, match="not filled under this guard"):
         guarded(clean["input_ids"], past_key_values=cache)
-
-
-def test_a_flagged_conversation_goes_on_without_its_cache_only(guarded, prompts):
-    flagged, clean, _ = prompts
-    cache = DynamicCache(config=guarded.config)
-    first = guarded.generate(**flagged, past_key_values=cache, **GREEDY)
-    second = torch.cat([first, clean["input_ids"]], 1)
-    with pytest.raises(GuardError, match="without the cache"):
-        guarded.generate(second, past_key_values=cache, **GREEDY)
-    guarded.generate(second, **GREEDY)

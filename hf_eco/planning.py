@@ -1,0 +1,211 @@
+"""Who is flagged and which columns are corrupted, for each way in which ids reach the decoder: the plan of one forward
+pass. What the user said around the call comes in as arguments; nothing here is kept between passes but on caches and
+requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
+
+from .caches import CacheState, cache_state
+from .errors import GuardError
+from .guard import Guard
+from .packing import Segments, request_prompt, requests_in_batch
+from .plan import Plan
+
+
+@dataclass
+class Generation:
+    """One call of `generate`: the plans for its prompts, decided once."""
+
+    hooks: Any  # of the model that generates
+    guard: Guard  # the one that made the plans; another may be attached meanwhile
+    plan: Plan
+    unconditional: Plan | None  # of the prompt that classifier-free guidance leads away from
+    given: int  # columns of the ids handed to generate; fewer than the plan's behind a filled cache
+    caches: list[Any] = field(default_factory=list)  # that hold a whole prompt
+
+    def plan_for(self, ids: Tensor, past: int) -> Plan | None:
+        """The plan of the prompt that `ids`, (rows, columns) behind `past` cached columns, are or are a part of, its
+        rows repeated for beams; None if they are neither."""
+        rows = ids.shape[0]
+        for plan in (self.plan, self.unconditional):
+            if plan is None or rows % (own := plan.ids.shape[0]):
+                continue
+            stop = min(past + ids.shape[1], plan.ids.shape[1])
+            repeated = plan.repeat(rows // own)
+            if stop > past and torch.equal(ids[:, : stop - past].cpu(), repeated.ids[:, past:stop]):
+                return repeated
+        return None
+
+
+@dataclass
+class Pending:
+    """A forward pass of the decoder that has been planned."""
+
+    guard: Guard
+    ids: Tensor  # (rows, columns) that are run, on the CPU
+    plan: Plan  # of those columns, or of their segments
+    complete: bool  # False if they are a part of the prompt
+    state: CacheState | None = None  # what the cache will hold afterwards
+    segments: Segments | None = None
+    looked_up: bool = False  # the embedding layer has run
+
+
+@dataclass
+class Bounds:
+    """Where a user said that the prompt ends and a scored answer begins: by `prompt_lengths`, or else by labels."""
+
+    lengths: tuple[int, ...] | None
+    labels: Tensor | None
+    special_ids: frozenset[int]
+
+    @property
+    def given(self) -> bool:
+        return self.lengths is not None or self.labels is not None
+
+    def prompt_mask(self, ids: Tensor, mask: Tensor | None) -> Tensor | None:
+        """(rows, columns) bool, the tokens of the prompt; None if nobody said."""
+        if self.lengths is not None:
+            lengths = torch.tensor(self.lengths)
+            if lengths.shape[0] != ids.shape[0]:
+                raise ValueError(f"prompt_lengths names {lengths.shape[0]} rows, the batch has {ids.shape[0]}.")
+            attended = torch.ones_like(ids, dtype=torch.bool).cpu() if mask is None else mask.cpu().bool()
+            return attended.long().cumsum(-1) <= lengths.unsqueeze(-1)
+        if self.labels is not None:
+            unlabelled = self.labels.detach().cpu() == -100
+            unlabelled = pad(unlabelled, (ids.shape[1] - unlabelled.shape[1], 0), value=True)
+            # Collators give -100 to padding and to whatever equals the pad token; that bounds nothing.
+            special = torch.tensor(sorted(self.special_ids), dtype=torch.long)
+            return unlabelled & (unlabelled & ~torch.isin(ids.cpu(), special)).any(-1, keepdim=True)
+        return None
+
+    def unpacked(self, segments: Segments) -> Bounds:
+        """The bounds of the sequences in packed rows."""
+        if self.labels is None:
+            return self
+        return replace(self, labels=segments.unpack(self.labels.detach().cpu(), fill=-100))
+
+
+def planned_by_generate(generation: Generation, plan: Plan, ids: Tensor, past: int) -> Pending:
+    """The part of a generate call's plan that concerns `ids`, (rows, columns) behind `past` cached columns."""
+    stop, length, own = past + ids.shape[1], plan.ids.shape[1], ids.detach().cpu()
+    # ids=None until the whole prompt is in the cache: only then may forward passes go by unplanned
+    state = CacheState(generation.guard, plan, plan.ids if stop >= length else None, generation)
+    # without a cache, what was generated runs along
+    return Pending(generation.guard, own, plan.columns(past, stop), past == 0 and stop >= length, state)
+
+
+def planned_here(guard: Guard, ids: Tensor, mask: Any, bounds: Bounds) -> Pending:
+    """Plans a forward pass outside of generate: everything fed to it is prompt, unless bounds say otherwise."""
+    mask = _padding_mask(mask, ids.shape[1])
+    plan = guard.plan(ids, mask, bounds.prompt_mask(ids, mask))
+    return Pending(guard, plan.ids, plan, complete=True, state=CacheState(guard, plan, plan.ids))
+
+
+def planned_behind(
+    guard: Guard, cache: Any, ids: Tensor, mask: Any, past: int, bounds: Bounds, refill: Callable[[Plan], None]
+) -> Pending:
+    """Plans columns that follow a filled cache. Where the conversation turns to a scope with them, or was flagged
+    before and holds more that is prompt now, the cache is filled anew: `refill` is called with the plan to go by.
+
+    A single token is taken for a generated one: it is judged with all that came before, but not corrupted.
+    """
+    state = cache_state(cache)
+    rows, columns = ids.shape
+    mask = _padding_mask(mask, past + columns)
+    if state.ids.shape[0] != rows:
+        raise GuardError(
+            f"The given cache holds {state.ids.shape[0]} rows, the batch {rows}. Run it without the cache."
+        )
+    before = state.plan.columns(0, past)
+    history = torch.cat([state.ids[:, :past], ids.cpu()], dim=1)
+    prompt = bounds.prompt_mask(history, mask)
+    plan = state.plan
+    if (columns > 1 or not all(plan.scopes)) and (prompt is None or prompt[:, past:].any()):
+        attended = pad(before.attended, (0, columns), value=True) if mask is None else mask
+        plan = guard.plan(history, attended, prompt, known=plan.scopes)
+        if columns == 1 and plan.scopes != state.plan.scopes:
+            raise GuardError(_ONE_BY_ONE)
+        if columns > 1 and is_stale(state, guard, plan, past):
+            refill(plan)
+            before = plan.columns(0, past)
+    new = plan.columns(past, past + columns)
+    if columns == 1:
+        new = replace(new, selected=torch.zeros_like(new.selected))
+    attended, selected = (
+        torch.cat([getattr(part, name) for part in (before, new)], dim=1) for name in ("attended", "selected")
+    )
+    positions = (attended.long().cumsum(-1) - 1).clamp(min=0)
+    whole = Plan(plan.verdicts, history, attended, selected, positions)
+    now = whole.columns(past, past + columns)
+    return Pending(guard, now.ids, now, complete=False, state=CacheState(guard, whole, history))
+
+
+def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: Bounds) -> Pending:
+    """Plans packed rows outside of generate: every sequence is a prompt, unless bounds say otherwise."""
+    packed = ids.detach().cpu()
+    sequences, attended = segments.unpack(packed), segments.attended
+    prompt = bounds.unpacked(segments).prompt_mask(sequences, attended)
+    plan = guard.plan(sequences, attended, prompt)
+    # Not every attention keeps the sequences apart. Where it does not, a prompt must not hide by being cut in pieces.
+    together = None if prompt is None else segments.pack(prompt, torch.zeros_like(packed, dtype=torch.bool))
+    flagged = {row for (row, _, _), scope in zip(segments.spans, plan.scopes, strict=True) if scope is not None}
+    for row, scope in enumerate(guard.plan(packed, None, together).scopes):
+        if scope is not None and row not in flagged:
+            raise GuardError(
+                "The packed row falls in a forget scope as a whole, and no sequence of it does by itself. Pass one "
+                "prompt per row."
+            )
+    return Pending(guard, packed, plan, complete=True, segments=segments)
+
+
+def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | None:
+    """Plans a pass of continuous batching, by the prompt of each of its requests; None if all are past theirs."""
+    requests, segments, past = requests_in_batch(cache)
+    if all(done >= len(request_prompt(request)) for request, done in zip(requests, past, strict=True)):
+        return None
+    new = [request for request in requests if getattr(request, "_eco_plan", (None,))[0] is not guard]
+    if new:
+        prompts = [torch.tensor(request_prompt(request)) for request in new]
+        attended = pad_sequence([torch.ones_like(prompt) for prompt in prompts], batch_first=True)
+        plan = guard.plan(pad_sequence(prompts, batch_first=True), attended)
+        for i, request in enumerate(new):
+            request._eco_plan = (guard, plan.row(i))
+    packed, parts = ids.detach().to("cpu", torch.int64), []
+    for request, done, (row, start, stop) in zip(requests, past, segments.spans, strict=True):
+        plan = request._eco_plan[1]
+        own = min(max(plan.ids.shape[1] - done, 0), stop - start)
+        if not torch.equal(packed[row, start : start + own], plan.ids[0, done : done + own]):
+            raise GuardError("The batch does not hold the requests' prompts as the guard expects them.")
+        parts.append(plan.columns(done, done + stop - start))
+    complete = all(
+        not any(part.scopes) or (done == 0 and stop - start >= len(request_prompt(request)))
+        for part, request, done, (_, start, stop) in zip(parts, requests, past, segments.spans, strict=True)
+    )
+    return Pending(guard, ids.detach().cpu(), Plan.stack(parts), complete, segments=segments)
+
+
+def _padding_mask(mask: Any, columns: int) -> Tensor | None:
+    return mask if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] == columns else None
+
+
+def is_stale(state: CacheState, guard: Guard, plan: Plan, past: int) -> bool:
+    """True if `plan` would have the first `past` columns corrupted otherwise than they are cached."""
+    if not plan.columns(0, past).corrupts and not state.plan.columns(0, past).corrupts:
+        return False
+    same = torch.equal(plan.columns(0, past).selected, state.plan.columns(0, past).selected)
+    return not same or guard is not state.guard or plan.scopes != state.plan.scopes
+
+
+_ONE_BY_ONE = (
+    "The conversation, fed token by token, has come to fall in a forget scope, and part of it is cached uncorrupted. "
+    "Pass it in one piece. (In a decoding loop of your own, `with model.prompt_lengths([...])` says where the prompt "
+    "ends and the answer begins.)"
+)
