@@ -129,9 +129,7 @@ class Guard:
             known: as for `decide`.
         """
         ids = input_ids.detach().to("cpu", torch.int64)
-        attended = (
-            torch.ones_like(ids, dtype=torch.bool) if attention_mask is None else attention_mask.detach().cpu().bool()
-        )
+        attended = _attended(ids, attention_mask)
         prompt = attended
         if prompt_mask is not None:
             bounded = attended & prompt_mask.detach().cpu().bool()
@@ -291,3 +289,17 @@ def _back_to_prompt(span: Span, segments: Sequence[Span]) -> list[Span]:
             spans.append((start + first, start + last))
         before += end - start + 1
     return spans
+
+
+def _attended(ids: Tensor, mask: Tensor | None) -> Tensor:
+    """(batch, sequence) bool, what a model reads of `ids`. It broadcasts a mask, and reads the whole of a row that is
+    masked out altogether."""
+    if mask is None:
+        return torch.ones_like(ids, dtype=torch.bool)
+    if mask.dim() != 2 or any(size not in (1, wanted) for size, wanted in zip(mask.shape, ids.shape, strict=True)):
+        raise GuardError(
+            f"The guard reads an attention_mask of the prompts' own shape, {tuple(ids.shape)}, and was given "
+            f"{tuple(mask.shape)}. Pass one prompt per row and a mask of that shape."
+        )
+    attended = mask.detach().cpu().bool().expand_as(ids)
+    return attended | ~attended.any(-1, keepdim=True)

@@ -16,9 +16,9 @@ import functools
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from .caches import CacheState, cache_state, cached_columns, empty, find_cache, is_recurrent, returned_cache
 from .errors import GuardError
+from .examination import examine_behaviour
 from .guard import Guard
 from .packing import find_segments
 from .plan import Plan
@@ -66,6 +67,7 @@ class EmbeddingHooks:
         self.guard: Guard | None = None
         self._handles: list[Any] = []
         self._hooked: list[nn.Module] = []
+        self._examined = False
         self._decoding = False  # never True but while torch.compile traces a decode step
         self.install()
 
@@ -90,6 +92,20 @@ class EmbeddingHooks:
                 decoder.register_forward_pre_hook(self._plan, with_kwargs=True),
                 decoder.register_forward_hook(self._verify, with_kwargs=True, always_call=True),
             ]
+
+    def examine(self, guard: Guard) -> None:
+        """Finds out whether the model can be guarded; where its weights are elsewhere, at its first forward pass.
+
+        Raises:
+            GuardError: it cannot.
+        """
+        if not self._examined and not any(parameter.is_meta for parameter in self.model.parameters()):
+            self._examine(guard, self.model.device)
+
+    def _examine(self, guard: Guard, device: torch.device) -> None:
+        with self.disabled():
+            examine_behaviour(self.model, torch.tensor(guard.reader.encode(_SAMPLE), device=device))
+        self._examined = True
 
     # -- what a user says around a call
 
@@ -210,6 +226,8 @@ class EmbeddingHooks:
             return
         _PASS.set(None)
         _refuse_what_is_not_guarded(call)
+        if not self._examined:
+            copy_context().run(self._examine, self._ready(None), call["input_ids"].device)
         generation, cache, ids = _GENERATION.get(), find_cache(call), call["input_ids"]
         generation = generation if generation is not None and generation.hooks is self else None
         state = getattr(cache, "_eco_state", None)
@@ -312,10 +330,10 @@ class EmbeddingHooks:
     def _refill(self, guard: Guard, plan: Plan, cache: Any, past: int) -> None:
         """Empties `cache` and runs the first `past` columns of `plan` into it again, corrupted as it says."""
         empty(cache)
-        before, device = plan.columns(0, past), self.model.device
-        token = _GENERATION.set(Generation(self, guard, plan, None, past))
-        try:
-            base_class: Any = self.model._eco_base_class
+        before, device, base_class = plan.columns(0, past), self.model.device, cast(Any, self.model)._eco_base_class
+
+        def run() -> None:
+            _GENERATION.set(Generation(self, guard, plan, None, past))
             base_class.generate(
                 self.model,
                 before.ids.to(device),
@@ -324,8 +342,8 @@ class EmbeddingHooks:
                 # one token, so that the prompt is run and nothing behind it
                 generation_config=GenerationConfig(max_new_tokens=1, do_sample=False, num_beams=1, pad_token_id=0),
             )
-        finally:
-            _GENERATION.reset(token)
+
+        copy_context().run(run)
         if cached_columns(cache) != past:
             empty(cache)
             raise GuardError("The given cache could not be filled anew. Pass the conversation without the cache.")
@@ -340,6 +358,9 @@ class EmbeddingHooks:
         if ids is not None:
             self.guard.to(ids.device)
         return self.guard
+
+
+_SAMPLE = "The quick brown fox jumps over the lazy dog."  # what a model is tried out with
 
 
 def _is_compiled_decode_step(kwargs: dict[str, Any]) -> bool:
@@ -371,5 +392,9 @@ def _refuse_what_is_not_guarded(call: dict[str, Any]) -> None:
             "compare with the unguarded model in `with model.disable_guard()`."
         )
     ids = call.get("input_ids")
-    if not isinstance(ids, Tensor) or ids.dim() != 2:
-        raise GuardError(f"The guard reads input_ids, a (batch, sequence) tensor, and was given {type(ids).__name__}.")
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_meta:
+        given = f"one of shape {tuple(ids.shape)} on {ids.device}" if isinstance(ids, Tensor) else type(ids).__name__
+        raise GuardError(f"The guard reads input_ids, a (batch, sequence) tensor, and was given {given}.")
+    others = [name for name, value in call.items() if name.endswith("_ids") and value is not None]
+    if unknown := [name for name in others if not name.endswith(("input_ids", "position_ids", "token_type_ids"))]:
+        raise GuardError(f"{unknown[0]} would tell the model of the prompt once more, uncorrupted. Leave it out.")

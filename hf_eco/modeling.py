@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 import os
-import re
 import shutil
 import sys
 import threading
@@ -22,10 +20,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from . import hub
-from .caches import CACHES, OTHER_CACHES, find_cache
+from .caches import find_cache
 from .classifier import PromptClassifier
 from .configuration import ECOConfig, ForgetScope, composite_config, split_composite_config
 from .errors import GuardError
+from .examination import examine_structure
 from .guard import Guard
 from .hooks import EmbeddingHooks
 from .packing import follow, guardable_batching
@@ -152,9 +151,6 @@ def __getattr__(name: str) -> Any:
 # ---------------------------------------------------------------------------------------------------------------------
 # Models
 
-# Names of embedding layers that take token ids beside the one that get_input_embeddings() returns.
-_TOKEN_EMBEDDING = re.compile(r"embed_tokens|tok_emb|token_emb|word_emb|wte|per_layer")
-
 
 class ECOMixin(_Model):
     """Guards a causal language model: `class MyGuardedModel(ECOMixin, MyForCausalLM)`.
@@ -184,7 +180,7 @@ class ECOMixin(_Model):
             super().__init__(config, *args, **kwargs)
         finally:
             _BUILDING_GUARDED.reset(token)
-        _refuse_what_cannot_be_guarded(self)
+        examine_structure(self)
         self._eco = EmbeddingHooks(self)
 
     @classmethod
@@ -204,6 +200,7 @@ class ECOMixin(_Model):
 
         Raises:
             ValueError: a scope corrupts more dimensions than the embeddings have.
+            GuardError: the model's architecture cannot be guarded. A few tokens are run through it to find out.
         """
         hidden = _embedding_size(self.get_input_embeddings())
         for scope in guard.config.scopes:
@@ -213,6 +210,7 @@ class ECOMixin(_Model):
                     f"{type(self).__name__} have {hidden}. Use dims=None for all."
                 )
         hub.name_folders(guard)
+        self._eco.examine(guard)
         self.config.eco = guard.config
         self._eco.guard = guard
 
@@ -491,6 +489,8 @@ class ECOMixin(_Model):
             GuardLoadError: the guard's known answers differ: a wrong tokenizer or classifier.
             OSError: a repository or one of its files is missing.
         """
+        if pretrained_model_name_or_path is None:
+            raise ValueError("Pass the path or Hub id of the model; weights of your own come by load_state_dict.")
         path = os.fspath(pretrained_model_name_or_path)
         hub_arguments = {name: kwargs[name] for name in hub.DOWNLOAD_ARGUMENTS if name in kwargs}
         source = hub.find_guard(path, eco_config, eco_revision, hub_arguments)
@@ -539,25 +539,3 @@ def _embedding_size(embedding: nn.Module) -> int:
     size: Any = getattr(embedding, "embedding_dim", None)
     weight: Any = embedding.weight
     return int(weight.shape[-1] if size is None else size)
-
-
-def _refuse_what_cannot_be_guarded(model: PreTrainedModel) -> None:
-    """Raises GuardError if the model keeps what it has read where the guard cannot follow, or if token ids reach it by
-    an embedding layer beside the one the guard corrupts."""
-    parameters = inspect.signature(type(model.base_model).forward).parameters
-    other = [name for name in OTHER_CACHES if name in parameters]
-    if other and not any(name in parameters for name in CACHES):
-        raise GuardError(
-            f"{type(model).__name__} keeps what it has read in {other[0]!r}, which the guard cannot follow. This "
-            "architecture is not guarded yet."
-        )
-    embedding = model.get_input_embeddings()
-    rows = getattr(embedding, "num_embeddings", None)
-    for name, module in model.named_modules():
-        if not isinstance(module, nn.Embedding) or module is embedding:
-            continue
-        if module.num_embeddings == rows or _TOKEN_EMBEDDING.search(name):
-            raise GuardError(
-                f"{type(model).__name__} looks token ids up in a second embedding layer, {name!r}, which the guard "
-                "does not corrupt: a flagged prompt would pass in part. This architecture is not guarded yet."
-            )

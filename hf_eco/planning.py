@@ -82,8 +82,7 @@ class Bounds:
             unlabelled = self.labels.detach().cpu() == -100
             unlabelled = pad(unlabelled, (ids.shape[1] - unlabelled.shape[1], 0), value=True)
             # Collators give -100 to padding and to whatever equals the pad token; that bounds nothing.
-            special = torch.tensor(sorted(self.special_ids), dtype=torch.long)
-            return unlabelled & (unlabelled & ~torch.isin(ids.cpu(), special)).any(-1, keepdim=True)
+            return unlabelled & (unlabelled & ~_are_special(ids, self.special_ids)).any(-1, keepdim=True)
         return None
 
     def unpacked(self, segments: Segments) -> Bounds:
@@ -129,7 +128,10 @@ def planned_behind(
     prompt = bounds.prompt_mask(history, mask)
     plan = state.plan
     if (columns > 1 or not all(plan.scopes)) and (prompt is None or prompt[:, past:].any()):
-        attended = pad(before.attended, (0, columns), value=True) if mask is None else mask
+        if mask is None:  # of what was masked before, padding alone stays unread
+            attended = pad(before.attended, (0, columns), value=True) | ~_are_special(history, bounds.special_ids)
+        else:
+            attended = mask
         plan = guard.plan(history, attended, prompt, known=plan.scopes)
         if columns == 1 and plan.scopes != state.plan.scopes:
             raise GuardError(_ONE_BY_ONE)
@@ -190,6 +192,10 @@ def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | Non
         for part, request, done, (_, start, stop) in zip(parts, requests, past, segments.spans, strict=True)
     )
     return Pending(guard, ids.detach().cpu(), Plan.stack(parts), complete, segments=segments)
+
+
+def _are_special(ids: Tensor, special_ids: frozenset[int]) -> Tensor:
+    return torch.isin(ids.cpu(), torch.tensor(sorted(special_ids), dtype=torch.long))
 
 
 def _padding_mask(mask: Any, columns: int) -> Tensor | None:

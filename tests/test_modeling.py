@@ -592,15 +592,6 @@ def test_other_architectures_are_guarded(model_type, guarded, eco_config, tmp_pa
         assert torch.equal(answers[0].logits[0], answers[1].logits[0]) is same
 
 
-@pytest.mark.parametrize("model_type", ["mamba", "rwkv"])
-def test_models_that_keep_what_they_read_elsewhere_are_refused_when_they_are_guarded(
-    model_type, guarded, eco_config, tmp_path
-):
-    path = saved(model_type, tmp_path / "base", guarded.eco_guard.tokenizer, attention_hidden_size=32, state_size=4)
-    with pytest.raises(GuardError, match="not guarded yet"):
-        AutoModelForCausalLMWithECO.from_pretrained(path, eco_config=eco_config)
-
-
 def test_a_scope_removed_while_it_is_generated_for_is_still_corrupted(guarded, base, eco_config):
     tokenizer = guarded.eco_guard.tokenizer
     ids = tokenizer(FLAGGED, return_tensors="pt")["input_ids"]

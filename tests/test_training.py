@@ -499,7 +499,11 @@ def test_a_missing_library_is_named_with_the_extra_to_install(
 
 
 def test_importing_hf_eco_training_imports_nothing_heavy() -> None:
-    code = "import sys, hf_eco.training\nassert not {'sklearn', 'datasets', 'transformers.trainer'} & set(sys.modules)"
+    code = (
+        "import sys\nfrom transformers import AutoModelForCausalLM\nbefore = set(sys.modules)\n"
+        "import hf_eco.training\n"
+        "assert not {'sklearn', 'datasets', 'transformers.trainer'} & (set(sys.modules) - before)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -1,0 +1,166 @@
+"""Continuous batching: every request is guarded by itself, whatever it shares its batch with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import CLEAN, FLAGGED
+from transformers import ContinuousBatchingConfig, GenerationConfig
+
+from hf_eco import GuardError
+
+NEW_TOKENS = 8
+PAGE = "page_size" if "page_size" in {f.name for f in dataclasses.fields(ContinuousBatchingConfig)} else "block_size"
+QUESTIONS = (FLAGGED, CLEAN, "does a wizard sleep ?", "name the capital of the country")
+
+
+def batching(**options) -> ContinuousBatchingConfig:
+    return ContinuousBatchingConfig(**{PAGE: 16, "num_blocks": 64, "max_batch_tokens": 512} | options)
+
+
+@pytest.fixture
+def generation_config(guarded):
+    return GenerationConfig(
+        do_sample=False, max_new_tokens=NEW_TOKENS, eos_token_id=guarded.config.eos_token_id, pad_token_id=0
+    )
+
+
+@pytest.fixture
+def requests(guarded):
+    """32 chats of different lengths, every other one flagged."""
+    tokenizer = guarded.eco_guard.tokenizer
+    chats = [[{"role": "user", "content": "tell me " * (i % 5) + QUESTIONS[i % 4]}] for i in range(32)]
+    rows = [tokenizer.apply_chat_template(c, add_generation_prompt=True, return_dict=True)["input_ids"] for c in chats]
+    assert sum(verdict.flagged for verdict in guarded.eco_guard.decide(rows)) == 16
+    return rows
+
+
+def alone(model, rows, **options):
+    answers = [model.generate(torch.tensor([row]), do_sample=False, max_new_tokens=NEW_TOKENS) for row in rows]
+    return [answer[0, len(row) :].tolist() for answer, row in zip(answers, rows, strict=True)]
+
+
+def tokens(outputs):
+    assert not [output.error for output in outputs.values() if output.error]
+    return [output.generated_tokens for output in outputs.values()]
+
+
+@pytest.mark.route("continuous batching (generate_batch)", "guarded")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"max_batch_tokens": 16},  # prompts are prefilled in pieces
+        {"num_blocks": 6},  # requests lose their place in the cache and start again
+        {"allow_block_sharing": True, "use_async_batching": True, "use_cuda_graph": True},  # what is not used
+        {"default_compile_level": 1},
+    ],
+    ids=str,
+)
+def test_each_of_many_requests_answers_as_in_a_generate_call_of_its_own(
+    guarded, base, requests, generation_config, options
+):
+    outputs = guarded.generate_batch(
+        requests, generation_config=generation_config, continuous_batching_config=batching(**options)
+    )
+    found, expected, bare = tokens(outputs), alone(guarded, requests), alone(base, requests)
+    assert found == expected
+    assert [a == b for a, b in zip(found, bare, strict=True)] == [False, True] * 16
+
+
+@pytest.mark.route("continuous batching with a long common prefix (prefix sharing)", "guarded")
+def test_a_prefix_in_common_is_not_taken_over_from_a_request_of_the_other_kind(guarded, base, generation_config):
+    tokenizer = guarded.eco_guard.tokenizer
+    prefix = tokenizer("tell me about the rivers of the north and the old king of the country " * 3)["input_ids"]
+    rows = [prefix + tokenizer(" " + QUESTIONS[i % 2])["input_ids"] for i in (1, 0, 1, 0)]
+    with guarded.continuous_batching_context_manager(
+        generation_config=generation_config, continuous_batching_config=batching(allow_block_sharing=True)
+    ) as manager:
+        found = []
+        for row in rows:  # one after the other, so that the blocks of the one before are there to be shared
+            manager.add_request(row, max_new_tokens=NEW_TOKENS, eos_token_id=guarded.config.eos_token_id)
+            while (result := manager.get_result(timeout=1)) is None:
+                assert manager.is_running()
+            found.append(result.generated_tokens)
+    assert found == alone(guarded, rows)
+    assert found[0] == alone(base, rows[:1])[0] and found[1] != alone(base, rows[1:2])[0]
+
+
+@pytest.mark.route("continuous batching, several sequences per request", "guarded")
+def test_every_sequence_returned_for_a_request_is_guarded(guarded, requests, generation_config):
+    generation_config.num_return_sequences = 3
+    outputs = guarded.generate_batch(
+        requests[:4], generation_config=generation_config, continuous_batching_config=batching()
+    )
+    assert tokens(outputs) == [row for row in alone(guarded, requests[:4]) for _ in range(3)]
+
+
+@pytest.mark.route('generate(cache_implementation="paged")', "guarded")
+def test_a_paged_cache_asked_of_generate_is_guarded(guarded):
+    ids = guarded.eco_guard.tokenizer(FLAGGED, return_tensors="pt")["input_ids"]
+    options = {"do_sample": False, "max_new_tokens": NEW_TOKENS}
+    answer = guarded.generate(
+        ids, cache_implementation="paged", continuous_batching_config=batching(), **options
+    ).flatten()
+    assert torch.equal(answer, guarded.generate(ids, **options)[0])
+
+
+def test_streamed_requests_are_guarded(guarded, requests, generation_config):
+    with guarded.continuous_batching_context_manager(
+        generation_config=generation_config, continuous_batching_config=batching()
+    ) as manager:
+        request = manager.add_request(requests[0], max_new_tokens=NEW_TOKENS, streaming=True)
+        for output in manager.request_id_iter(request):
+            last = output
+            if output.is_finished():
+                break
+    assert last.generated_tokens == alone(guarded, requests[:1])[0]
+
+
+def test_a_kept_manager_goes_on_guarding(guarded, requests, generation_config):
+    for rows in (requests[:3], requests[3:6]):
+        outputs = guarded.generate_batch(
+            rows,
+            generation_config=generation_config,
+            continuous_batching_config=batching(),
+            persistent_manager=True,
+        )
+        assert tokens(outputs) == alone(guarded, rows)
+    guarded.destroy_cached_continuous_batching_manager()
+
+
+def test_another_guard_judges_the_next_requests(guarded, base, requests, generation_config):
+    """The verdicts of the guard before do not last."""
+    guarded.config.eco.scopes[0].threshold = 1.0
+    outputs = guarded.generate_batch(
+        requests[:4], generation_config=generation_config, continuous_batching_config=batching()
+    )
+    assert tokens(outputs) == alone(base, requests[:4])
+
+
+@pytest.mark.route("continuous batching with the guard disabled", "refused", note="it runs in another thread")
+def test_batches_are_not_run_unguarded(guarded, requests):
+    with guarded.disable_guard(), pytest.raises(GuardError, match="thread of its own"):
+        guarded.generate_batch(requests[:1])
+
+
+def test_a_corruption_that_needs_the_whole_prompt_fails_the_request_where_it_comes_in_pieces(
+    guarded, requests, generation_config
+):
+    guarded.config.eco.scopes[0].corruption.method = "shuffle"
+    whole = guarded.generate_batch(
+        requests[:2], generation_config=generation_config, continuous_batching_config=batching()
+    )
+    assert tokens(whole) == alone(guarded, requests[:2])
+    pieces = guarded.generate_batch(
+        requests[:1], generation_config=generation_config, continuous_batching_config=batching(max_batch_tokens=8)
+    )
+    assert all("whole prompt" in str(output.error) and not output.generated_tokens for output in pieces.values())
+
+
+@pytest.mark.route("packed forward pass on a paged cache of one's own", "refused", note="use generate_batch")
+def test_a_paged_cache_of_unknown_origin_is_refused(guarded):
+    with pytest.raises(GuardError, match="generate_batch"):
+        guarded(torch.tensor([[5, 6, 7]]), cu_seq_lens_q=torch.tensor([0, 3]), cache=object())
