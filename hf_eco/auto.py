@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_file
 
 from .configuration import MODEL_TYPE, split_composite_config
 from .hub import DOWNLOAD_ARGUMENTS
@@ -43,6 +45,8 @@ class GuardedConfig(PreTrainedConfig):
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         if type(config) not in AutoModelForCausalLM._model_mapping:
             AutoModelForCausalLM.register(type(config), guarded_model_class(_causal_lm_class(base_class, config)))
+        # `transformers serve` loads by the class of transformers that this names; the base's own would refuse.
+        config.base_architectures, config.architectures = config.architectures, ["AutoModelForCausalLM"]
         return loaded
 
 
@@ -66,6 +70,10 @@ class AutoModelForCausalLMWithECO:
         See [`ECOMixin.from_pretrained`][hf_eco.ECOMixin.from_pretrained] for arguments and errors.
         """
         config = kwargs.get("config")
+        if config is None and (base := _base_of_adapter(pretrained_model_name_or_path, kwargs)) is not None:
+            model = cls.from_pretrained(base, *model_args, **kwargs)
+            model.load_adapter(os.fspath(pretrained_model_name_or_path))
+            return model
         if not isinstance(config, PreTrainedConfig):
             known = (*DOWNLOAD_ARGUMENTS, "gguf_file", "trust_remote_code")
             arguments = {name: kwargs[name] for name in known if name in kwargs}
@@ -76,6 +84,19 @@ class AutoModelForCausalLMWithECO:
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoModelForCausalLM") -> None:
         """Called by transformers when it loads this class through a checkpoint's stub; nothing is left to register."""
+
+
+def _base_of_adapter(path: str | os.PathLike[str], kwargs: dict[str, Any]) -> str | None:
+    """The base model that an adapter's directory or repository names; None if `path` is no adapter, or a model too."""
+    arguments = {name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs}
+    quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    if cached_file(path, CONFIG_NAME, **arguments, **quietly, _raise_exceptions_for_gated_repo=False) is not None:
+        return None
+    found = find_adapter_config_file(os.fspath(path), **arguments)
+    if found is None:
+        return None
+    with open(found, encoding="utf-8") as file:
+        return json.load(file)["base_model_name_or_path"]
 
 
 def check_guardable(base_model: str) -> None:

@@ -98,5 +98,6 @@ def _known(cache: Any) -> Any:
 
 _UNKNOWN = (
     "The given cache was not filled under this guard, or not in a way it can follow, so nobody knows what it holds. "
-    "Pass the whole conversation's ids without the cache."
+    "Pass the whole conversation's ids without the cache. (Prefix tuning puts its soft prompts there: that is not "
+    "guarded, LoRA is.)"
 )

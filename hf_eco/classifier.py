@@ -132,7 +132,9 @@ class WindowedModel:
 
     @classmethod
     def _load(cls, auto_class: Any, name_or_path: str, **kwargs: Any) -> Any:
-        model = auto_class.from_pretrained(name_or_path, dtype="auto", use_safetensors=True, **kwargs)
+        # An adapter beside the guarded model, above the classifier's folder, is not the classifier's.
+        adapter = {"adapter_kwargs": {"subfolder": kwargs["subfolder"]}} if kwargs.get("subfolder") else {}
+        model = auto_class.from_pretrained(name_or_path, dtype="auto", use_safetensors=True, **adapter, **kwargs)
         return cls(model, AutoTokenizer.from_pretrained(name_or_path, **kwargs))
 
 

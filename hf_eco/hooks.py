@@ -12,6 +12,7 @@ on the cache, and where it turns out to be no longer right, the cache is filled 
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Iterator, Sequence
@@ -81,6 +82,10 @@ class EmbeddingHooks:
             return
         for handle in self._handles:
             handle.remove()
+        for module in embedding.modules():  # peft copies an embedding layer into its wrapper, our hook with it
+            for key, hook in list(module._forward_hooks.items()):
+                if getattr(hook, "__func__", None) is EmbeddingHooks._apply:
+                    del module._forward_hooks[key], module._forward_hooks_with_kwargs[key]
         self._hooked = [embedding, *decoders]
         self._handles = [
             self.model.register_forward_pre_hook(self._note_labels, with_kwargs=True),
@@ -92,6 +97,14 @@ class EmbeddingHooks:
                 decoder.register_forward_pre_hook(self._plan, with_kwargs=True),
                 decoder.register_forward_hook(self._verify, with_kwargs=True, always_call=True),
             ]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> EmbeddingHooks:
+        # A layer copied by itself must not drag a copy of the whole model along.
+        if not any(id(module) in memo for module in (self.model, *self._hooked[1:])):
+            return self
+        memo[id(self)] = other = object.__new__(type(self))
+        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return other
 
     def examine(self, guard: Guard) -> None:
         """Finds out whether the model can be guarded; where its weights are elsewhere, at its first forward pass.
@@ -113,6 +126,12 @@ class EmbeddingHooks:
     def enabled(self) -> bool:
         """False inside `disabled()`, in this thread."""
         return self not in _DISABLED.get()
+
+    @property
+    def generating(self) -> bool:
+        """True inside `generation()`, in this thread."""
+        generation = _GENERATION.get()
+        return generation is not None and generation.hooks is self
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -168,13 +187,22 @@ class EmbeddingHooks:
             plan = guard.plan(ids, attention_mask)
         guided = None if unconditional is None else guard.plan(*unconditional)
         generation = Generation(self, guard, plan, guided, given)
-        token = _GENERATION.set(generation)
+        token, running = _GENERATION.set(generation), _PASS.set(None)
         try:
             yield generation
-        finally:
+        finally:  # what is interrupted from outside (KeyboardInterrupt) runs no forward hook, always_call or not
             _GENERATION.reset(token)
+            _PASS.reset(running)
+            _LABELS.set(None)
             for filled in generation.caches:
                 vars(filled).pop("_eco_decoding", None)
+
+    def replan(self, ids: Tensor, pad_token_id: int | None) -> None:
+        """Decides again about the prompts of the running `generate`, which has rewritten them to `ids`."""
+        generation = _GENERATION.get()
+        if generation is not None and generation.hooks is self:
+            mask = None if pad_token_id is None else ids.ne(pad_token_id)
+            generation.plan, generation.given = generation.guard.plan(ids, mask), ids.shape[1]
 
     def remember(self, generation: Generation, cache: Any, sequences: Tensor) -> None:
         """Notes on `cache` what a `generate` call that returned `sequences`, (rows, columns), has left in it."""
@@ -372,13 +400,20 @@ def _is_compiled_decode_step(kwargs: dict[str, Any]) -> bool:
 
 def _named_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """A forward call's arguments by name."""
-    return dict(zip(_parameter_names(type(module)), args, strict=False)) | kwargs if args else kwargs  # type: ignore[arg-type]
+    if not args:
+        return kwargs
+    names = _parameter_names(type(module))  # type: ignore[arg-type]
+    if not names:  # forward(*args, **kwargs): that of the module it hands them on to
+        inner = (_parameter_names(type(part)) for part in module.modules())  # type: ignore[arg-type]
+        names = next((names for names in inner if "input_ids" in names), ())
+    return dict(zip(names, args, strict=False)) | kwargs
 
 
 @functools.cache  # asked at every forward pass, decode steps included
 def _parameter_names(module_class: type[nn.Module]) -> tuple[str, ...]:
-    """The names of a module's forward parameters, without self."""
-    return tuple(inspect.signature(module_class.forward).parameters)[1:]
+    """The names of a module's forward parameters that may be given by position, without self."""
+    parameters = list(inspect.signature(module_class.forward).parameters.values())[1:]
+    return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
 
 
 def _refuse_what_is_not_guarded(call: dict[str, Any]) -> None:
@@ -389,7 +424,8 @@ def _refuse_what_is_not_guarded(call: dict[str, Any]) -> None:
     if call.get("inputs_embeds") is not None:
         raise GuardError(
             "inputs_embeds carry no token ids, so the guard cannot read the prompt. Pass input_ids; the owner may "
-            "compare with the unguarded model in `with model.disable_guard()`."
+            "compare with the unguarded model in `with model.disable_guard()`. (Soft prompts, as prompt tuning and "
+            "p-tuning make them, are not guarded; LoRA is.)"
         )
     ids = call.get("input_ids")
     if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_meta:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what the mixins are mixed into
         config_class: Any
 
         def generate(self, *args: Any, **kwargs: Any) -> Any: ...
+        def heal_tokens(self, *args: Any, **kwargs: Any) -> Any: ...
         def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any: ...
 
 else:
@@ -90,6 +91,8 @@ class ECOConfigMixin(_Config):
         """The base model's own config dictionary, as peft and loggers expect it."""
         config_dict = super().to_dict()
         config_dict.pop("eco", None)
+        if (architectures := config_dict.pop("base_architectures", None)) is not None:
+            config_dict["architectures"] = architectures
         return config_dict
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
@@ -312,13 +315,24 @@ class ECOMixin(_Model):
             last = (ids[:, -1:], None)
             unconditional = last if negative is None else (negative, kwargs.get("negative_prompt_attention_mask"))
         given_cache = find_cache(kwargs)
+        recipe = None if self._eco.generating else vars(self).get("_own_generate")  # it may call generate in its turn
         with self._eco.generation(ids, mask, given_cache, unconditional) as generation:
-            output = super().generate(inputs, *args, **kwargs)
+            if recipe is None:
+                output = super().generate(inputs, *args, **kwargs)
+            else:
+                output = recipe(*(() if inputs is None else (inputs,)), *args, model=self, **kwargs)
         sequences = output if isinstance(output, Tensor) else output.sequences
         for cache in (given_cache, find_cache(vars(output)) if not isinstance(output, Tensor) else None):
             if cache is not None:
                 self._eco.remember(generation, cache, sequences)
         return output
+
+    def heal_tokens(self, input_ids: Tensor, tokenizer: Any = None) -> Tensor:
+        """As the base model's; what comes of it is the prompt, and is judged as such."""
+        healed = super().heal_tokens(input_ids, tokenizer)
+        if self._eco.enabled:
+            self._eco.replan(healed, tokenizer.pad_token_id)
+        return healed
 
     def init_continuous_batching(
         self, generation_config: Any = None, continuous_batching_config: Any = None, *args: Any, **kwargs: Any
@@ -370,7 +384,7 @@ class ECOMixin(_Model):
         token = kwargs.get("token")
         before = hub.guard_folders(save_directory)
         super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
-        if not is_main_process:
+        if not is_main_process or getattr(self, "_hf_peft_config_loaded", False):  # then it was an adapter alone
             return
         hub.write_guard(guard, save_directory)
         for folder in before - hub.guard_folders(save_directory):  # of scopes that have been removed
@@ -514,6 +528,10 @@ class ECOMixin(_Model):
             hub.note_base(guard.config, base, hub_arguments)
         guard.config.guard_only = False
         model.attach_guard(guard)
+        model.config.architectures = [type(model).__name__]
+        vars(model.config).pop("base_architectures", None)
+        if "generate" in vars(model):  # the repository's own, which transformers has put in the method's place
+            model._own_generate = vars(model).pop("generate").func
         # Base and guard that were put together just now have no name of their own yet.
         model._name_guarded(path if eco_config is None else f"{base} (guarded, not saved yet)")
         return loaded
