@@ -13,28 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
-import transformers
-from transformers import AutoModelForCausalLM
+from common import load_pair, seconds, write
 
-from hf_eco import AutoModelForCausalLMWithECO
 from hf_eco.prompts import demo_prompts
-
-
-def seconds(function: Callable[[], object]) -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def batch_of(model, flagged: bool, size: int):
@@ -81,9 +65,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the table here as well")
     arguments = parser.parse_args()
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    guarded = AutoModelForCausalLMWithECO.from_pretrained(arguments.guarded).to(device)
-    bare = AutoModelForCausalLM.from_pretrained(guarded.config.eco.base_model_name_or_path).to(device)
+    bare, guarded = load_pair(arguments.guarded)
     rows = []
     for size in arguments.batches:
         for flagged in (False, True):
@@ -91,15 +73,9 @@ def main() -> None:
             rows.append(row)
             print(json.dumps(row), flush=True)
     if arguments.json:
-        about = {
-            "command": f"python benchmarks/overhead.py {arguments.guarded} --new-tokens {arguments.new_tokens} "
-            f"--pairs {arguments.pairs} --batches {' '.join(map(str, arguments.batches))}",
-            "model": f"{type(bare).__name__}, {bare.num_parameters():,} parameters, {bare.dtype}",
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {device}",
-            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n")
+        command = f"python benchmarks/overhead.py {arguments.guarded} --new-tokens {arguments.new_tokens}"
+        batches = " ".join(map(str, arguments.batches))
+        write(arguments.json, f"{command} --pairs {arguments.pairs} --batches {batches}", bare, rows)
 
 
 if __name__ == "__main__":

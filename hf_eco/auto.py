@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_file
 
@@ -110,6 +111,10 @@ def _causal_lm_class(config_class: type[PreTrainedConfig], config: PreTrainedCon
     """The causal language model that transformers has for a config class; where it has several, `config` decides."""
     mapping = AutoModelForCausalLM._model_mapping
     if config_class not in mapping:
+        for name in config.architectures or []:  # the text config of a model that sees or hears
+            model_class = getattr(transformers, name, None)
+            if model_class is not None and issubclass(config_class, model_class.config_class):
+                return model_class
         raise ValueError(
             f"{config_class.__name__} belongs to no causal language model of transformers. A class of your own is "
             "guarded by `class Mine(ECOMixin, MyForCausalLM)`."

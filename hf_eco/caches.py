@@ -54,6 +54,11 @@ def is_recurrent(cache: Any) -> bool:
     return bool(layers) and not any(isinstance(layer, CacheLayerMixin) for layer in layers)
 
 
+def is_filled(cache: Any) -> bool:
+    """True if the cache holds anything."""
+    return bool(cache.has_previous_state() if is_recurrent(cache) else cache.get_seq_length())
+
+
 def cached_columns(cache: Any) -> int:
     """How many columns a cache holds.
 
@@ -63,7 +68,7 @@ def cached_columns(cache: Any) -> int:
     if cache is None:
         return 0
     if is_recurrent(cache):
-        return int(_known(cache).ids.shape[1]) if cache.has_previous_state() else 0
+        return int(_known(cache).ids.shape[1]) if is_filled(cache) else 0
     return int(cache.get_seq_length())
 
 
@@ -85,7 +90,7 @@ def empty(cache: Any) -> None:
     if not is_recurrent(cache) and (left := int(cache.get_seq_length())):
         cache.crop(-left)
     vars(cache).pop("_eco_state", None)
-    if cached_columns(cache):
+    if is_filled(cache):
         raise GuardError(f"A {type(cache).__name__} cannot be emptied. Pass the whole conversation without the cache.")
 
 

@@ -32,11 +32,9 @@ def examine_structure(model: PreTrainedModel) -> None:
             "architecture is not guarded."
         )
     embedding = model.get_input_embeddings()
-    rows = getattr(embedding, "num_embeddings", None)
     for name, module in model.named_modules():
-        if not isinstance(module, nn.Embedding) or module is embedding:
-            continue
-        if module.num_embeddings == rows or _TOKEN_EMBEDDING.search(name):
+        own_name = name.rstrip(".0123456789").rpartition(".")[2]
+        if isinstance(module, nn.Embedding) and module is not embedding and _TOKEN_EMBEDDING.search(own_name):
             raise GuardError(
                 f"{type(model).__name__} looks token ids up in a second embedding layer, {name!r}, which the guard "
                 "does not corrupt: a flagged prompt would pass in part. This architecture is not guarded."
@@ -71,7 +69,7 @@ def examine_behaviour(model: PreTrainedModel, ids: Tensor) -> None:
         try:
             find_cache(vars(output))
         except GuardError as error:
-            raise GuardError(f"{name} keeps what it has read where the guard cannot follow. {error}") from error
+            raise GuardError(f"{error} This architecture is not guarded.") from error
         return output.logits.float()
 
     takes_cache = "use_cache" in inspect.signature(type(model).forward).parameters

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
-from .caches import CacheState, cache_state, cached_columns, empty, find_cache, is_recurrent, returned_cache
+from .caches import CacheState, cache_state, cached_columns, empty, find_cache, is_filled, is_recurrent, returned_cache
 from .errors import GuardError
 from .examination import examine_behaviour
 from .guard import Guard
@@ -76,7 +76,8 @@ class EmbeddingHooks:
         """Puts the hooks on the model's decoder and embedding layer of today. Only our own are ever removed."""
         embedding: nn.Module = self.model.get_input_embeddings()
         decoders: list[nn.Module] = [self.model.base_model]
-        if (inner := self.model.get_decoder()) not in (None, *decoders):
+        inner = self.model.get_decoder()  # by a module's name; an output layer may be called "decoder"
+        if isinstance(inner, PreTrainedModel) and inner not in decoders:
             decoders.append(inner)  # some language models call it directly, past the base model
         if self._hooked == [embedding, *decoders]:
             return
@@ -318,7 +319,7 @@ class EmbeddingHooks:
             )
         cache = find_cache(_named_arguments(decoder, args, kwargs))
         cache = returned_cache(output) if cache is None else cache
-        if cache is not None and pending.state is not None:
+        if cache is not None and pending.state is not None and is_filled(cache):  # some models leave it empty
             cache._eco_state = pending.state
             if pending.state.generation is not None and pending.state.ids is not None:
                 cache._eco_decoding = True
@@ -432,5 +433,7 @@ def _refuse_what_is_not_guarded(call: dict[str, Any]) -> None:
         given = f"one of shape {tuple(ids.shape)} on {ids.device}" if isinstance(ids, Tensor) else type(ids).__name__
         raise GuardError(f"The guard reads input_ids, a (batch, sequence) tensor, and was given {given}.")
     others = [name for name, value in call.items() if name.endswith("_ids") and value is not None]
-    if unknown := [name for name in others if not name.endswith(("input_ids", "position_ids", "token_type_ids"))]:
-        raise GuardError(f"{unknown[0]} would tell the model of the prompt once more, uncorrupted. Leave it out.")
+    unknown = [name for name in others if not name.endswith(("input_ids", "position_ids", "token_type_ids"))]
+    if call.get("per_layer_inputs") is not None or unknown:
+        name = (*unknown, "per_layer_inputs")[0]
+        raise GuardError(f"{name} would tell the model of the prompt once more, uncorrupted. Leave it out.")

@@ -74,6 +74,12 @@ class ECOConfigMixin(_Config):
         super().__setattr__(key, value)
 
     @classmethod
+    def is_custom_code(cls) -> bool:
+        """What the base class says, so that its layer types are read and written as usual."""
+        base = next(c for c in cls.__mro__ if issubclass(c, PreTrainedConfig) and not issubclass(c, ECOConfigMixin))
+        return base.is_custom_code()
+
+    @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         config_dict, kwargs = super().get_config_dict(*args, **kwargs)
         return _flatten(config_dict), kwargs

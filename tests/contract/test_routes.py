@@ -18,6 +18,10 @@ from hf_eco.corruption import corrupt
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
 
 
+def option(name, options):
+    return pytest.param(options, id=str(options), marks=pytest.mark.route(name, "guarded"))
+
+
 @pytest.fixture
 def tokenizer(guarded):
     return guarded.eco_guard.tokenizer
@@ -44,6 +48,7 @@ def by_hand(guarded, base, inputs):
     return corrupt(embeddings, mask, how.method, dims=how.dims, strength=how.strength, seed=how.seed)
 
 
+@pytest.mark.route("generate, greedy", "guarded")
 def test_a_flagged_prompt_answers_as_from_embeddings_corrupted_by_hand(guarded, base, prompts):
     flagged, _, _ = prompts
     embeddings = by_hand(guarded, base, flagged)
@@ -53,6 +58,7 @@ def test_a_flagged_prompt_answers_as_from_embeddings_corrupted_by_hand(guarded, 
     assert not torch.equal(answer, base.generate(**flagged, **GREEDY)[:, flagged["input_ids"].shape[1] :])
 
 
+@pytest.mark.route("forward, no cache given", "guarded")
 def test_a_clean_prompt_has_the_base_models_logits_to_the_bit(guarded, base, prompts):
     _, clean, _ = prompts
     assert torch.equal(guarded(**clean).logits, base(**clean).logits)
@@ -62,15 +68,14 @@ def test_a_clean_prompt_has_the_base_models_logits_to_the_bit(guarded, base, pro
 @pytest.mark.parametrize(
     "options",
     [
-        {},
-        {"use_cache": False},
-        {"num_beams": 3},
-        {"num_beams": 3, "use_cache": False},
-        {"cache_implementation": "static"},
-        {"prompt_lookup_num_tokens": 2},
-        {"prefill_chunk_size": 4},
+        option("generate, a mixed batch, left-padded", {}),
+        option("generate(use_cache=False)", {"use_cache": False}),
+        option("generate, beam search", {"num_beams": 3}),
+        option("generate, beam search without a cache", {"num_beams": 3, "use_cache": False}),
+        option("generate, static cache", {"cache_implementation": "static"}),
+        option("generate, prompt lookup", {"prompt_lookup_num_tokens": 2}),
+        option("generate(prefill_chunk_size=...)", {"prefill_chunk_size": 4}),
     ],
-    ids=str,
 )
 def test_a_mixed_batch_answers_row_by_row_as_each_prompt_alone(guarded, base, prompts, options):
     flagged, clean, both = prompts
@@ -87,6 +92,7 @@ def test_a_mixed_batch_answers_row_by_row_as_each_prompt_alone(guarded, base, pr
         assert torch.equal(answer, torch.nn.functional.pad(wanted, (0, pad), value=0)), length
 
 
+@pytest.mark.route("generate, sampling with num_return_sequences", "guarded")
 def test_sampled_sequences_are_those_of_hand_corrupted_embeddings(guarded, base, prompts):
     flagged, _, _ = prompts
     options = {"do_sample": True, "num_return_sequences": 3, "max_new_tokens": 8}
@@ -98,6 +104,7 @@ def test_sampled_sequences_are_those_of_hand_corrupted_embeddings(guarded, base,
     assert torch.equal(answers, expected)
 
 
+@pytest.mark.route("model.model(...), the decoder alone", "guarded")
 def test_the_decoder_called_directly_is_guarded(guarded, base, prompts):
     flagged, clean, _ = prompts
     hidden = base.model(inputs_embeds=by_hand(guarded, base, flagged)).last_hidden_state
@@ -134,6 +141,7 @@ def test_a_chat_of_several_turns_is_judged_as_a_whole(guarded, tokenizer):
     assert not guarded.inspect(chat[1:]).flagged
 
 
+@pytest.mark.route("forward with labels, and in prompt_lengths", "guarded")
 def test_labels_bound_the_corruption_to_the_prompt(guarded, base, prompts):
     flagged, _, _ = prompts
     answer = guarded.eco_guard.tokenizer(" the old king", return_tensors="pt")["input_ids"]
@@ -165,6 +173,7 @@ def decode_by_hand(model, ids, cache=None):
     return torch.cat(tokens, 1)
 
 
+@pytest.mark.route("manual decode loop: prefill, then single tokens", "guarded")
 def test_a_decoding_loop_by_hand_gives_the_tokens_of_generate(guarded, base, prompts):
     flagged, clean, _ = prompts
     answer = guarded.generate(**flagged, **GREEDY, min_new_tokens=8)[:, flagged["input_ids"].shape[1] :]
@@ -174,6 +183,7 @@ def test_a_decoding_loop_by_hand_gives_the_tokens_of_generate(guarded, base, pro
         assert torch.equal(decode_by_hand(guarded, clean["input_ids"]), decode_by_hand(base, clean["input_ids"]))
 
 
+@pytest.mark.route("a whole prompt fed token by token", "refused", note="pass it in one piece")
 def test_a_prompt_fed_token_by_token_does_not_evade(guarded, tokenizer):
     cache = DynamicCache(config=guarded.config)
     with pytest.raises(GuardError, match="token by token"):
@@ -181,6 +191,7 @@ def test_a_prompt_fed_token_by_token_does_not_evade(guarded, tokenizer):
             guarded(token[None, None], past_key_values=cache)
 
 
+@pytest.mark.route("a cache that was filled without the guard", "refused", note="pass the conversation without it")
 def test_a_cache_that_the_guard_did_not_fill_is_refused(guarded, base, prompts):
     flagged, _, _ = prompts
     cache = DynamicCache(config=base.config)
@@ -282,6 +293,7 @@ def corrupting(base, prompts):
         handle.remove()
 
 
+@pytest.mark.route("inputs_embeds", "refused", note="pass input_ids")
 @pytest.mark.parametrize("call", ["forward", "decoder", "generate"])
 def test_embeddings_without_ids_are_refused(guarded, base, prompts, call):
     embeddings = base.get_input_embeddings()(prompts[1]["input_ids"])
@@ -333,6 +345,7 @@ def test_clean_packed_rows_have_the_base_models_logits_to_the_bit(guarded, base,
     assert torch.equal(guarded(**call).logits, base(**call).logits)
 
 
+@pytest.mark.route("one prompt disguised as packed rows", "refused", note="pass one prompt per row")
 def test_a_prompt_cut_into_sequences_that_are_clean_by_themselves_is_refused(guarded, tokenizer, monkeypatch):
     ids = tokenizer(FLAGGED, return_tensors="pt")["input_ids"]
     positions = torch.zeros_like(ids)  # every token a sequence
@@ -344,6 +357,7 @@ def test_a_prompt_cut_into_sequences_that_are_clean_by_themselves_is_refused(gua
         guarded(ids, position_ids=positions)
 
 
+@pytest.mark.route("packed rows behind a filled cache", "refused", note="pass them without a cache")
 def test_packed_rows_behind_a_cache_are_refused(guarded, tokenizer):
     cache = DynamicCache(config=guarded.config)
     guarded(torch.tensor([[5, 6, 7, 8]]), past_key_values=cache)
@@ -368,6 +382,7 @@ def test_replaced_embedding_layers_are_guarded(guarded, base, prompts):
     assert torch.equal(guarded(**clean).logits, base(**clean).logits)
 
 
+@pytest.mark.route("disable_guard(), the owner's comparison", "guarded", note="unguarded inside, in that thread only")
 def test_the_guard_is_off_in_disable_guard_in_this_thread_only(guarded, base, prompts):
     flagged, _, _ = prompts
     on, off, elsewhere = guarded(**flagged).logits, base(**flagged).logits, []
@@ -379,6 +394,7 @@ def test_the_guard_is_off_in_disable_guard_in_this_thread_only(guarded, base, pr
     assert torch.equal(elsewhere[0], on) and torch.equal(guarded(**flagged).logits, on)
 
 
+@pytest.mark.route("threads on one model", "guarded")
 def test_threads_do_not_see_one_anothers_prompts(guarded, base, prompts):
     flagged, clean, _ = prompts
     expected = [guarded.generate(**flagged, **GREEDY), base.generate(**clean, **GREEDY)]
@@ -397,6 +413,7 @@ def test_threads_do_not_see_one_anothers_prompts(guarded, base, prompts):
     assert not wrong
 
 
+@pytest.mark.route("TextIteratorStreamer in a thread", "guarded")
 def test_a_streamed_answer_is_the_guarded_one(guarded, tokenizer, prompts):
     flagged, _, _ = prompts
     expected = tokenizer.decode(guarded.generate(**flagged, **GREEDY)[0, flagged["input_ids"].shape[1] :])
@@ -407,6 +424,7 @@ def test_a_streamed_answer_is_the_guarded_one(guarded, tokenizer, prompts):
     thread.join()
 
 
+@pytest.mark.route("get_input_embeddings()(ids)", "refused", note="call the model")
 def test_looking_embeddings_up_outside_of_a_forward_pass_is_refused(guarded, prompts):
     flagged, _, _ = prompts
     with pytest.raises(GuardError, match="outside of a forward pass"):
@@ -415,6 +433,7 @@ def test_looking_embeddings_up_outside_of_a_forward_pass_is_refused(guarded, pro
         guarded.get_input_embeddings()(flagged["input_ids"])
 
 
+@pytest.mark.route("torch.jit.trace", "refused", note="it would hold one prompt's verdict for ever")
 def test_a_trace_is_refused(guarded, prompts):
     _, clean, _ = prompts
 
