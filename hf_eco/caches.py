@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin
+from transformers.cache_utils import CacheLayerMixin, StaticLayer
 
 from .errors import GuardError
 from .guard import Guard
@@ -26,6 +27,7 @@ class CacheState:
     plan: Plan
     ids: Tensor | None  # (batch, columns) on the CPU; None if nobody can tell any more (beams)
     generation: Any = None  # the call of generate that is filling the cache
+    ends: Tensor | None = None  # (batch, ...), see `row_ends`
 
 
 def find_cache(call: dict[str, Any]) -> Any:
@@ -40,6 +42,12 @@ def find_cache(call: dict[str, Any]) -> Any:
     if cache is not None and not isinstance(cache, Cache):
         raise GuardError(f"The guard cannot follow a {type(cache).__name__} as a cache. Use a transformers Cache.")
     return cache
+
+
+def note(cache: Any, state: CacheState) -> None:
+    """Keeps on `cache` what is known of it."""
+    state.ends = row_ends(cache, state.ids.shape[1]) if state.ids is not None else None
+    cache._eco_state = state
 
 
 def returned_cache(output: Any) -> Any:
@@ -81,7 +89,24 @@ def cache_state(cache: Any) -> Any:
     state = _known(cache)
     if state.ids.shape[1] < cached_columns(cache):
         raise GuardError(_UNKNOWN)
+    ends = row_ends(cache, state.ids.shape[1]) if state.ends is not None else None
+    if ends is not None and not torch.equal(ends, state.ends):
+        raise GuardError(
+            "The rows of the given cache are not those the guard knows: they were reordered, selected or repeated. "
+            "Pass the whole conversation's ids without the cache."
+        )
     return state
+
+
+def row_ends(cache: Any, column: int) -> Tensor | None:
+    """(batch, heads, size), the last layer's keys of the last of `column` columns, on the CPU. They depend on all that
+    stands in a row, and tell one row from another. None if the cache keeps none, or no longer that column's."""
+    layer = next((layer for layer in reversed(cache.layers) if isinstance(layer, CacheLayerMixin)), None)
+    keys = getattr(layer, "keys", None)
+    if not isinstance(keys, Tensor) or keys.dim() != 4:
+        return None
+    index = column if type(layer) is StaticLayer else keys.shape[2] - (cached_columns(cache) - column)
+    return keys[:, :, index - 1].cpu() if 0 < index <= keys.shape[2] else None
 
 
 def empty(cache: Any) -> None:

@@ -75,8 +75,7 @@ def examine_behaviour(model: PreTrainedModel, ids: Tensor) -> None:
     takes_cache = "use_cache" in inspect.signature(type(model).forward).parameters
     handle = embedding.register_forward_hook(exchange, with_kwargs=True)
     try:
-        one, other = answer(ids), answer(ids.roll(1, dims=1))
-        noise = (answer(ids) - one).abs().max()
+        one, other, again = answer(ids), answer(ids.roll(1, dims=1)), answer(ids)
     except GuardError:
         raise
     except Exception as error:
@@ -88,7 +87,8 @@ def examine_behaviour(model: PreTrainedModel, ids: Tensor) -> None:
             f"{name} does not look up just the ids it is given in the layer that get_input_embeddings() returns, so "
             "the guard cannot tell which of them are the prompt's. This architecture is not guarded."
         )
-    if not (one - other).abs().max() <= 4 * noise:
+    difference, noise = ((one - logits).nan_to_num(0.0).abs().max() for logits in (other, again))
+    if difference > 4 * noise:
         raise GuardError(
             f"Token ids reach the answer of {name} by another way than its embedding layer, where the guard corrupts "
             "them: a flagged prompt would pass in part. This architecture is not guarded."

@@ -129,7 +129,7 @@ class Guard:
             known: as for `decide`.
         """
         ids = input_ids.detach().to("cpu", torch.int64)
-        attended = _attended(ids, attention_mask)
+        attended = self._attended(ids, attention_mask)
         prompt = attended
         if prompt_mask is not None:
             bounded = attended & prompt_mask.detach().cpu().bool()
@@ -141,6 +141,27 @@ class Guard:
             selected[row, columns[row][list(verdict.tokens)]] = True
         positions = (attended.long().cumsum(-1) - 1).clamp(min=0)
         return Plan(tuple(verdicts), ids, attended, selected, positions)
+
+    def _attended(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """(batch, sequence) bool, what is read of `ids`: all but padding, that is, special tokens that `mask` hides,
+        and a run of one token over again that it hides at either end of a row. Other text is read whether or not the
+        mask shows it: not every model obeys a mask, and what is hidden in one pass may be shown in the next."""
+        if mask is None:
+            return torch.ones_like(ids, dtype=torch.bool)
+        if mask.dim() != 2 or any(size not in (1, wanted) for size, wanted in zip(mask.shape, ids.shape, strict=True)):
+            raise GuardError(
+                f"The guard reads an attention_mask of the prompts' own shape, {tuple(ids.shape)}, and was given "
+                f"{tuple(mask.shape)}. Pass one prompt per row and a mask of that shape."
+            )
+        hidden = ~mask.detach().cpu().bool().expand_as(ids)
+        padding = torch.isin(ids, torch.tensor(sorted(self.reader.special_ids)))
+        for end in (False, True):
+            row, masked = (t.flip(-1) if end else t for t in (ids, hidden))
+            run = ((row == row[:, :1]) & masked).long().cumprod(-1).bool()
+            run &= run.sum(-1, keepdim=True) > 1
+            padding |= run.flip(-1) if end else run
+        attended = ~(hidden & padding)
+        return attended | ~attended.any(-1, keepdim=True)
 
     def inspect(self, prompts: Sequence[Any]) -> list[Verdict]:
         """A verdict for each prompt: a string, or a chat (a list of messages), rendered by the chat template.
@@ -289,17 +310,3 @@ def _back_to_prompt(span: Span, segments: Sequence[Span]) -> list[Span]:
             spans.append((start + first, start + last))
         before += end - start + 1
     return spans
-
-
-def _attended(ids: Tensor, mask: Tensor | None) -> Tensor:
-    """(batch, sequence) bool, what a model reads of `ids`. It broadcasts a mask, and reads the whole of a row that is
-    masked out altogether."""
-    if mask is None:
-        return torch.ones_like(ids, dtype=torch.bool)
-    if mask.dim() != 2 or any(size not in (1, wanted) for size, wanted in zip(mask.shape, ids.shape, strict=True)):
-        raise GuardError(
-            f"The guard reads an attention_mask of the prompts' own shape, {tuple(ids.shape)}, and was given "
-            f"{tuple(mask.shape)}. Pass one prompt per row and a mask of that shape."
-        )
-    attended = mask.detach().cpu().bool().expand_as(ids)
-    return attended | ~attended.any(-1, keepdim=True)

@@ -25,7 +25,17 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
-from .caches import CacheState, cache_state, cached_columns, empty, find_cache, is_filled, is_recurrent, returned_cache
+from .caches import (
+    CacheState,
+    cache_state,
+    cached_columns,
+    empty,
+    find_cache,
+    is_filled,
+    is_recurrent,
+    note,
+    returned_cache,
+)
 from .errors import GuardError
 from .examination import examine_behaviour
 from .guard import Guard
@@ -34,6 +44,7 @@ from .plan import Plan
 from .planning import (
     Bounds,
     Generation,
+    Mark,
     Pending,
     is_stale,
     planned_behind,
@@ -53,10 +64,18 @@ class _Pass:
     pending: Pending | None  # None for a decode step, which may go by
 
 
+@dataclass(eq=False)
+class _Said:
+    """What a user says around calls of a model, until the mark goes."""
+
+    hooks: EmbeddingHooks
+    mark: Mark
+    lengths: tuple[int, ...] | None = None  # None: the guard is disabled
+
+
 _GENERATION: ContextVar[Generation | None] = ContextVar("eco_generation", default=None)
 _PASS: ContextVar[_Pass | None] = ContextVar("eco_pass", default=None)
-_DISABLED: ContextVar[frozenset[EmbeddingHooks]] = ContextVar("eco_disabled", default=frozenset())
-_LENGTHS: ContextVar[tuple[EmbeddingHooks, tuple[int, ...]] | None] = ContextVar("eco_prompt_lengths", default=None)
+_SAID: ContextVar[tuple[_Said, ...]] = ContextVar("eco_said", default=())
 _LABELS: ContextVar[tuple[EmbeddingHooks, Tensor] | None] = ContextVar("eco_labels", default=None)
 
 
@@ -126,33 +145,43 @@ class EmbeddingHooks:
     @property
     def enabled(self) -> bool:
         """False inside `disabled()`, in this thread."""
-        return self not in _DISABLED.get()
+        return not any(said.lengths is None for said in self._said())
 
     @property
     def generating(self) -> bool:
         """True inside `generation()`, in this thread."""
-        generation = _GENERATION.get()
-        return generation is not None and generation.hooks is self
+        return self._generation() is not None
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
         """The guard does nothing inside, in this thread."""
-        token = _DISABLED.set(_DISABLED.get() | {self})
-        try:
+        with self._saying(None):
             yield
-        finally:
-            _DISABLED.reset(token)
 
     @contextmanager
     def prompt_lengths(self, lengths: Sequence[int]) -> Iterator[None]:
         """Inside, row i's prompt is its first `lengths[i]` tokens, padding not counted."""
         if any(length < 0 for length in lengths):
             raise ValueError(f"A prompt's length is not negative, got {list(lengths)}.")
-        token = _LENGTHS.set((self, tuple(int(length) for length in lengths)))
+        with self._saying(tuple(int(length) for length in lengths)):
+            yield
+
+    @contextmanager
+    def _saying(self, lengths: tuple[int, ...] | None) -> Iterator[None]:
+        said = _Said(self, Mark(), lengths)
+        _SAID.set((*_SAID.get(), said))
         try:
             yield
-        finally:
-            _LENGTHS.reset(token)
+        finally:  # in whatever order such blocks are left
+            said.mark.active = False
+            _SAID.set(tuple(other for other in _SAID.get() if other is not said))
+
+    def _said(self) -> list[_Said]:
+        return [said for said in _SAID.get() if said.hooks is self and said.mark.active]
+
+    def _generation(self) -> Generation | None:
+        generation = _GENERATION.get()
+        return generation if generation is not None and generation.hooks is self and generation.mark.active else None
 
     @contextmanager
     def generation(
@@ -160,7 +189,8 @@ class EmbeddingHooks:
         ids: Tensor,
         attention_mask: Tensor | None,
         cache: Any,
-        unconditional: tuple[Tensor, Tensor | None] | None,
+        unconditional: tuple[Tensor, Tensor | None] | None = None,
+        drafts: bool = False,
     ) -> Iterator[Generation]:
         """Decides about the prompts of a `generate` call; its forward passes inside go by that. A given cache that
         holds the conversation corrupted otherwise than it is now to be is filled anew.
@@ -170,6 +200,7 @@ class EmbeddingHooks:
             attention_mask: (batch, columns of the conversation); None if there is no padding.
             cache: the cache given to generate, None if there is none.
             unconditional: ids and attention mask of the prompt for classifier-free guidance, None without it.
+            drafts: True if several tokens are drafted and then checked in one pass.
         """
         guard, past, given = self._ready(ids), cached_columns(cache), ids.shape[1]
         if past:
@@ -187,7 +218,7 @@ class EmbeddingHooks:
         else:
             plan = guard.plan(ids, attention_mask)
         guided = None if unconditional is None else guard.plan(*unconditional)
-        generation = Generation(self, guard, plan, guided, given)
+        generation = Generation(self, guard, plan, guided, given, drafts)
         token, running = _GENERATION.set(generation), _PASS.set(None)
         try:
             yield generation
@@ -195,23 +226,23 @@ class EmbeddingHooks:
             _GENERATION.reset(token)
             _PASS.reset(running)
             _LABELS.set(None)
-            for filled in generation.caches:
-                vars(filled).pop("_eco_decoding", None)
+            generation.mark.active = False
 
     def replan(self, ids: Tensor, pad_token_id: int | None) -> None:
         """Decides again about the prompts of the running `generate`, which has rewritten them to `ids`."""
-        generation = _GENERATION.get()
-        if generation is not None and generation.hooks is self:
+        if (generation := self._generation()) is not None:
             mask = None if pad_token_id is None else ids.ne(pad_token_id)
             generation.plan, generation.given = generation.guard.plan(ids, mask), ids.shape[1]
 
-    def remember(self, generation: Generation, cache: Any, sequences: Tensor) -> None:
-        """Notes on `cache` what a `generate` call that returned `sequences`, (rows, columns), has left in it."""
+    def remember(self, generation: Generation, cache: Any, sequences: Tensor | None) -> None:
+        """Notes on `cache` what a `generate` call that returned `sequences`, (rows, columns), has left in it; None if
+        it returned something of its own."""
         plan, ids, filled = generation.plan, None, getattr(cache, "_eco_state", None)
         rows = plan.ids.shape[0]
-        if filled is not None and filled.plan.ids.shape[0] == rows == sequences.shape[0] and not is_recurrent(cache):
+        known = filled is not None and filled.plan.ids.shape[0] == rows and not is_recurrent(cache)
+        if known and sequences is not None and sequences.shape[0] == rows:
             ids = torch.cat([plan.ids, sequences[:, generation.given :].cpu()], dim=1)
-        cache._eco_state = CacheState(generation.guard, plan, ids)
+        note(cache, CacheState(generation.guard, plan, ids))
 
     # -- the hooks
 
@@ -257,10 +288,8 @@ class EmbeddingHooks:
         _refuse_what_is_not_guarded(call)
         if not self._examined:
             copy_context().run(self._examine, self._ready(None), call["input_ids"].device)
-        generation, cache, ids = _GENERATION.get(), find_cache(call), call["input_ids"]
-        generation = generation if generation is not None and generation.hooks is self else None
-        state = getattr(cache, "_eco_state", None)
-        if generation is not None and state is not None and state.generation is generation and state.ids is not None:
+        generation, cache, ids = self._generation(), find_cache(call), call["input_ids"]
+        if generation is not None and generation.is_decode_step(ids, getattr(cache, "_eco_state", None)):
             pending = None  # a decode step: the prompt is in the cache, as planned
         elif call.get("cu_seq_lens_q") is not None and call.get("cache") is not None:
             pending = planned_for_requests(self._ready(ids), ids, call["cache"])
@@ -292,8 +321,8 @@ class EmbeddingHooks:
         ids = args[0] if args else kwargs["input"]
         if not torch.equal(ids.cpu(), pending.ids):
             raise GuardError(
-                f"{type(running.decoder).__name__} looks up other token ids than it was given, so the guard cannot "
-                "tell which of them are the prompt's. This architecture is not guarded yet."
+                f"{type(running.decoder).__name__} looks up other token ids than its input_ids, so the guard cannot "
+                "tell which of them are the prompt's. Pass input_ids alone, without token_type_ids or other ids."
             )
         pending.looked_up = True
         if not pending.plan.corrupts:
@@ -320,10 +349,9 @@ class EmbeddingHooks:
         cache = find_cache(_named_arguments(decoder, args, kwargs))
         cache = returned_cache(output) if cache is None else cache
         if cache is not None and pending.state is not None and is_filled(cache):  # some models leave it empty
-            cache._eco_state = pending.state
+            note(cache, pending.state)
             if pending.state.generation is not None and pending.state.ids is not None:
-                cache._eco_decoding = True
-                pending.state.generation.caches.append(cache)
+                cache._eco_decoding = pending.state.generation.mark
 
     @torch.compiler.disable
     def _set_labels(self, model: nn.Module | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -338,9 +366,10 @@ class EmbeddingHooks:
 
     def _planned_alone(self, guard: Guard, call: dict[str, Any], cache: Any, past: int) -> Pending:
         """Plans a forward pass outside of `generate`."""
-        lengths, labels = _LENGTHS.get(), _LABELS.get()
+        lengths, labels = [said.lengths for said in self._said()], _LABELS.get()
+        _LABELS.set(None)  # they are of this pass alone
         bounds = Bounds(
-            lengths[1] if lengths is not None and lengths[0] is self else None,
+            lengths[-1] if lengths else None,
             labels[1] if labels is not None and labels[0] is self else None,
             guard.reader.special_ids,
         )
@@ -362,7 +391,7 @@ class EmbeddingHooks:
         before, device, base_class = plan.columns(0, past), self.model.device, cast(Any, self.model)._eco_base_class
 
         def run() -> None:
-            _GENERATION.set(Generation(self, guard, plan, None, past))
+            _GENERATION.set(Generation(self, guard, plan, None, past, drafts=False))
             base_class.generate(
                 self.model,
                 before.ids.to(device),
@@ -376,7 +405,7 @@ class EmbeddingHooks:
         if cached_columns(cache) != past:
             empty(cache)
             raise GuardError("The given cache could not be filled anew. Pass the conversation without the cache.")
-        cache._eco_state = CacheState(guard, before, before.ids)
+        note(cache, CacheState(guard, before, before.ids))
 
     def _ready(self, ids: Tensor | None) -> Guard:
         if self.guard is None:
@@ -396,7 +425,10 @@ def _is_compiled_decode_step(kwargs: dict[str, Any]) -> bool:
     """True in a trace of torch.compile, of a forward pass behind a whole prompt that `generate` has put in the cache.
     The hooks leave nothing of themselves in such a trace, and it holds for no other pass: the mark on the cache is
     one of the things that torch.compile checks before it uses the trace."""
-    return torch.compiler.is_dynamo_compiling() and getattr(kwargs.get("past_key_values"), "_eco_decoding", False)
+    if not torch.compiler.is_dynamo_compiling() or kwargs.get("input_ids") is None or kwargs["input_ids"].shape[1] > 1:
+        return False
+    mark = getattr(kwargs.get("past_key_values"), "_eco_decoding", None)
+    return mark is not None and mark.active
 
 
 def _named_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

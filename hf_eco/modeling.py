@@ -20,7 +20,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from . import hub
-from .caches import find_cache
+from .caches import find_cache, returned_cache
 from .classifier import PromptClassifier
 from .configuration import ECOConfig, ForgetScope, composite_config, split_composite_config
 from .errors import GuardError
@@ -192,6 +192,11 @@ class ECOMixin(_Model):
         examine_structure(self)
         self._eco = EmbeddingHooks(self)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, nn.Module) and "_eco" in vars(self):
+            self._eco.install()  # it may be another decoder
+
     @classmethod
     def is_custom_code(cls) -> bool:
         """What the base class says, so that its weights are converted as usual."""
@@ -307,28 +312,36 @@ class ECOMixin(_Model):
             raise GuardError("inputs_embeds carry no token ids, so the guard cannot read the prompt. Pass input_ids.")
         if kwargs.get("cache_implementation") == "paged":  # continuous batching, which plans each request by itself
             return super().generate(inputs, *args, **kwargs)
-        generation_config = kwargs.get("generation_config") or (args[0] if args else None) or self.generation_config
+        given = kwargs.get("generation_config") or (args[0] if args else None)
+
+        def option(name: str) -> Any:
+            """As generate puts its options together."""
+            found = kwargs.get(name, getattr(given, name, None))
+            return getattr(self.generation_config, name, None) if found is None else found
+
         ids = inputs if inputs is not None else kwargs.get("input_ids")
         if ids is None:
-            bos = kwargs.get("bos_token_id", generation_config.bos_token_id)
+            bos = option("bos_token_id")
             ids = torch.full((1, 1), 0 if bos is None else bos, device=self.device)
         mask = kwargs.get("attention_mask")
         if mask is None:
-            mask = _mask_from_padding(ids, kwargs, generation_config, self.generation_config)
+            mask = _mask_from_padding(ids, option("pad_token_id"), option("eos_token_id"))
         unconditional = None
-        if kwargs.get("guidance_scale", generation_config.guidance_scale) not in (None, 1, 1.0):
+        if option("guidance_scale") not in (None, 1, 1.0):
             negative = kwargs.get("negative_prompt_ids")  # by default guidance leads away from the last token alone
             last = (ids[:, -1:], None)
             unconditional = last if negative is None else (negative, kwargs.get("negative_prompt_attention_mask"))
         given_cache = find_cache(kwargs)
         recipe = None if self._eco.generating else vars(self).get("_own_generate")  # it may call generate in its turn
-        with self._eco.generation(ids, mask, given_cache, unconditional) as generation:
+        drafting = (kwargs.get("assistant_model"), option("prompt_lookup_num_tokens"), option("assistant_early_exit"))
+        drafts = any(drafter is not None for drafter in drafting)
+        with self._eco.generation(ids, mask, given_cache, unconditional, drafts) as generation:
             if recipe is None:
                 output = super().generate(inputs, *args, **kwargs)
             else:
                 output = recipe(*(() if inputs is None else (inputs,)), *args, model=self, **kwargs)
-        sequences = output if isinstance(output, Tensor) else output.sequences
-        for cache in (given_cache, find_cache(vars(output)) if not isinstance(output, Tensor) else None):
+        sequences = output if isinstance(output, Tensor) else getattr(output, "sequences", None)
+        for cache in (given_cache, returned_cache(output)):
             if cache is not None:
                 self._eco.remember(generation, cache, sequences)
         return output
@@ -547,14 +560,9 @@ class ECOMixin(_Model):
         self.name_or_path = self.config.name_or_path = name
 
 
-def _mask_from_padding(ids: Tensor, kwargs: dict[str, Any], *configs: Any) -> Tensor | None:
+def _mask_from_padding(ids: Tensor, padding: Any, ends: Any) -> Tensor | None:
     """The attention mask that `generate` infers where none is given: padding is what equals the pad token, unless
     that is an end-of-sequence token as well."""
-
-    def token(name: str) -> Any:
-        return kwargs.get(name, next((v for c in configs if (v := getattr(c, name, None)) is not None), None))
-
-    padding, ends = token("pad_token_id"), token("eos_token_id")
     ends = ends if isinstance(ends, (list, tuple)) else [ends]
     return None if padding is None or padding in ends else ids.ne(padding)
 

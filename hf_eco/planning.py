@@ -20,6 +20,17 @@ from .packing import Segments, request_prompt, requests_in_batch
 from .plan import Plan
 
 
+class Mark:
+    """Something that holds for a while. All who hold the mark learn when that is over, contexts and caches that were
+    copied meanwhile included."""
+
+    def __init__(self) -> None:
+        self.active = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Mark:
+        return self
+
+
 @dataclass
 class Generation:
     """One call of `generate`: the plans for its prompts, decided once."""
@@ -29,7 +40,9 @@ class Generation:
     plan: Plan
     unconditional: Plan | None  # of the prompt that classifier-free guidance leads away from
     given: int  # columns of the ids handed to generate; fewer than the plan's behind a filled cache
-    caches: list[Any] = field(default_factory=list)  # that hold a whole prompt
+    drafts: bool  # tokens are drafted (assisted decoding, prompt lookup) and checked several at a time
+    longest: int = 0  # columns of the longest row that was run without a cache
+    mark: Mark = field(default_factory=Mark)  # active while generate runs
 
     def plan_for(self, ids: Tensor, past: int) -> Plan | None:
         """The plan of the prompt that `ids`, (rows, columns) behind `past` cached columns, are or are a part of, its
@@ -38,11 +51,20 @@ class Generation:
         for plan in (self.plan, self.unconditional):
             if plan is None or rows % (own := plan.ids.shape[0]):
                 continue
-            stop = min(past + ids.shape[1], plan.ids.shape[1])
-            repeated = plan.repeat(rows // own)
+            end, length = past + ids.shape[1], plan.ids.shape[1]
+            # Without a cache, what was generated runs along: one token more with every pass.
+            if end > max(length, self.longest) + 1 and not self.drafts:
+                continue
+            repeated, stop = plan.repeat(rows // own), min(end, length)
             if stop > past and torch.equal(ids[:, : stop - past].cpu(), repeated.ids[:, past:stop]):
+                self.longest = max(self.longest, end)
                 return repeated
         return None
+
+    def is_decode_step(self, ids: Any, state: CacheState | None) -> bool:
+        """True of `ids`, (rows, columns), that generate runs behind a whole prompt in a cache of that state."""
+        filled = state is not None and state.generation is self and state.ids is not None
+        return filled and isinstance(ids, Tensor) and (ids.shape[1] == 1 or self.drafts)
 
 
 @dataclass
@@ -71,7 +93,7 @@ class Bounds:
         return self.lengths is not None or self.labels is not None
 
     def prompt_mask(self, ids: Tensor, mask: Tensor | None) -> Tensor | None:
-        """(rows, columns) bool, the tokens of the prompt; None if nobody said."""
+        """(rows, columns) bool, the tokens of the prompt: all, in a row that nothing bounds; None if nobody said."""
         if self.lengths is not None:
             lengths = torch.tensor(self.lengths)
             if lengths.shape[0] != ids.shape[0]:
@@ -80,9 +102,14 @@ class Bounds:
             return attended.long().cumsum(-1) <= lengths.unsqueeze(-1)
         if self.labels is not None:
             unlabelled = self.labels.detach().cpu() == -100
-            unlabelled = pad(unlabelled, (ids.shape[1] - unlabelled.shape[1], 0), value=True)
-            # Collators give -100 to padding and to whatever equals the pad token; that bounds nothing.
-            return unlabelled & (unlabelled & ~_are_special(ids, self.special_ids)).any(-1, keepdim=True)
+            cached = ids.shape[1] - unlabelled.shape[1]
+            # Collators give -100 to padding, to whatever equals the pad token and, as no answer stands before it, to
+            # the first token of a packed sequence; that bounds nothing.
+            special = torch.tensor(sorted(self.special_ids), dtype=torch.long)
+            bounding = unlabelled & ~torch.isin(ids[:, cached:].cpu(), special)
+            if cached == 0:
+                bounding[:, 0] = False
+            return pad(unlabelled, (cached, 0), value=True) | ~bounding.any(-1, keepdim=True)
         return None
 
     def unpacked(self, segments: Segments) -> Bounds:
@@ -128,10 +155,7 @@ def planned_behind(
     prompt = bounds.prompt_mask(history, mask)
     plan = state.plan
     if (columns > 1 or not all(plan.scopes)) and (prompt is None or prompt[:, past:].any()):
-        if mask is None:  # of what was masked before, padding alone stays unread
-            attended = pad(before.attended, (0, columns), value=True) | ~_are_special(history, bounds.special_ids)
-        else:
-            attended = mask
+        attended = pad(before.attended, (0, columns), value=True) if mask is None else mask
         plan = guard.plan(history, attended, prompt, known=plan.scopes)
         if columns == 1 and plan.scopes != state.plan.scopes:
             raise GuardError(_ONE_BY_ONE)
@@ -156,15 +180,17 @@ def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: Bounds
     sequences, attended = segments.unpack(packed), segments.attended
     prompt = bounds.unpacked(segments).prompt_mask(sequences, attended)
     plan = guard.plan(sequences, attended, prompt)
-    # Not every attention keeps the sequences apart. Where it does not, a prompt must not hide by being cut in pieces.
-    together = None if prompt is None else segments.pack(prompt, torch.zeros_like(packed, dtype=torch.bool))
-    flagged = {row for (row, _, _), scope in zip(segments.spans, plan.scopes, strict=True) if scope is not None}
-    for row, scope in enumerate(guard.plan(packed, None, together).scopes):
-        if scope is not None and row not in flagged:
-            raise GuardError(
-                "The packed row falls in a forget scope as a whole, and no sequence of it does by itself. Pass one "
-                "prompt per row."
-            )
+    # Not every attention keeps the sequences apart. Where it does not, a prompt must not hide by being cut in pieces:
+    # what is left of a row without its flagged sequences is clean as a whole too.
+    prompt = attended if prompt is None else prompt
+    flagged = torch.tensor([scope is not None for scope in plan.scopes]).unsqueeze(-1)
+    rest = segments.pack(prompt & ~flagged, torch.zeros_like(packed, dtype=torch.bool))
+    rows = rest.any(-1)
+    if rows.any() and any(guard.plan(packed[rows], None, rest[rows]).scopes):
+        raise GuardError(
+            "A packed row falls in a forget scope as a whole, and the sequences it is made of do not. Pass one prompt "
+            "per row."
+        )
     return Pending(guard, packed, plan, complete=True, segments=segments)
 
 
@@ -192,10 +218,6 @@ def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | Non
         for part, request, done, (_, start, stop) in zip(parts, requests, past, segments.spans, strict=True)
     )
     return Pending(guard, ids.detach().cpu(), Plan.stack(parts), complete, segments=segments)
-
-
-def _are_special(ids: Tensor, special_ids: frozenset[int]) -> Tensor:
-    return torch.isin(ids.cpu(), torch.tensor(sorted(special_ids), dtype=torch.long))
 
 
 def _padding_mask(mask: Any, columns: int) -> Tensor | None:

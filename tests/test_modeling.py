@@ -424,21 +424,33 @@ def test_a_model_without_a_guard_does_nothing(guarded, prompts, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, rows, refused",
-    [("embed_tokens_per_layer", 7, True), ("bigrams", None, True), ("roles", 7, False)],
-    ids=["by-name", "by-size", "neither"],
+    "name, reads_ids, refused",
+    [
+        ("embed_tokens_per_layer", False, "embed_tokens_per_layer"),
+        ("bigrams", True, "another way"),
+        ("roles", False, None),
+    ],
+    ids=["by-name", "by-behaviour", "neither"],
 )
-def test_a_second_token_embedding_is_refused_by_name(base_dir, base, eco_config, prompts, name, rows, refused):
+def test_a_second_way_of_token_ids_into_the_model_is_refused(
+    base_dir, base, eco_config, prompts, name, reads_ids, refused
+):
     class TwoEmbeddings(LlamaForCausalLM):
         def __init__(self, config):
             super().__init__(config)
-            self.model.add_module(name, torch.nn.Embedding(rows or config.vocab_size, 4))
+            self.model.add_module(name, torch.nn.Embedding(config.vocab_size, config.vocab_size))
+
+        def forward(self, input_ids, **kwargs):
+            output = super().forward(input_ids, **kwargs)
+            if reads_ids:
+                output.logits = output.logits + self.model.get_submodule(name)(input_ids)
+            return output
 
     class Guarded(ECOMixin, TwoEmbeddings):
         pass
 
     if refused:
-        with pytest.raises(GuardError, match=f"model.{name}"):
+        with pytest.raises(GuardError, match=refused):
             Guarded.from_pretrained(base_dir, eco_config=eco_config)
     else:
         assert_guarded(Guarded.from_pretrained(base_dir, eco_config=eco_config), base, prompts)
