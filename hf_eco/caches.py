@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin, StaticLayer
+from transformers.cache_utils import CacheLayerMixin
 
+from .configuration import CorruptionConfig
 from .errors import GuardError
 from .guard import Guard
 from .plan import Plan
@@ -21,13 +24,25 @@ OTHER_CACHES = ("state", "mems", "past_buckets_states")
 
 @dataclass
 class CacheState:
-    """What is known of a cache: the ids of its columns, and the plan they were run with."""
+    """What is known of a cache, or of a request: the ids of its columns, and the plan they were run with."""
 
     guard: Guard
     plan: Plan
     ids: Tensor | None  # (batch, columns) on the CPU; None if nobody can tell any more (beams)
     generation: Any = None  # the call of generate that is filling the cache
-    ends: Tensor | None = None  # (batch, ...), see `row_ends`
+    corruptions: dict[str, CorruptionConfig] = field(default_factory=dict)  # by scope, as they were then
+    marks: Tensor | None = None  # see `_row_marks`
+
+    def __post_init__(self) -> None:
+        self.corruptions = {scope.name: replace(scope.corruption) for scope in self.guard.config.scopes}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CacheState:
+        return copy.copy(self)  # nothing of it is ever changed, and the guard is not the cache's to copy
+
+    def known(self, past: int) -> tuple[str | None, ...] | None:
+        """The scope each row is known to fall in; None if what was judged does not all stand in the first `past`
+        columns any more."""
+        return self.plan.scopes if past >= self.plan.ids.shape[1] else None
 
 
 def find_cache(call: dict[str, Any]) -> Any:
@@ -44,14 +59,8 @@ def find_cache(call: dict[str, Any]) -> Any:
     return cache
 
 
-def note(cache: Any, state: CacheState) -> None:
-    """Keeps on `cache` what is known of it."""
-    state.ends = row_ends(cache, state.ids.shape[1]) if state.ids is not None else None
-    cache._eco_state = state
-
-
 def returned_cache(output: Any) -> Any:
-    """The cache among a decoder's outputs, None if there is none."""
+    """The cache among a model's outputs, None if there is none."""
     parts = output if isinstance(output, tuple) else [getattr(output, name, None) for name in CACHES]
     return next((part for part in parts if isinstance(part, Cache)), None)
 
@@ -80,8 +89,15 @@ def cached_columns(cache: Any) -> int:
     return int(cache.get_seq_length())
 
 
-def cache_state(cache: Any) -> Any:
-    """What is known of a cache that holds something.
+def note(cache: Any, state: CacheState) -> None:
+    """Keeps on `cache` what is known of it."""
+    if state.ids is not None:
+        state.marks = _row_marks(cache)
+    cache._eco_state = state
+
+
+def cache_state(cache: Any, rows: int) -> Any:
+    """What is known of a cache that holds something, to go on from it with `rows` rows.
 
     Raises:
         GuardError: not enough to go on from it.
@@ -89,34 +105,56 @@ def cache_state(cache: Any) -> Any:
     state = _known(cache)
     if state.ids.shape[1] < cached_columns(cache):
         raise GuardError(_UNKNOWN)
-    ends = row_ends(cache, state.ids.shape[1]) if state.ends is not None else None
-    if ends is not None and not torch.equal(ends, state.ends):
+    if state.ids.shape[0] != rows:
         raise GuardError(
-            "The rows of the given cache are not those the guard knows: they were reordered, selected or repeated. "
-            "Pass the whole conversation's ids without the cache."
+            f"The given cache holds {state.ids.shape[0]} rows, the batch {rows}. Run it without the cache."
+        )
+    if repeats(cache) is None:
+        raise GuardError(
+            "The rows of the given cache are not those the guard knows: they were reordered or selected. Pass the "
+            "whole conversation's ids without the cache."
         )
     return state
 
 
-def row_ends(cache: Any, column: int) -> Tensor | None:
-    """(batch, heads, size), the last layer's keys of the last of `column` columns, on the CPU. They depend on all that
-    stands in a row, and tell one row from another. None if the cache keeps none, or no longer that column's."""
-    layer = next((layer for layer in reversed(cache.layers) if isinstance(layer, CacheLayerMixin)), None)
-    keys = getattr(layer, "keys", None)
-    if not isinstance(keys, Tensor) or keys.dim() != 4:
+def repeats(cache: Any) -> int | None:
+    """How many times each row the guard knows stands in the cache, as `batch_repeat_interleave` lays them out; None if
+    its rows are others."""
+    known, marks = _known(cache).marks, _row_marks(cache)
+    if known is None or marks is None:
+        return 1
+    times, rest = divmod(marks.shape[0], known.shape[0])
+    columns = min(known.shape[1], marks.shape[1])
+    known, marks = known.repeat_interleave(times, dim=0)[:, :columns], marks[:, :columns]
+    if rest or not torch.allclose(known.nan_to_num(0.0).where(~marks.isnan(), 0), marks.nan_to_num(0.0), 1e-3, 1e-3):
         return None
-    index = column if type(layer) is StaticLayer else keys.shape[2] - (cached_columns(cache) - column)
-    return keys[:, :, index - 1].cpu() if 0 < index <= keys.shape[2] else None
+    return times
 
 
 def empty(cache: Any) -> None:
-    """Removes everything from a cache, and what is known of it."""
+    """Removes everything from a cache, and what is known of it.
+
+    Raises:
+        GuardError: it does not let itself be emptied.
+    """
     cache.reset()
     if not is_recurrent(cache) and (left := int(cache.get_seq_length())):
         cache.crop(-left)
     vars(cache).pop("_eco_state", None)
     if is_filled(cache):
         raise GuardError(f"A {type(cache).__name__} cannot be emptied. Pass the whole conversation without the cache.")
+
+
+def _row_marks(cache: Any) -> Tensor | None:
+    """(rows, columns), the last layer's keys, summed, NaN where it keeps none any more. They depend on all that stands
+    in a row, and tell one row from another. None if the cache keeps them in another form."""
+    layer = next((layer for layer in reversed(cache.layers) if isinstance(layer, CacheLayerMixin)), None)
+    keys = getattr(layer, "keys", None)
+    if not isinstance(keys, Tensor) or keys.dim() != 4 or keys.is_meta:
+        return None
+    columns = cached_columns(cache)
+    kept = keys[:, :, :columns].float().sum((1, 3)).cpu()  # a static cache has columns to spare, a window too few
+    return pad(kept, (columns - kept.shape[1], 0), value=float("nan"))
 
 
 def _known(cache: Any) -> Any:

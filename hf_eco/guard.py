@@ -14,7 +14,7 @@ from .classifier import PromptClassifier
 from .configuration import ECOConfig, ForgetScope, Probe
 from .corruption import corrupt, mixes_positions
 from .errors import GuardError, GuardLoadError
-from .plan import Plan, Verdict
+from .plan import Plan, Verdict, count_positions
 from .selection import EntityTagger, Prompt, PromptReader, Span, select_tokens
 
 # How far the log-odds of a probe may lie from its stored value: float32 arithmetic differs a little between machines.
@@ -139,8 +139,7 @@ class Guard:
         selected = torch.zeros_like(attended)
         for row, verdict in enumerate(verdicts):
             selected[row, columns[row][list(verdict.tokens)]] = True
-        positions = (attended.long().cumsum(-1) - 1).clamp(min=0)
-        return Plan(tuple(verdicts), ids, attended, selected, positions)
+        return Plan(tuple(verdicts), ids, attended, selected, count_positions(attended))
 
     def _attended(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """(batch, sequence) bool, what is read of `ids`: all but padding, that is, special tokens that `mask` hides,

@@ -13,34 +13,23 @@ on the cache, and where it turns out to be no longer right, the cache is filled 
 from __future__ import annotations
 
 import copy
-import functools
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
-from .caches import (
-    CacheState,
-    cache_state,
-    cached_columns,
-    empty,
-    find_cache,
-    is_filled,
-    is_recurrent,
-    note,
-    returned_cache,
-)
+from .caches import CacheState, cache_state, cached_columns, find_cache, is_filled, is_recurrent, note, returned_cache
+from .calls import named_arguments, refuse_what_is_not_guarded
 from .errors import GuardError
 from .examination import examine_behaviour
 from .guard import Guard
 from .packing import find_segments
-from .plan import Plan
+from .plan import Plan, count_positions
 from .planning import (
     Bounds,
     Generation,
@@ -53,6 +42,7 @@ from .planning import (
     planned_here,
     planned_packed,
 )
+from .refilling import positions_before, refill
 
 
 @dataclass
@@ -202,9 +192,9 @@ class EmbeddingHooks:
             unconditional: ids and attention mask of the prompt for classifier-free guidance, None without it.
             drafts: True if several tokens are drafted and then checked in one pass.
         """
-        guard, past, given = self._ready(ids), cached_columns(cache), ids.shape[1]
+        guard, past, given = self.ready(ids), cached_columns(cache), ids.shape[1]
         if past:
-            state = cache_state(cache)
+            state = cache_state(cache, ids.shape[0])
             if attention_mask is not None and attention_mask.shape[1] > given:
                 ids = torch.cat([state.ids[:, :past], ids.cpu()], dim=1)
             elif given <= past or not torch.equal(ids[:, :past].cpu(), state.ids[:, :past]):
@@ -212,9 +202,11 @@ class EmbeddingHooks:
                     "The prompt does not begin with what the given cache holds. Pass the whole conversation's ids, or "
                     "only the new ones with an attention_mask as long as the whole conversation."
                 )
-            plan = guard.plan(ids, attention_mask, known=state.plan.scopes)
+            plan = guard.plan(ids, attention_mask, known=state.known(past))
             if is_stale(state, guard, plan, past):
-                self._refill(guard, plan, cache, past)
+                mask = plan.attended if attention_mask is None else attention_mask.cpu().expand(plan.ids.shape)
+                positions = count_positions(mask[:, :past])  # as generate counts them
+                self._refill(guard, cache, plan, past, mask, positions)
         else:
             plan = guard.plan(ids, attention_mask)
         guided = None if unconditional is None else guard.plan(*unconditional)
@@ -279,22 +271,22 @@ class EmbeddingHooks:
         outer = _PASS.get()
         if outer is not None and outer.hooks is self and outer.decoder is not decoder:
             return  # the inner of two decoders; what the outer one planned holds
-        call = _named_arguments(decoder, args, kwargs)
+        call = named_arguments(decoder, args, kwargs)
         if not self.enabled:
             if (cache := find_cache(call)) is not None:
                 vars(cache).pop("_eco_state", None)  # nobody follows any more what is put into it
             return
         _PASS.set(None)
-        _refuse_what_is_not_guarded(call)
+        refuse_what_is_not_guarded(call)
         if not self._examined:
-            copy_context().run(self._examine, self._ready(None), call["input_ids"].device)
+            copy_context().run(self._examine, self.ready(None), call["input_ids"].device)
         generation, cache, ids = self._generation(), find_cache(call), call["input_ids"]
         if generation is not None and generation.is_decode_step(ids, getattr(cache, "_eco_state", None)):
             pending = None  # a decode step: the prompt is in the cache, as planned
         elif call.get("cu_seq_lens_q") is not None and call.get("cache") is not None:
-            pending = planned_for_requests(self._ready(ids), ids, call["cache"])
+            pending = planned_for_requests(self.ready(ids), ids, call["cache"])
         else:
-            guard, past = self._ready(ids), cached_columns(cache)
+            guard, past = self.ready(ids), cached_columns(cache)
             prompt = generation.plan_for(ids, past) if generation is not None else None
             if generation is not None and prompt is not None:
                 pending = planned_by_generate(generation, prompt, ids, past)
@@ -325,12 +317,14 @@ class EmbeddingHooks:
                 "tell which of them are the prompt's. Pass input_ids alone, without token_type_ids or other ids."
             )
         pending.looked_up = True
-        if not pending.plan.corrupts:
+        work = [(guard, plan) for guard, plan in pending.work if plan.corrupts]
+        if not work:
             return None
-        if pending.segments is None:
-            return pending.guard.corrupt(output, pending.plan, complete=pending.complete)
-        sequences = pending.guard.corrupt(pending.segments.unpack(output), pending.plan, complete=pending.complete)
-        return pending.segments.pack(sequences, output)
+        segments = pending.segments
+        embeddings = output if segments is None else segments.unpack(output)
+        for guard, plan in work:
+            embeddings = guard.corrupt(embeddings, plan, complete=pending.complete)
+        return embeddings if segments is None else segments.pack(embeddings, output)
 
     @torch.compiler.disable
     def _verify_pass(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -346,7 +340,7 @@ class EmbeddingHooks:
                 f"{type(decoder).__name__} did not look its input_ids up in the embedding layer, so a flagged prompt "
                 "would pass unchanged. This architecture cannot be guarded."
             )
-        cache = find_cache(_named_arguments(decoder, args, kwargs))
+        cache = find_cache(named_arguments(decoder, args, kwargs))
         cache = returned_cache(output) if cache is None else cache
         if cache is not None and pending.state is not None and is_filled(cache):  # some models leave it empty
             note(cache, pending.state)
@@ -359,7 +353,7 @@ class EmbeddingHooks:
             _LABELS.set(None)
             return
         self.install()  # the decoder may have been replaced
-        labels = _named_arguments(model, args, kwargs).get("labels")
+        labels = named_arguments(model, args, kwargs).get("labels")
         _LABELS.set(None if labels is None else (self, labels))
 
     # -- planning
@@ -381,33 +375,26 @@ class EmbeddingHooks:
         if segments is not None:
             return planned_packed(guard, ids, segments, bounds)
         if past:
-            refill = functools.partial(self._refill, guard, cache=cache, past=past)
-            return planned_behind(guard, cache, ids, mask, past, bounds, refill)
+            state, positions = cache_state(cache, ids.shape[0]), call.get("position_ids")
+
+            def fill_anew(plan: Plan, attended: Tensor) -> None:
+                own = None if positions is None else positions_before(state.plan.columns(0, past), positions)
+                self._refill(guard, cache, plan, past, attended, own)
+
+            return planned_behind(guard, state, ids, mask, past, bounds, fill_anew)
         return planned_here(guard, ids, mask, bounds)
 
-    def _refill(self, guard: Guard, plan: Plan, cache: Any, past: int) -> None:
-        """Empties `cache` and runs the first `past` columns of `plan` into it again, corrupted as it says."""
-        empty(cache)
-        before, device, base_class = plan.columns(0, past), self.model.device, cast(Any, self.model)._eco_base_class
+    def _refill(self, guard: Guard, cache: Any, plan: Plan, past: int, mask: Tensor, positions: Any) -> None:
+        """Has the first `past` columns run into `cache` again, corrupted as `plan` says; see `refill`."""
 
         def run() -> None:
             _GENERATION.set(Generation(self, guard, plan, None, past, drafts=False))
-            base_class.generate(
-                self.model,
-                before.ids.to(device),
-                attention_mask=before.attended.long().to(device),
-                past_key_values=cache,
-                # one token, so that the prompt is run and nothing behind it
-                generation_config=GenerationConfig(max_new_tokens=1, do_sample=False, num_beams=1, pad_token_id=0),
-            )
+            refill(self.model, cache, plan.ids[:, :past], mask[:, :past], positions)
 
         copy_context().run(run)
-        if cached_columns(cache) != past:
-            empty(cache)
-            raise GuardError("The given cache could not be filled anew. Pass the conversation without the cache.")
-        note(cache, CacheState(guard, before, before.ids))
+        note(cache, CacheState(guard, plan.columns(0, past), plan.ids[:, :past]))
 
-    def _ready(self, ids: Tensor | None) -> Guard:
+    def ready(self, ids: Tensor | None) -> Guard:
         if self.guard is None:
             raise GuardError(
                 "This model has no guard attached, so it does not run. Load it with "
@@ -429,43 +416,3 @@ def _is_compiled_decode_step(kwargs: dict[str, Any]) -> bool:
         return False
     mark = getattr(kwargs.get("past_key_values"), "_eco_decoding", None)
     return mark is not None and mark.active
-
-
-def _named_arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A forward call's arguments by name."""
-    if not args:
-        return kwargs
-    names = _parameter_names(type(module))  # type: ignore[arg-type]
-    if not names:  # forward(*args, **kwargs): that of the module it hands them on to
-        inner = (_parameter_names(type(part)) for part in module.modules())  # type: ignore[arg-type]
-        names = next((names for names in inner if "input_ids" in names), ())
-    return dict(zip(names, args, strict=False)) | kwargs
-
-
-@functools.cache  # asked at every forward pass, decode steps included
-def _parameter_names(module_class: type[nn.Module]) -> tuple[str, ...]:
-    """The names of a module's forward parameters that may be given by position, without self."""
-    parameters = list(inspect.signature(module_class.forward).parameters.values())[1:]
-    return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-
-
-def _refuse_what_is_not_guarded(call: dict[str, Any]) -> None:
-    if torch.jit.is_tracing() or torch.compiler.is_exporting():
-        raise GuardError(
-            "A trace or an export would hold one prompt's verdict for ever. Guarded models are not exported."
-        )
-    if call.get("inputs_embeds") is not None:
-        raise GuardError(
-            "inputs_embeds carry no token ids, so the guard cannot read the prompt. Pass input_ids; the owner may "
-            "compare with the unguarded model in `with model.disable_guard()`. (Soft prompts, as prompt tuning and "
-            "p-tuning make them, are not guarded; LoRA is.)"
-        )
-    ids = call.get("input_ids")
-    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_meta:
-        given = f"one of shape {tuple(ids.shape)} on {ids.device}" if isinstance(ids, Tensor) else type(ids).__name__
-        raise GuardError(f"The guard reads input_ids, a (batch, sequence) tensor, and was given {given}.")
-    others = [name for name, value in call.items() if name.endswith("_ids") and value is not None]
-    unknown = [name for name in others if not name.endswith(("input_ids", "position_ids", "token_type_ids"))]
-    if call.get("per_layer_inputs") is not None or unknown:
-        name = (*unknown, "per_layer_inputs")[0]
-        raise GuardError(f"{name} would tell the model of the prompt once more, uncorrupted. Leave it out.")

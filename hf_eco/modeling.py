@@ -23,6 +23,7 @@ from . import hub
 from .caches import find_cache, returned_cache
 from .classifier import PromptClassifier
 from .configuration import ECOConfig, ForgetScope, composite_config, split_composite_config
+from .corruption import mixes_positions
 from .errors import GuardError
 from .examination import examine_structure
 from .guard import Guard
@@ -207,7 +208,7 @@ class ECOMixin(_Model):
     @property
     def eco_guard(self) -> Guard:
         """The attached guard. Raises GuardError if there is none."""
-        return self._eco._ready(None)
+        return self._eco.ready(None)
 
     def attach_guard(self, guard: Guard) -> None:
         """Puts `guard` in charge, in place of any other; its config becomes `self.config.eco`.
@@ -237,14 +238,15 @@ class ECOMixin(_Model):
         Returns:
             A [`Verdict`][hf_eco.Verdict], or a list of them.
         """
-        self._eco._ready(None).to(self.device)
+        self._eco.ready(None).to(self.device)
         if isinstance(prompts, str) or is_chat(prompts):
             return self.eco_guard.inspect([prompts])[0]
         return self.eco_guard.inspect(prompts)
 
     @contextmanager
     def disable_guard(self) -> Iterator[None]:
-        """Inside, in this thread, the model runs unguarded; for the owner's before/after comparison."""
+        """Inside, in this thread or asyncio task, the model runs unguarded; for the owner's comparison of before and
+        after. Do not `yield` inside it: whoever goes on meanwhile runs unguarded too."""
         with self._eco.disabled():
             yield
 
@@ -303,8 +305,8 @@ class ECOMixin(_Model):
         """As the base model's `generate`; the guard decides once, about the whole conversation given.
 
         Raises:
-            GuardError: the prompt comes in a form the guard cannot read (`inputs_embeds`, a cache it did not fill,
-                paged attention).
+            GuardError: the prompt comes in a form the guard cannot read (`inputs_embeds`, a cache it did not fill or
+                whose rows have moved).
         """
         if not self._eco.enabled:
             return super().generate(inputs, *args, **kwargs)
@@ -334,7 +336,7 @@ class ECOMixin(_Model):
         given_cache = find_cache(kwargs)
         recipe = None if self._eco.generating else vars(self).get("_own_generate")  # it may call generate in its turn
         drafting = (kwargs.get("assistant_model"), option("prompt_lookup_num_tokens"), option("assistant_early_exit"))
-        drafts = any(drafter is not None for drafter in drafting)
+        drafts = any(drafter is not None for drafter in drafting) and kwargs.get("custom_generate") is None
         with self._eco.generation(ids, mask, given_cache, unconditional, drafts) as generation:
             if recipe is None:
                 output = super().generate(inputs, *args, **kwargs)
@@ -360,14 +362,20 @@ class ECOMixin(_Model):
         graphs, compiled passes and asynchronous batches are not used, whatever `continuous_batching_config` says.
 
         Raises:
-            GuardError: the guard is disabled in this thread; batches are run in another one, where it is not.
+            GuardError: the guard is disabled in this thread; batches are run in another one, where it is not. Or a
+                scope changes the order of tokens, which takes whole prompts.
         """
         if not self._eco.enabled:
             raise GuardError(
                 "Continuous batching runs in a thread of its own, where the guard is on. To compare with the "
                 "unguarded model, use generate in `with model.disable_guard()`."
             )
-        self._eco._ready(None)
+        for scope in self.eco_guard.config.scopes:
+            if mixes_positions(scope.corruption.method):
+                raise GuardError(
+                    f"Scope {scope.name!r} corrupts by {scope.corruption.method!r}, which takes whole prompts, and "
+                    "continuous batching cuts them in pieces. Use another method, or generate."
+                )
         if continuous_batching_config is None:
             continuous_batching_config = getattr(generation_config, "continuous_batching_config", None)
         config = guardable_batching(continuous_batching_config)

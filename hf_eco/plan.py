@@ -12,6 +12,11 @@ from torch.nn.functional import pad
 from .selection import Span
 
 
+def count_positions(attended: Tensor) -> Tensor:
+    """(rows, columns) bool -> int64, each token's index in its row, padding not counted."""
+    return (attended.long().cumsum(-1) - 1).clamp(min=0)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the guard decided about one prompt, and why.

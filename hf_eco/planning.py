@@ -6,18 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from .caches import CacheState, cache_state
+from .caches import CacheState
 from .errors import GuardError
 from .guard import Guard
 from .packing import Segments, request_prompt, requests_in_batch
-from .plan import Plan
+from .plan import Plan, count_positions
 
 
 class Mark:
@@ -71,9 +71,8 @@ class Generation:
 class Pending:
     """A forward pass of the decoder that has been planned."""
 
-    guard: Guard
     ids: Tensor  # (rows, columns) that are run, on the CPU
-    plan: Plan  # of those columns, or of their segments
+    work: list[tuple[Guard, Plan]]  # plans of those columns, or of their segments, and whose they are
     complete: bool  # False if they are a part of the prompt
     state: CacheState | None = None  # what the cache will hold afterwards
     segments: Segments | None = None
@@ -103,10 +102,11 @@ class Bounds:
         if self.labels is not None:
             unlabelled = self.labels.detach().cpu() == -100
             cached = ids.shape[1] - unlabelled.shape[1]
-            # Collators give -100 to padding, to whatever equals the pad token and, as no answer stands before it, to
-            # the first token of a packed sequence; that bounds nothing.
+            # -100 is also given to padding, to whatever equals the pad token, to the first token of a packed sequence
+            # and, where labels are shifted already, to the last; that bounds nothing.
             special = torch.tensor(sorted(self.special_ids), dtype=torch.long)
-            bounding = unlabelled & ~torch.isin(ids[:, cached:].cpu(), special)
+            labelled_later = (~unlabelled).flip(-1).cummax(-1).values.flip(-1)
+            bounding = unlabelled & labelled_later & ~torch.isin(ids[:, cached:].cpu(), special)
             if cached == 0:
                 bounding[:, 0] = False
             return pad(unlabelled, (cached, 0), value=True) | ~bounding.any(-1, keepdim=True)
@@ -125,42 +125,49 @@ def planned_by_generate(generation: Generation, plan: Plan, ids: Tensor, past: i
     # ids=None until the whole prompt is in the cache: only then may forward passes go by unplanned
     state = CacheState(generation.guard, plan, plan.ids if stop >= length else None, generation)
     # without a cache, what was generated runs along
-    return Pending(generation.guard, own, plan.columns(past, stop), past == 0 and stop >= length, state)
+    work = [(generation.guard, plan.columns(past, stop))]
+    return Pending(own, work, past == 0 and stop >= length, state)
 
 
 def planned_here(guard: Guard, ids: Tensor, mask: Any, bounds: Bounds) -> Pending:
     """Plans a forward pass outside of generate: everything fed to it is prompt, unless bounds say otherwise."""
     mask = _padding_mask(mask, ids.shape[1])
     plan = guard.plan(ids, mask, bounds.prompt_mask(ids, mask))
-    return Pending(guard, plan.ids, plan, complete=True, state=CacheState(guard, plan, plan.ids))
+    return Pending(plan.ids, [(guard, plan)], complete=True, state=CacheState(guard, plan, plan.ids))
 
 
 def planned_behind(
-    guard: Guard, cache: Any, ids: Tensor, mask: Any, past: int, bounds: Bounds, refill: Callable[[Plan], None]
+    guard: Guard,
+    state: CacheState,
+    ids: Tensor,
+    mask: Any,
+    past: int,
+    bounds: Bounds,
+    refill: Callable[[Plan, Tensor], None],
 ) -> Pending:
     """Plans columns that follow a filled cache. Where the conversation turns to a scope with them, or was flagged
-    before and holds more that is prompt now, the cache is filled anew: `refill` is called with the plan to go by.
+    before and holds more that is prompt now, the cache is filled anew: `refill` is called with the plan to go by and
+    the attention mask of the whole.
 
     A single token is taken for a generated one: it is judged with all that came before, but not corrupted.
     """
-    state = cache_state(cache)
-    rows, columns = ids.shape
+    columns = ids.shape[1]
     mask = _padding_mask(mask, past + columns)
-    if state.ids.shape[0] != rows:
+    plan = before = state.plan.columns(0, past)
+    history = torch.cat([cast(Tensor, state.ids)[:, :past], ids.cpu()], dim=1)
+    attended = pad(before.attended, (0, columns), value=True) if mask is None else mask
+    if (before.selected & ~attended[:, :past].cpu().bool()).any():
         raise GuardError(
-            f"The given cache holds {state.ids.shape[0]} rows, the batch {rows}. Run it without the cache."
+            "The attention_mask hides a part of a flagged prompt, which is cached corrupted. Pass what is to be read "
+            "without the cache."
         )
-    before = state.plan.columns(0, past)
-    history = torch.cat([state.ids[:, :past], ids.cpu()], dim=1)
-    prompt = bounds.prompt_mask(history, mask)
-    plan = state.plan
+    prompt = bounds.prompt_mask(history, attended)
     if (columns > 1 or not all(plan.scopes)) and (prompt is None or prompt[:, past:].any()):
-        attended = pad(before.attended, (0, columns), value=True) if mask is None else mask
-        plan = guard.plan(history, attended, prompt, known=plan.scopes)
+        plan = guard.plan(history, attended, prompt, known=state.known(past))
         if columns == 1 and plan.scopes != state.plan.scopes:
             raise GuardError(_ONE_BY_ONE)
         if columns > 1 and is_stale(state, guard, plan, past):
-            refill(plan)
+            refill(plan, attended.cpu())
             before = plan.columns(0, past)
     new = plan.columns(past, past + columns)
     if columns == 1:
@@ -168,10 +175,9 @@ def planned_behind(
     attended, selected = (
         torch.cat([getattr(part, name) for part in (before, new)], dim=1) for name in ("attended", "selected")
     )
-    positions = (attended.long().cumsum(-1) - 1).clamp(min=0)
-    whole = Plan(plan.verdicts, history, attended, selected, positions)
+    whole = Plan(plan.verdicts, history, attended, selected, count_positions(attended))
     now = whole.columns(past, past + columns)
-    return Pending(guard, now.ids, now, complete=False, state=CacheState(guard, whole, history))
+    return Pending(now.ids, [(guard, now)], complete=False, state=CacheState(guard, whole, history))
 
 
 def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: Bounds) -> Pending:
@@ -191,7 +197,7 @@ def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: Bounds
             "A packed row falls in a forget scope as a whole, and the sequences it is made of do not. Pass one prompt "
             "per row."
         )
-    return Pending(guard, packed, plan, complete=True, segments=segments)
+    return Pending(packed, [(guard, plan)], complete=True, segments=segments)
 
 
 def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | None:
@@ -199,25 +205,36 @@ def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | Non
     requests, segments, past = requests_in_batch(cache)
     if all(done >= len(request_prompt(request)) for request, done in zip(requests, past, strict=True)):
         return None
-    new = [request for request in requests if getattr(request, "_eco_plan", (None,))[0] is not guard]
+    # What has begun under a guard is finished under it.
+    states = [getattr(request, "_eco_state", None) for request in requests]
+    new = [
+        request
+        for request, state, done in zip(requests, states, past, strict=True)
+        if state is None or (state.guard is not guard and done == 0)
+    ]
     if new:
         prompts = [torch.tensor(request_prompt(request)) for request in new]
         attended = pad_sequence([torch.ones_like(prompt) for prompt in prompts], batch_first=True)
         plan = guard.plan(pad_sequence(prompts, batch_first=True), attended)
         for i, request in enumerate(new):
-            request._eco_plan = (guard, plan.row(i))
-    packed, parts = ids.detach().to("cpu", torch.int64), []
-    for request, done, (row, start, stop) in zip(requests, past, segments.spans, strict=True):
-        plan = request._eco_plan[1]
-        own = min(max(plan.ids.shape[1] - done, 0), stop - start)
-        if not torch.equal(packed[row, start : start + own], plan.ids[0, done : done + own]):
+            request._eco_state = CacheState(guard, plan.row(i), None)
+    begun: list[CacheState] = [request._eco_state for request in requests]
+    packed, parts, complete = ids.detach().cpu(), [], True
+    for state, done, (row, start, stop) in zip(begun, past, segments.spans, strict=True):
+        prompt = state.plan.ids[0]
+        own = min(max(len(prompt) - done, 0), stop - start)
+        if not torch.equal(packed[row, start : start + own].long(), prompt[done : done + own]):
             raise GuardError("The batch does not hold the requests' prompts as the guard expects them.")
-        parts.append(plan.columns(done, done + stop - start))
-    complete = all(
-        not any(part.scopes) or (done == 0 and stop - start >= len(request_prompt(request)))
-        for part, request, done, (_, start, stop) in zip(parts, requests, past, segments.spans, strict=True)
-    )
-    return Pending(guard, ids.detach().cpu(), Plan.stack(parts), complete, segments=segments)
+        parts.append(state.plan.columns(done, done + stop - start))
+        complete &= not parts[-1].corrupts or own == len(prompt)
+    work = []
+    for own_guard in {id(state.guard): state.guard for state in begun}.values():
+        theirs = [
+            part if state.guard is own_guard else replace(part, selected=torch.zeros_like(part.selected))
+            for part, state in zip(parts, begun, strict=True)
+        ]
+        work.append((own_guard, Plan.stack(theirs)))
+    return Pending(packed, work, complete, segments=segments)
 
 
 def _padding_mask(mask: Any, columns: int) -> Tensor | None:
@@ -226,10 +243,12 @@ def _padding_mask(mask: Any, columns: int) -> Tensor | None:
 
 def is_stale(state: CacheState, guard: Guard, plan: Plan, past: int) -> bool:
     """True if `plan` would have the first `past` columns corrupted otherwise than they are cached."""
-    if not plan.columns(0, past).corrupts and not state.plan.columns(0, past).corrupts:
+    now, then = plan.columns(0, past), state.plan.columns(0, past)
+    if not now.corrupts and not then.corrupts:
         return False
-    same = torch.equal(plan.columns(0, past).selected, state.plan.columns(0, past).selected)
-    return not same or guard is not state.guard or plan.scopes != state.plan.scopes
+    alike = torch.equal(now.selected, then.selected) and now.scopes == then.scopes
+    alike = alike and torch.equal(now.positions[now.selected], then.positions[then.selected])
+    return not alike or state.corruptions != CacheState(guard, plan, None).corruptions
 
 
 _ONE_BY_ONE = (

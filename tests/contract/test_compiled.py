@@ -105,7 +105,7 @@ def test_an_interrupted_generate_leaves_no_decode_step_behind(guarded, ids):
 
     with pytest.raises(KeyboardInterrupt):
         guarded.generate(ids, past_key_values=cache, logits_processor=[interrupt], **GREEDY)
-    assert not hasattr(cache, "_eco_decoding")
+    assert not cache._eco_decoding.active
 
 
 def test_threads_on_a_compiled_model_do_not_see_one_anothers_prompts(guarded, base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from conftest import CLEAN, FLAGGED
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
-from hf_eco import GuardError
+from hf_eco import Guard, GuardError
 
 NEW_TOKENS = 8
 PAGE = "page_size" if "page_size" in {f.name for f in dataclasses.fields(ContinuousBatchingConfig)} else "block_size"
@@ -146,18 +147,36 @@ def test_batches_are_not_run_unguarded(guarded, requests):
         guarded.generate_batch(requests[:1])
 
 
-def test_a_corruption_that_needs_the_whole_prompt_fails_the_request_where_it_comes_in_pieces(
-    guarded, requests, generation_config
-):
+@pytest.mark.route("continuous batching, a corruption that takes whole prompts", "refused", note="use another method")
+def test_a_corruption_that_takes_whole_prompts_is_refused_before_the_server_starts(guarded, requests):
     guarded.config.eco.scopes[0].corruption.method = "shuffle"
-    whole = guarded.generate_batch(
-        requests[:2], generation_config=generation_config, continuous_batching_config=batching()
-    )
-    assert tokens(whole) == alone(guarded, requests[:2])
-    pieces = guarded.generate_batch(
-        requests[:1], generation_config=generation_config, continuous_batching_config=batching(max_batch_tokens=8)
-    )
-    assert all("whole prompt" in str(output.error) and not output.generated_tokens for output in pieces.values())
+    with pytest.raises(GuardError, match="whole prompts"):
+        guarded.generate_batch(requests[:2])
+
+
+def test_a_request_that_has_begun_is_finished_under_its_guard(guarded, base, requests, generation_config):
+    row, seen = requests[0], []
+    expected = alone(guarded, [row])[0]
+
+    def replace_guard(module, args, kwargs):
+        if not seen.append(None) and len(seen) == 2:  # between two pieces of the prompt
+            config = copy.deepcopy(guarded.config.eco)
+            config.scopes[0].threshold = 1.0
+            old = guarded.eco_guard
+            guarded.attach_guard(Guard(config, old.classifiers, old.tokenizer))
+
+    handle = guarded.model.register_forward_pre_hook(replace_guard, with_kwargs=True, prepend=True)
+    with guarded.continuous_batching_context_manager(
+        generation_config=generation_config, continuous_batching_config=batching(max_batch_tokens=8)
+    ) as manager:
+        answers = []
+        for _ in range(2):
+            manager.add_request(row, max_new_tokens=NEW_TOKENS, eos_token_id=guarded.config.eos_token_id)
+            while (result := manager.get_result(timeout=1)) is None:
+                assert manager.is_running()
+            answers.append(result.generated_tokens)
+    handle.remove()
+    assert answers == [expected, alone(base, [row])[0]]
 
 
 @pytest.mark.route("packed forward pass on a paged cache of one's own", "refused", note="use generate_batch")
