@@ -67,7 +67,7 @@ def returned_cache(output: Any) -> Any:
 
 def is_recurrent(cache: Any) -> bool:
     """True if the cache holds nothing but recurrent states, which have no columns."""
-    layers = getattr(cache, "layers", [])
+    layers = _layers(cache)
     return bool(layers) and not any(isinstance(layer, CacheLayerMixin) for layer in layers)
 
 
@@ -148,13 +148,17 @@ def empty(cache: Any) -> None:
 def _row_marks(cache: Any) -> Tensor | None:
     """(rows, columns), the last layer's keys, summed, NaN where it keeps none any more. They depend on all that stands
     in a row, and tell one row from another. None if the cache keeps them in another form."""
-    layer = next((layer for layer in reversed(cache.layers) if isinstance(layer, CacheLayerMixin)), None)
+    layer = next((layer for layer in reversed(_layers(cache)) if isinstance(layer, CacheLayerMixin)), None)
     keys = getattr(layer, "keys", None)
     if not isinstance(keys, Tensor) or keys.dim() != 4 or keys.is_meta:
         return None
     columns = cached_columns(cache)
     kept = keys[:, :, :columns].float().sum((1, 3)).cpu()  # a static cache has columns to spare, a window too few
     return pad(kept, (columns - kept.shape[1], 0), value=float("nan"))
+
+
+def _layers(cache: Any) -> list[Any]:
+    return getattr(getattr(cache, "self_attention_cache", cache), "layers", [])
 
 
 def _known(cache: Any) -> Any:

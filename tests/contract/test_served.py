@@ -643,7 +643,11 @@ def mixed(encode):
 
 @pytest.mark.parametrize(
     "implementation",
-    [param(name, name=f"cache_implementation={name!r}") for name in ALL_CACHE_IMPLEMENTATIONS],
+    [
+        param(name, name=f"cache_implementation={name!r}")
+        for name in ALL_CACHE_IMPLEMENTATIONS
+        if name != "quantized"  # rounds, so that its answers are others: see test_wrapped.py
+    ],
 )
 def test_every_kind_of_cache_gives_the_guarded_answer(guarded, base, by_hand, mixed, implementation):
     options = {**GREEDY, "cache_implementation": implementation}
@@ -653,9 +657,6 @@ def test_every_kind_of_cache_gives_the_guarded_answer(guarded, base, by_hand, mi
         pytest.skip(f"transformers cannot run it here: {error}")
     expected = [new(by_hand(inputs, **GREEDY), inputs)[0] for inputs in mixed[:2]]
     assert not torch.equal(expected[0], new(base.generate(**mixed[0], **GREEDY), mixed[0])[0])
-    if implementation == "quantized":  # rounded, a prompt's answer is another, and not the same in every batch
-        assert torch.equal(guarded.generate(**mixed[0], **options), by_hand(mixed[0], **options))
-        return
     assert rows_are(new(guarded.generate(**mixed[2], **options), mixed[2]), expected)
 
 
