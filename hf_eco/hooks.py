@@ -276,24 +276,17 @@ class EmbeddingHooks:
             if (cache := find_cache(call)) is not None:
                 vars(cache).pop("_eco_state", None)  # nobody follows any more what is put into it
             return
+        generation, cache, ids = self._generation(), find_cache(call), call.get("input_ids")
+        if generation is not None and generation.is_decode_step(ids, getattr(cache, "_eco_state", None)):
+            _PASS.set(_Pass(self, decoder, None))  # the prompt is in the cache, as planned
+            return
         _PASS.set(None)
         refuse_what_is_not_guarded(call)
+        ids = call["input_ids"]
         if not self._examined:
-            copy_context().run(self._examine, self.ready(None), call["input_ids"].device)
-        generation, cache, ids = self._generation(), find_cache(call), call["input_ids"]
-        if generation is not None and generation.is_decode_step(ids, getattr(cache, "_eco_state", None)):
-            pending = None  # a decode step: the prompt is in the cache, as planned
-        elif call.get("cu_seq_lens_q") is not None and call.get("cache") is not None:
-            pending = planned_for_requests(self.ready(ids), ids, call["cache"])
-        else:
-            guard, past = self.ready(ids), cached_columns(cache)
-            prompt = generation.plan_for(ids, past) if generation is not None else None
-            if generation is not None and prompt is not None:
-                pending = planned_by_generate(generation, prompt, ids, past)
-            else:
-                pending = self._planned_alone(guard, call, cache, past)
+            copy_context().run(self._examine, self.ready(None), ids.device)
         self.install()  # the embedding layer may have been replaced
-        _PASS.set(_Pass(self, decoder, pending))
+        _PASS.set(_Pass(self, decoder, self._pending(call, generation, cache)))
 
     @torch.compiler.disable
     def _apply_plan(
@@ -352,11 +345,26 @@ class EmbeddingHooks:
         if model is None:
             _LABELS.set(None)
             return
+        generation, cache = self._generation(), kwargs.get("past_key_values")
+        if generation is not None and getattr(cache, "_eco_decoding", None) is generation.mark:
+            return  # a decode step of generate
         self.install()  # the decoder may have been replaced
         labels = named_arguments(model, args, kwargs).get("labels")
         _LABELS.set(None if labels is None else (self, labels))
 
     # -- planning
+
+    def _pending(self, call: dict[str, Any], generation: Generation | None, cache: Any) -> Pending | None:
+        """The plan of a forward pass; None if nothing of it is prompt."""
+        ids = call["input_ids"]
+        guard = self.ready(ids)
+        if call.get("cu_seq_lens_q") is not None and call.get("cache") is not None:
+            return planned_for_requests(guard, ids, call["cache"])
+        past = cached_columns(cache)
+        prompt = generation.plan_for(ids, past) if generation is not None else None
+        if generation is not None and prompt is not None:
+            return planned_by_generate(generation, prompt, ids, past)
+        return self._planned_alone(guard, call, cache, past)
 
     def _planned_alone(self, guard: Guard, call: dict[str, Any], cache: Any, past: int) -> Pending:
         """Plans a forward pass outside of `generate`."""
