@@ -403,6 +403,7 @@ class EmbeddingHooks:
         note(cache, CacheState(guard, plan.columns(0, past), plan.ids[:, :past]))
 
     def ready(self, ids: Tensor | None) -> Guard:
+        """The attached guard, on the device of `ids`. Raises GuardError if there is none."""
         if self.guard is None:
             raise GuardError(
                 "This model has no guard attached, so it does not run. Load it with "
