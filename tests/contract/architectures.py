@@ -261,7 +261,8 @@ def render() -> str:
         "# Architectures",
         "",
         f"The {len(MODEL_TYPES)} model types of causal language models in transformers {TRANSFORMERS}: "
-        f"{counts['guarded']} guarded, {counts['refused']} refused, {counts['not']} not tried.",
+        f"{counts['guarded']} guarded, {counts['refused']} refused, {counts['not']} not buildable here. "
+        "Variants of a config, in rows of their own, are not counted.",
         "",
         "**Guarded**: a tiny random model of that type answers a clean prompt to the bit as without a guard, and a "
         "flagged one as from embeddings corrupted by hand: with and without a cache, in a padded batch, with beams, "

@@ -13,7 +13,7 @@ HEAD = """# Routes
 
 Every way by which a user of transformers gets tokens or logits out of a model, and what the guard does about it.
 *Guarded*: a flagged prompt has the same tokens as in a plain `generate` call, a clean one has the bare model's.
-*Refused*: an error that says what to do instead. The test named in a row shows it.
+*Refused*: an error, with what to do instead where there is something. The test named in a row shows it.
 
 (This page is written by `python tests/contract/tables.py`.)
 
@@ -25,6 +25,10 @@ TITLES = {
     "test_served": "Pipelines, servers, assistants and generate's options",
     "test_wrapped": "PEFT, quantisation and dtypes",
     "test_placed": "Devices, processes, threads, copies and wrappers",
+    "test_no_way_around": "What might slip past by accident",
+    "test_architectures": "Every architecture",
+    "test_properties": "Whatever the call",
+    "test_unflagged_is_bare": "Clean prompts",
 }
 
 
