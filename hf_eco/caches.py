@@ -30,11 +30,11 @@ class CacheState:
     plan: Plan
     ids: Tensor | None  # (batch, columns) on the CPU; None if nobody can tell any more (beams)
     generation: Any = None  # the call of generate that is filling the cache
-    corruptions: dict[str, CorruptionConfig] = field(default_factory=dict)  # by scope, as they were then
+    corruptions: dict[str, CorruptionConfig] = field(init=False)  # by scope, as they were then
     marks: Tensor | None = None  # see `_row_marks`
 
     def __post_init__(self) -> None:
-        self.corruptions = {scope.name: replace(scope.corruption) for scope in self.guard.config.scopes}
+        self.corruptions = corruptions_of(self.guard)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CacheState:
         return copy.copy(self)  # nothing of it is ever changed, and the guard is not the cache's to copy
@@ -43,6 +43,11 @@ class CacheState:
         """The scope each row is known to fall in; None if what was judged does not all stand in the first `past`
         columns any more."""
         return self.plan.scopes if past >= self.plan.ids.shape[1] else None
+
+
+def corruptions_of(guard: Guard) -> dict[str, CorruptionConfig]:
+    """How each scope corrupts now; a config may be changed in place."""
+    return {scope.name: replace(scope.corruption) for scope in guard.config.scopes}
 
 
 def find_cache(call: dict[str, Any]) -> Any:

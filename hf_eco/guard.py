@@ -153,7 +153,7 @@ class Guard:
                 f"{tuple(mask.shape)}. Pass one prompt per row and a mask of that shape."
             )
         hidden = ~mask.detach().cpu().bool().expand_as(ids)
-        padding = torch.isin(ids, torch.tensor(sorted(self.reader.special_ids)))
+        padding = self.reader.are_special(ids)
         for end in (False, True):
             row, masked = (t.flip(-1) if end else t for t in (ids, hidden))
             run = ((row == row[:, :1]) & masked).long().cumprod(-1).bool()

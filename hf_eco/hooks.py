@@ -373,7 +373,7 @@ class EmbeddingHooks:
         bounds = Bounds(
             lengths[-1] if lengths else None,
             labels[1] if labels is not None and labels[0] is self else None,
-            guard.reader.special_ids,
+            guard.reader,
         )
         ids, mask, segments = call["input_ids"], call.get("attention_mask"), find_segments(call)
         if segments is not None and past:

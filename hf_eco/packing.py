@@ -57,7 +57,7 @@ def find_segments(call: dict[str, Any]) -> Segments | None:
         starts[0, inner[inner < columns]] = True
     elif index is not None:
         starts = index.detach().cpu().diff(dim=-1, prepend=index[:, :1].cpu() - 1) != 0
-    elif positions is not None and not _is_padding_mask(call.get("attention_mask")):
+    elif positions is not None and not is_padding_mask(call.get("attention_mask")):
         positions = positions[0] if positions.dim() == 3 else positions  # one of them for each axis of an image
         # as transformers finds them: wherever a position does not follow the one before
         positions = positions.detach().cpu().expand(rows, -1)
@@ -74,7 +74,8 @@ def find_segments(call: dict[str, Any]) -> Segments | None:
     return Segments(spans)
 
 
-def _is_padding_mask(mask: Any) -> bool:
+def is_padding_mask(mask: Any) -> bool:
+    """True of a (batch, sequence) mask, the one form that says which tokens are padding."""
     return isinstance(mask, Tensor) and mask.dim() == 2
 
 
@@ -117,6 +118,6 @@ def requests_in_batch(cache: Any) -> tuple[list[Any], Segments, list[int]]:
     raise GuardError("A paged cache is guarded in generate_batch and init_continuous_batching of the model alone.")
 
 
-def request_prompt(request: Any) -> list[int]:
-    """The ids of a request's prompt; what it had generated when it lost its place in the cache is none of it."""
-    return request.initial_tokens[: request._true_initial_tokens or None]
+def prompt_length(request: Any) -> int:
+    """How many ids a request's prompt has; what it had generated when it lost its place in the cache is none of it."""
+    return request._true_initial_tokens or len(request.initial_tokens)

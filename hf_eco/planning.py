@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from .caches import CacheState
+from .caches import CacheState, corruptions_of
 from .errors import GuardError
 from .guard import Guard
-from .packing import Segments, request_prompt, requests_in_batch
+from .packing import Segments, is_padding_mask, prompt_length, requests_in_batch
 from .plan import Plan, count_positions
+from .selection import PromptReader
 
 
 class Mark:
@@ -85,11 +86,7 @@ class Bounds:
 
     lengths: tuple[int, ...] | None
     labels: Tensor | None
-    special_ids: frozenset[int]
-
-    @property
-    def given(self) -> bool:
-        return self.lengths is not None or self.labels is not None
+    reader: PromptReader
 
     def prompt_mask(self, ids: Tensor, mask: Tensor | None) -> Tensor | None:
         """(rows, columns) bool, the tokens of the prompt: all, in a row that nothing bounds; None if nobody said."""
@@ -104,9 +101,8 @@ class Bounds:
             cached = ids.shape[1] - unlabelled.shape[1]
             # -100 is also given to padding, to whatever equals the pad token, to the first token of a packed sequence
             # and, where labels are shifted already, to the last; that bounds nothing.
-            special = torch.tensor(sorted(self.special_ids), dtype=torch.long)
             labelled_later = (~unlabelled).flip(-1).cummax(-1).values.flip(-1)
-            bounding = unlabelled & labelled_later & ~torch.isin(ids[:, cached:].cpu(), special)
+            bounding = unlabelled & labelled_later & ~self.reader.are_special(ids[:, cached:])
             if cached == 0:
                 bounding[:, 0] = False
             return pad(unlabelled, (cached, 0), value=True) | ~bounding.any(-1, keepdim=True)
@@ -203,7 +199,7 @@ def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: Bounds
 def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | None:
     """Plans a pass of continuous batching, by the prompt of each of its requests; None if all are past theirs."""
     requests, segments, past = requests_in_batch(cache)
-    if all(done >= len(request_prompt(request)) for request, done in zip(requests, past, strict=True)):
+    if all(done >= prompt_length(request) for request, done in zip(requests, past, strict=True)):
         return None
     # What has begun under a guard is finished under it.
     states = [getattr(request, "_eco_state", None) for request in requests]
@@ -213,7 +209,7 @@ def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | Non
         if state is None or (state.guard is not guard and done == 0)
     ]
     if new:
-        prompts = [torch.tensor(request_prompt(request)) for request in new]
+        prompts = [torch.tensor(request.initial_tokens[: prompt_length(request)]) for request in new]
         attended = pad_sequence([torch.ones_like(prompt) for prompt in prompts], batch_first=True)
         plan = guard.plan(pad_sequence(prompts, batch_first=True), attended)
         for i, request in enumerate(new):
@@ -238,7 +234,7 @@ def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | Non
 
 
 def _padding_mask(mask: Any, columns: int) -> Tensor | None:
-    return mask if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] == columns else None
+    return mask if is_padding_mask(mask) and mask.shape[1] == columns else None
 
 
 def is_stale(state: CacheState, guard: Guard, plan: Plan, past: int) -> bool:
@@ -248,7 +244,7 @@ def is_stale(state: CacheState, guard: Guard, plan: Plan, past: int) -> bool:
         return False
     alike = torch.equal(now.selected, then.selected) and now.scopes == then.scopes
     alike = alike and torch.equal(now.positions[now.selected], then.positions[then.selected])
-    return not alike or state.corruptions != CacheState(guard, plan, None).corruptions
+    return not alike or state.corruptions != corruptions_of(guard)
 
 
 _ONE_BY_ONE = (

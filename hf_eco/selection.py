@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+import torch
+from torch import Tensor
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
 
 from .classifier import WindowedModel
@@ -51,6 +53,10 @@ class PromptReader:
         added = tokenizer.added_tokens_decoder
         self.special_ids = frozenset(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
         self._template: tuple[Any, re.Pattern[str] | None] | None = None
+
+    def are_special(self, ids: Tensor) -> Tensor:
+        """Which of `ids` are special tokens: a bool tensor of the same shape, on the CPU."""
+        return torch.isin(ids.cpu(), torch.tensor(sorted(self.special_ids), dtype=torch.long))
 
     def read(self, ids: Sequence[int]) -> Prompt:
         """Decodes `ids`, a prompt without padding."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches a network
 
@@ -19,6 +21,7 @@ from transformers import (
 )
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, PromptClassifier
+from hf_eco.corruption import corrupt
 
 logging.disable_progress_bar()
 torch.set_num_threads(1)  # on models this small, threads cost more than they bring
@@ -150,3 +153,27 @@ def guarded(base_dir: str, eco_config: ECOConfig):
 def base(base_dir: str) -> LlamaForCausalLM:
     """The same Llama, unguarded."""
     return LlamaForCausalLM.from_pretrained(base_dir)
+
+
+def by_hand(guarded, embeddings: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """`embeddings` of flagged prompts without padding, (rows, sequence, hidden), corrupted from the config alone."""
+    mask = torch.zeros_like(ids, dtype=torch.bool)
+    for row, verdict in zip(mask, guarded.eco_guard.decide(ids.tolist()), strict=True):
+        assert verdict.flagged
+        row[list(verdict.tokens)] = True
+    how = guarded.config.eco.scopes[0].corruption
+    return corrupt(embeddings, mask, how.method, dims=how.dims, strength=how.strength, seed=how.seed)
+
+
+def lookup_by_hand(guarded, base, ids: torch.Tensor) -> torch.Tensor:
+    """The embeddings of flagged prompts, as `by_hand` corrupts them."""
+    return by_hand(guarded, base.get_input_embeddings()(ids), ids)
+
+
+def in_threads(work: Callable[[int], None], count: int = 4) -> None:
+    """work(0) .. work(count - 1), each in a thread of its own; back when all are."""
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -7,13 +7,12 @@ import itertools
 import math
 import pickle
 import random
-import threading
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import CLEAN, FLAGGED, FORGET, RETAIN, byte_level_tokenizer
+from conftest import CLEAN, FLAGGED, FORGET, RETAIN, byte_level_tokenizer, in_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -260,11 +259,7 @@ def test_threads_get_the_scores_of_their_own_texts(classifier):
             if classifier.score(groups[i]) != pytest.approx(expected[i], abs=1e-6):
                 wrong.append(i)
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work)
     assert not wrong
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import torch
-from conftest import CLEAN, FLAGGED
+from conftest import CLEAN, FLAGGED, in_threads
 from torch._dynamo.utils import counters
 from transformers import CompileConfig, DynamicCache
 
@@ -119,11 +117,7 @@ def test_threads_on_a_compiled_model_do_not_see_one_anothers_prompts(guarded, ba
             if not torch.equal(guarded.generate(prompts[i], **GREEDY, **compiled_decode()), expected[i]):
                 wrong.append(i)
 
-    threads = [threading.Thread(target=work, args=(i % 2,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(lambda i: work(i % 2))
     assert not wrong
 
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from accelerate import cpu_offload, disk_offload, dispatch_model, infer_auto_device_map, init_empty_weights
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
-from conftest import CLEAN, FLAGGED
+from conftest import CLEAN, FLAGGED, in_threads, lookup_by_hand
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -38,7 +38,6 @@ from transformers import (
 
 import hf_eco
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, GuardError
-from hf_eco.corruption import corrupt
 
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
 
@@ -68,23 +67,12 @@ def guarded_dir(guarded, tmp_path) -> str:
     return str(tmp_path / "guarded")
 
 
-def by_hand(guarded, base, ids):
-    """The flagged prompt's embeddings, corrupted from the config alone."""
-    verdict = guarded.eco_guard.decide(ids.tolist())[0]
-    assert verdict.flagged
-    mask = torch.zeros_like(ids, dtype=torch.bool)
-    mask[0, list(verdict.tokens)] = True
-    how = guarded.config.eco.scopes[0].corruption
-    embeddings = base.get_input_embeddings()(ids)
-    return corrupt(embeddings, mask, how.method, dims=how.dims, strength=how.strength, seed=how.seed)
-
-
 @torch.no_grad()
 def assert_guarded(model, base, guard_of, prompts, forward=None) -> None:
     """`model` answers a flagged prompt as `base` answers hand-corrupted embeddings, and a clean one as `base`."""
     flagged, clean = prompts
     forward = forward or model
-    corrupted = {"inputs_embeds": by_hand(guard_of, base, flagged["input_ids"])}
+    corrupted = {"inputs_embeds": lookup_by_hand(guard_of, base, flagged["input_ids"])}
     corrupted["attention_mask"] = flagged["attention_mask"]
     expected = base(**corrupted).logits
     assert torch.equal(forward(**flagged).logits, expected)
@@ -98,7 +86,7 @@ def assert_guarded(model, base, guard_of, prompts, forward=None) -> None:
 @torch.no_grad()
 def assert_decoder_guarded(decoder, base, guard_of, prompts) -> None:
     flagged, clean = prompts
-    embeddings = by_hand(guard_of, base, flagged["input_ids"])
+    embeddings = lookup_by_hand(guard_of, base, flagged["input_ids"])
     expected = base.model(inputs_embeds=embeddings).last_hidden_state
     assert torch.equal(decoder(flagged["input_ids"]).last_hidden_state, expected)
     assert torch.equal(decoder(**clean).last_hidden_state, base.model(**clean).last_hidden_state)
@@ -441,7 +429,7 @@ def test_a_model_in_inference_mode_is_guarded(guarded, base, prompts):
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_are_those_of_the_corrupted_prompt(guarded, base, prompts, checkpointing):
     ids = prompts[0]["input_ids"]
-    expected = base.train()(inputs_embeds=by_hand(guarded, base, ids), labels=ids).loss
+    expected = base.train()(inputs_embeds=lookup_by_hand(guarded, base, ids), labels=ids).loss
     expected.backward()
     guarded.train()
     if checkpointing:
@@ -461,7 +449,7 @@ def test_a_functional_call_with_other_weights_is_guarded(guarded, base, prompts)
         parameter.copy_(scaled[name])
     call = functools.partial(torch.func.functional_call, guarded, scaled, ())
     flagged, clean = prompts
-    expected = base(inputs_embeds=by_hand(guarded, base, flagged["input_ids"])).logits
+    expected = base(inputs_embeds=lookup_by_hand(guarded, base, flagged["input_ids"])).logits
     assert torch.equal(call(dict(flagged)).logits, expected)
     assert torch.equal(call(dict(clean)).logits, base(**clean).logits)
     stacked = {name: torch.stack([value, value]) for name, value in scaled.items()}
@@ -505,7 +493,7 @@ def test_the_trainer_predicts_trains_and_saves_a_guarded_model(guarded, base, pr
     arguments |= {"per_device_eval_batch_size": 1, "learning_rate": 1e-3}
     trainer = Trainer(guarded, TrainingArguments(output_dir=str(tmp_path), **arguments), train_dataset=data)
     with torch.no_grad():
-        corrupted = by_hand(guarded, base, ids[0][None])
+        corrupted = lookup_by_hand(guarded, base, ids[0][None])
         expected = [base(inputs_embeds=corrupted, labels=ids[0][None]), base(ids[1][None], labels=ids[1][None])]
     predictions = trainer.predict(data).predictions
     for found, wanted in zip(predictions, expected, strict=True):
@@ -529,15 +517,11 @@ def answers_in_threads(jobs):
     """What each job returns, all of them started at once, three times each."""
     found, gate = [None] * len(jobs), threading.Barrier(len(jobs))
 
-    def work(index, job):
+    def work(index):
         gate.wait()
-        found[index] = [job() for _ in range(3)]
+        found[index] = [jobs[index]() for _ in range(3)]
 
-    threads = [threading.Thread(target=work, args=item) for item in enumerate(jobs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, len(jobs))
     return found
 
 

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from conftest import CLEAN, FLAGGED
+from conftest import CLEAN, FLAGGED, in_threads, lookup_by_hand
 from torch.nn.functional import pad
 from transformers import DynamicCache, StaticCache, TextIteratorStreamer
 
 from hf_eco import GuardError
-from hf_eco.corruption import corrupt
 
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
 
@@ -37,21 +36,10 @@ def prompts(tokenizer):
     return [tokenizer.apply_chat_template(chat, **options) for chat in (chats[0], chats[1], chats)]
 
 
-def by_hand(guarded, base, inputs):
-    """The flagged prompt's embeddings, corrupted from the config alone."""
-    verdict = guarded.eco_guard.decide(inputs["input_ids"].tolist())[0]
-    assert verdict.flagged
-    mask = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
-    mask[0, list(verdict.tokens)] = True
-    how = guarded.config.eco.scopes[0].corruption
-    embeddings = base.get_input_embeddings()(inputs["input_ids"])
-    return corrupt(embeddings, mask, how.method, dims=how.dims, strength=how.strength, seed=how.seed)
-
-
 @pytest.mark.route("generate, greedy", "guarded")
 def test_a_flagged_prompt_answers_as_from_embeddings_corrupted_by_hand(guarded, base, prompts):
     flagged, _, _ = prompts
-    embeddings = by_hand(guarded, base, flagged)
+    embeddings = lookup_by_hand(guarded, base, flagged["input_ids"])
     expected = base.generate(inputs_embeds=embeddings, attention_mask=flagged["attention_mask"], **GREEDY)
     answer = guarded.generate(**flagged, **GREEDY)[:, flagged["input_ids"].shape[1] :]
     assert torch.equal(answer, expected)
@@ -100,14 +88,16 @@ def test_sampled_sequences_are_those_of_hand_corrupted_embeddings(guarded, base,
     answers = guarded.generate(**flagged, **options)[:, flagged["input_ids"].shape[1] :]
     torch.manual_seed(5)
     mask = flagged["attention_mask"]
-    expected = base.generate(inputs_embeds=by_hand(guarded, base, flagged), attention_mask=mask, **options)
+    expected = base.generate(
+        inputs_embeds=lookup_by_hand(guarded, base, flagged["input_ids"]), attention_mask=mask, **options
+    )
     assert torch.equal(answers, expected)
 
 
 @pytest.mark.route("model.model(...), the decoder alone", "guarded")
 def test_the_decoder_called_directly_is_guarded(guarded, base, prompts):
     flagged, clean, _ = prompts
-    hidden = base.model(inputs_embeds=by_hand(guarded, base, flagged)).last_hidden_state
+    hidden = base.model(inputs_embeds=lookup_by_hand(guarded, base, flagged["input_ids"])).last_hidden_state
     assert torch.equal(guarded.model(flagged["input_ids"]).last_hidden_state, hidden)
     assert torch.equal(guarded.model(**clean).last_hidden_state, base.model(**clean).last_hidden_state)
 
@@ -147,7 +137,9 @@ def test_labels_bound_the_corruption_to_the_prompt(guarded, base, prompts):
     answer = guarded.eco_guard.tokenizer(" the old king", return_tensors="pt")["input_ids"]
     ids = torch.cat([flagged["input_ids"], answer], 1)
     labels = torch.cat([torch.full_like(flagged["input_ids"], -100), answer], 1)
-    embeddings = torch.cat([by_hand(guarded, base, flagged), base.get_input_embeddings()(answer)], 1)
+    embeddings = torch.cat(
+        [lookup_by_hand(guarded, base, flagged["input_ids"]), base.get_input_embeddings()(answer)], 1
+    )
     expected = base(inputs_embeds=embeddings, labels=labels)
     bounded = guarded(ids, labels=labels)
     assert torch.equal(bounded.logits, expected.logits) and torch.equal(bounded.loss, expected.loss)
@@ -271,7 +263,7 @@ def test_guidance_leads_away_from_the_guarded_negative_prompt(guarded, base, tok
     answer = guarded.generate(**flagged, **options)
     # the same, with the base's forward given corrupted embeddings for whatever begins like a flagged prompt
     corrupted = [flagged["input_ids"], *([ids] if negative == FLAGGED else [])]
-    with corrupting(base, [(row, by_hand(guarded, base, {"input_ids": row})) for row in corrupted]):
+    with corrupting(base, [(row, lookup_by_hand(guarded, base, row)) for row in corrupted]):
         assert torch.equal(answer, base.generate(**flagged, **options))
 
 
@@ -405,11 +397,7 @@ def test_threads_do_not_see_one_anothers_prompts(guarded, base, prompts):
             if not torch.equal(guarded.generate(**(flagged, clean)[i % 2], **GREEDY), expected[i % 2]):
                 wrong.append(i)
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work)
     assert not wrong
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from conftest import CLEAN, FLAGGED, byte_level_tokenizer
+from conftest import CLEAN, FLAGGED, byte_level_tokenizer, in_threads
 from packaging import version
 from transformers import (
     AsyncTextIteratorStreamer,
@@ -922,11 +922,7 @@ def ask_at_once(url, model, prompts, streams):
     def work(i):
         answers[i] = ask_chat(url, model, prompts[i], streams[i])
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(prompts))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work, len(prompts))
     return answers
 
 

@@ -10,7 +10,7 @@ import os
 
 import pytest
 import torch
-from conftest import CLEAN, FLAGGED
+from conftest import CLEAN, FLAGGED, lookup_by_hand
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
@@ -31,7 +31,6 @@ from transformers import (
 )
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, GuardError
-from hf_eco.corruption import corrupt
 from hf_eco.modeling import guarded_model_class
 
 RECORDED = {
@@ -705,18 +704,6 @@ def test_the_text_generation_pipeline_says_what_it_says_with_the_bare_model(shar
 # -- flagged prompts: the bare model's, on embeddings corrupted by hand
 
 
-def corrupted_by_hand(guarded, base, ids):
-    verdicts = guarded.eco_guard.decide(ids.tolist())
-    mask = torch.zeros_like(ids, dtype=torch.bool)
-    for row, verdict in zip(mask, verdicts, strict=True):
-        assert verdict.flagged
-        row[list(verdict.tokens)] = True
-    how = guarded.config.eco.scopes[0].corruption
-    with torch.no_grad():
-        embeddings = base.get_input_embeddings()(ids)
-        return corrupt(embeddings, mask, how.method, dims=how.dims, strength=how.strength, seed=how.seed)
-
-
 FLAGGED_CASES = {
     "greedy": {},
     "sample": {"do_sample": True, "top_k": 20},
@@ -739,7 +726,7 @@ def test_what_generate_records_of_a_flagged_prompt_is_the_bare_models_on_corrupt
     torch.manual_seed(4)
     found = dict(guarded.generate(ids, **options))
     torch.manual_seed(4)
-    embeddings = corrupted_by_hand(guarded, base, ids)
+    embeddings = lookup_by_hand(guarded, base, ids).detach()
     expected = dict(base.generate(inputs_embeds=embeddings, attention_mask=torch.ones_like(ids), **options))
     assert torch.equal(found.pop("sequences")[:, ids.shape[1] :], expected.pop("sequences"))
     assert same(found, expected)
@@ -754,7 +741,7 @@ def test_what_forward_returns_for_a_flagged_prompt_is_the_bare_models_on_corrupt
     guarded, base = shared
     ids = tokenizer(FLAGGED, return_tensors="pt")["input_ids"]
     arguments = FORWARD[options]({"input_ids": ids})
-    embeddings = corrupted_by_hand(guarded, base, ids)
+    embeddings = lookup_by_hand(guarded, base, ids).detach()
     if options == "labels of an answer":
         with guarded.prompt_lengths([ids.shape[1]]):  # the answer is a part of what is corrupted by hand
             found = guarded(ids, **arguments)

@@ -7,7 +7,7 @@ import copy
 
 import pytest
 import torch
-from conftest import CLEAN, FLAGGED
+from conftest import CLEAN, FLAGGED, by_hand
 from transformers import (
     AutoModelForCausalLM,
     BitsAndBytesConfig,
@@ -18,7 +18,6 @@ from transformers import (
 )
 
 from hf_eco import AutoModelForCausalLMWithECO, ECOMixin, GuardError
-from hf_eco.corruption import corrupt
 
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
 ATTENTION, EMBEDDING = {"target_modules": ["q_proj", "v_proj"]}, {"target_modules": ["embed_tokens", "q_proj"]}
@@ -38,16 +37,6 @@ def prompts(guarded):
     tokenizer = guarded.eco_guard.tokenizer
     options = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
     return [tokenizer.apply_chat_template([{"role": "user", "content": text}], **options) for text in (FLAGGED, CLEAN)]
-
-
-def by_hand(guarded, embeddings, ids):
-    """A flagged prompt's `embeddings`, corrupted from the config alone."""
-    verdict = guarded.eco_guard.decide(ids.tolist())[0]
-    assert verdict.flagged
-    mask = torch.zeros_like(ids, dtype=torch.bool)
-    mask[0, list(verdict.tokens)] = True
-    how = guarded.config.eco.scopes[0].corruption
-    return corrupt(embeddings, mask, how.method, dims=how.dims, strength=how.strength, seed=how.seed)
 
 
 @torch.no_grad()
