@@ -1,0 +1,1 @@
+"""Judging a guard: the attacks it has to hold up under ([`hf_eco.evaluation.attacks`][])."""
