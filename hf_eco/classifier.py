@@ -1,20 +1,41 @@
-"""The prompt classifier: text in, p(forget) out, over any sequence-classification model of transformers."""
+"""The prompt classifier: text in, p(forget) out.
+
+Over any sequence-classification model of transformers, or over a text encoder with a head for each scope, which is
+what [`train_prompt_classifier`][hf_eco.training.train_prompt_classifier] makes.
+"""
 
 from __future__ import annotations
 
 import copy
+import functools
+import hashlib
+import math
+import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import cached_file
 
 from .errors import GuardError
+from .lexicon import LAST_NAME_LOG_ODDS
+from .normalisation import View, views
+from .scope_heads import ScopeHead, ScopeHeads, pool, token_features
 
 DEFAULT_LABEL = "forget"
+HEADS_FILE = "heads.safetensors"
 
 
 @dataclass(frozen=True)
@@ -103,6 +124,16 @@ class WindowedModel:
         Raises:
             GuardError: the model's weights are broken.
         """
+        for batch, _, outputs in self._outputs(texts):
+            logits = outputs.logits.float().cpu()
+            if not logits.isfinite().all():  # a comparison with NaN is False: nothing would ever be flagged
+                raise GuardError(
+                    f"{type(self.model).__name__} gave logits that are not finite; its weights are broken."
+                )
+            yield from zip(batch, logits, strict=True)
+
+    def _outputs(self, texts: Sequence[str], **kwargs: Any) -> Iterator[tuple[list[Window], Any, Any]]:
+        """Batches of the windows of `texts`, in order of length, with the model's inputs and outputs."""
         with self._lock, torch.inference_mode(), torch.autocast(self.model.device.type, enabled=False):
             windows = sorted(self.encode(texts), key=len)
             for first in range(0, len(windows), self.batch_size):
@@ -110,12 +141,7 @@ class WindowedModel:
                 # on the right, whatever the tokenizer's side: some encoders count positions from the first column
                 inputs = self.tokenizer.pad([w.encoding for w in batch], padding_side="right", return_tensors="pt")
                 inputs = inputs.to(self.model.device)
-                logits = self.model(**inputs).logits.float().cpu()
-                if not logits.isfinite().all():  # a comparison with NaN is False: nothing would ever be flagged
-                    raise GuardError(
-                        f"{type(self.model).__name__} gave logits that are not finite; its weights are broken."
-                    )
-                yield from zip(batch, logits, strict=True)
+                yield batch, inputs, self.model(**inputs, **kwargs)
 
     def save_pretrained(self, directory: str) -> None:
         """Writes an ordinary repository: weights (safetensors, in the dtype they were loaded in), config,
@@ -141,16 +167,33 @@ class WindowedModel:
 class PromptClassifier(WindowedModel):
     """Gives p(forget | prompt) (Liu et al. 2024, section 3.2).
 
+    Without heads it is the plain model: one pass over each text. With them, each text is read in every view of it
+    (see [`views`][hf_eco.normalisation.views]: as it stands, without disguise, decoded), and a scope's names are
+    looked for besides; the maximum counts.
+
     Args:
         model: any `AutoModelForSequenceClassification`. One label must be called 'forget' (or what
             `ForgetScope.label` says); the config's `label2id` tells which. Probabilities are a softmax over the
-            labels, or a sigmoid each if there is one label or `problem_type` is "multi_label_classification".
+            labels, or a sigmoid each if there is one label or `problem_type` is "multi_label_classification". With
+            heads, any `AutoModel` of a text encoder.
         tokenizer: its fast tokenizer.
         batch_size: windows per forward pass.
+        heads: the scopes' heads on an encoder; each is a label. None for a plain model.
 
     Raises:
         ValueError: the tokenizer is not a fast one.
     """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        batch_size: int = 32,
+        heads: ScopeHeads | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, batch_size=batch_size)
+        self.heads = heads
 
     @classmethod
     def from_pretrained(cls, name_or_path: str, **kwargs: Any) -> PromptClassifier:
@@ -162,12 +205,37 @@ class PromptClassifier(WindowedModel):
 
         Raises:
             OSError: there is no such repository, or it holds no safetensors.
+            ValueError: its heads are damaged or of a newer version.
         """
-        return cls._load(AutoModelForSequenceClassification, name_or_path, **kwargs)
+        config = AutoConfig.from_pretrained(name_or_path, **kwargs)
+        described = getattr(config, "eco_heads", None)
+        if described is None:
+            return cls._load(AutoModelForSequenceClassification, name_or_path, **kwargs)
+        classifier: PromptClassifier = cls._load(AutoModel, name_or_path, **kwargs)
+        weights = load_file(str(cached_file(name_or_path, HEADS_FILE, **kwargs)))
+        classifier.heads = ScopeHeads.from_dict(described, weights, config.hidden_size)
+        return classifier
+
+    def save_pretrained(self, directory: str) -> None:
+        """Writes an ordinary repository: weights (safetensors, in the dtype they were loaded in), config, tokenizer;
+        beside them the heads, if there are any."""
+        if self.heads is not None:
+            self.model.config.eco_heads = self.heads.to_dict()
+        super().save_pretrained(directory)
+        if self.heads is not None:
+            save_file(self.heads.tensors(), os.path.join(directory, HEADS_FILE))
+
+    def to(self, device: torch.device | str) -> None:
+        """Moves the model and its heads to `device`, if they are not there."""
+        super().to(device)
+        for head in self.heads.heads.values() if self.heads is not None else ():
+            head.head.to(device)
 
     @property
     def labels(self) -> list[str]:
         """The classifier's labels, in the order of its probabilities."""
+        if self.heads is not None:
+            return list(self.heads.heads)
         id2label = self.model.config.id2label
         return [id2label[i] for i in range(self.model.config.num_labels)]
 
@@ -186,18 +254,84 @@ class PromptClassifier(WindowedModel):
         return labels.index(label.lower())
 
     def score_spans(self, texts: Sequence[str]) -> list[list[ScoredSpan]]:
-        """For each text, what the classifier says of each of its windows, in order. Empty texts have none."""
+        """For each text, what the classifier says of each of its windows, and of each name it finds, in order. Empty
+        texts have none."""
         spans: list[list[ScoredSpan]] = [[] for _ in texts]
         worded = [i for i, text in enumerate(texts) if text.strip()]
         if not worded:
             return spans
+        if self.heads is None:
+            for window, probabilities in self._score_windows([texts[i] for i in worded]):
+                spans[worded[window.text_index]].append(ScoredSpan(window.start, window.end, probabilities))
+        else:
+            seen = [(i, view) for i in worded for view in views(texts[i])]
+            for n, span in self._score_with_heads(self.heads, [view for _, view in seen]):
+                i, view = seen[n]
+                spans[i].append(ScoredSpan(*view.to_original(span.start, span.end), span.probabilities))
+        return [sorted(found, key=lambda span: (span.start, span.end)) for found in spans]
+
+    def _score_windows(self, texts: Sequence[str]) -> Iterator[tuple[Window, tuple[float, ...]]]:
         config = self.model.config
         sigmoid = config.num_labels == 1 or config.problem_type == "multi_label_classification"
-        for window, logits in self.logits([texts[i] for i in worded]):
-            probabilities = logits.sigmoid() if sigmoid else logits.softmax(-1)
-            span = ScoredSpan(window.start, window.end, tuple(probabilities.tolist()))
-            spans[worded[window.text_index]].append(span)
-        return [sorted(found, key=lambda span: span.start) for found in spans]
+        for window, logits in self.logits(texts):
+            yield window, tuple((logits.sigmoid() if sigmoid else logits.softmax(-1)).tolist())
+
+    def _score_with_heads(self, heads: ScopeHeads, seen: Sequence[View]) -> Iterator[tuple[int, ScoredSpan]]:
+        """For each view by its number: the stretch of each window that speaks most for each scope, and each mention of
+        a name. A span tells of one scope; for the others its probability is 0."""
+        for batch, inputs, outputs in self._outputs([view.text for view in seen], output_hidden_states=True):
+            mask = inputs["attention_mask"].bool()
+            features = token_features(outputs.hidden_states, heads.shape)
+            counted = torch.zeros(mask.shape, dtype=torch.bool)
+            for row, window in enumerate(batch):
+                counted[row, : len(window)] = torch.tensor([end > start for start, end in window.offsets])
+            counted |= mask.cpu() & ~counted.any(-1, keepdim=True)  # a text the tokenizer knows nothing of
+            for number, scope in enumerate(heads.heads.values()):
+                scores, columns = pool(scope.head(features, mask).cpu(), counted, heads.shape.top)
+                if not scores.isfinite().all():  # a comparison with NaN is False: nothing would ever be flagged
+                    raise GuardError(f"The head {self.labels[number]!r} gave scores that are not finite.")
+                for row, window in enumerate(batch):
+                    text = seen[window.text_index].text[window.start : window.end]
+                    if scope.lexicon is not None and scope.lexicon.find_last_names(text):
+                        scores[row] += LAST_NAME_LOG_ODDS
+                for window, score, chosen in zip(batch, scores.sigmoid().tolist(), columns.tolist(), strict=True):
+                    found = [window.offsets[c] for c in chosen if c < len(window) and window.offsets[c][1]]
+                    start = min((a for a, _ in found), default=window.start)
+                    end = max((b for _, b in found), default=window.end)
+                    yield window.text_index, self._span_of(number, start, end, score)
+        for n, view in enumerate(seen):
+            for number, scope in enumerate(heads.heads.values()):
+                for mention in scope.lexicon.find(view.text) if scope.lexicon is not None else ():
+                    p = 1.0 / (1.0 + math.exp(-mention.log_odds))
+                    yield n, self._span_of(number, mention.start, mention.end, p)
+
+    def floor(self, label: str = DEFAULT_LABEL) -> float:
+        """The p(forget) that near misses of the scope seldom reach, as measured in training; 0 if it was not."""
+        if self.heads is None:
+            return 0.0
+        return self.heads.heads[self.labels[self.label_index(label)]].floor
+
+    def with_heads(self, heads: dict[str, ScopeHead]) -> PromptClassifier:
+        """A classifier on this one's encoder with other heads, by their labels."""
+        assert self.heads is not None
+        other = copy.copy(self)
+        other._lock = self._lock  # they share the tokenizer
+        other.heads = ScopeHeads(self.heads.shape, heads)
+        return other
+
+    @functools.cached_property
+    def encoder_fingerprint(self) -> str:
+        """Tells encoders apart: a hash of the weights, the tokenizer and the shape of the heads."""
+        digest = hashlib.sha256(repr((self.max_length, self.heads and self.heads.shape)).encode())
+        backend = getattr(self.tokenizer, "_tokenizer", None)
+        digest.update((backend.to_str() if backend is not None else repr(self.tokenizer)).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _span_of(self, number: int, start: int, end: int, probability: float) -> ScoredSpan:
+        return ScoredSpan(start, end, tuple(probability if i == number else 0.0 for i in range(len(self.labels))))
 
     def score(self, texts: Sequence[str], *, label: str = DEFAULT_LABEL) -> list[float]:
         """p(forget) of each text: the maximum over its windows; 0.0 for an empty text.
@@ -213,3 +347,36 @@ class PromptClassifier(WindowedModel):
 
     def __repr__(self) -> str:
         return f"PromptClassifier({type(self.model).__name__}, labels={self.labels}, max_length={self.max_length})"
+
+
+def share_encoders(classifiers: Mapping[str, tuple[PromptClassifier, str]]) -> dict[str, PromptClassifier]:
+    """The classifiers with one object for all scopes whose encoder is the same, so that it runs once for all of them.
+
+    Each scope keeps its own head, and a head's scores depend on nothing but the encoder and itself. Heads of no scope
+    are left behind. Scopes whose heads bear the same label, but are not the same, keep encoders of their own.
+
+    Args:
+        classifiers: by scope, its classifier and label.
+    """
+    shared = {scope: classifier for scope, (classifier, _) in classifiers.items()}
+    several = len({id(classifier) for classifier in shared.values()}) > 1
+    # for each encoder, sets of heads that can stand on it together: the classifiers they come from, by scope
+    encoders: dict[str, list[tuple[dict[str, ScopeHead], dict[str, PromptClassifier]]]] = {}
+    for scope, (classifier, label) in classifiers.items():
+        if classifier.heads is None:
+            continue
+        label = classifier.labels[classifier.label_index(label)]
+        own = classifier.heads.heads[label]
+        alike = encoders.setdefault(classifier.encoder_fingerprint if several else "", [])
+        for heads, sources in alike:
+            if heads.setdefault(label, own) is own:
+                sources[scope] = classifier
+                break
+        else:
+            alike.append(({label: own}, {scope: classifier}))
+    for heads, sources in (group for alike in encoders.values() for group in alike):
+        first = next(iter(sources.values()))
+        if first.heads is not None and first.heads.heads != heads:
+            first = first.with_heads(heads)
+        shared.update(dict.fromkeys(sources, first))
+    return shared

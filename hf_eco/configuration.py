@@ -84,18 +84,41 @@ class CorruptionConfig:
 
 @dataclass
 class Calibration:
-    """The error rates measured when a scope's threshold was chosen, with their upper confidence bounds."""
+    """The error rates measured when a scope's threshold was chosen, with their upper confidence bounds.
+
+    All of them speak of prompts like those they were measured on, and of a classifier that has not changed since.
+    """
 
     threshold: float = _help("A prompt is flagged when p(forget) reaches this value.")
     fpr: float = _help("False positive rate: share of the held-out retain prompts that are flagged.")
     fpr_bound: float = _help("Upper confidence bound of the false positive rate.")
     fnr: float = _help("False negative rate: share of the held-out forget prompts that are not flagged.")
-    fnr_bound: float = _help("Upper confidence bound of the false negative rate.")
+    fnr_bound: float = _help("Upper confidence bound of the false negative rate, uncertain prompts counted as missed.")
     n_forget: int = _help("Held-out forget prompts the rates were measured on.")
     n_retain: int = _help("Held-out retain prompts the rates were measured on.")
     max_fpr: float = _help("The false positive rate that was asked for.")
     confidence: float = _help("Confidence of each bound, in (0, 1).")
     method: str = _help("How the bounds were computed.", default="clopper-pearson")
+    abstain_threshold: float | None = _help(
+        "From here up to the threshold a prompt is uncertain; equal to the threshold if no band is needed to keep "
+        "max_fnr, None if none was asked for.",
+        default=None,
+    )
+    max_fnr: float | None = _help("The rate of prompts of the scope below the band that was asked for.", default=None)
+    abstain_fnr: float | None = _help(
+        "Share of the held-out forget prompts that score below the band: neither flagged nor uncertain.", default=None
+    )
+    abstain_fnr_bound: float | None = _help("Upper confidence bound of that share.", default=None)
+    abstain_retain: float | None = _help("Share of the held-out retain prompts in the band.", default=None)
+    near_fpr: float | None = _help("Share of the near misses that are flagged.", default=None)
+    max_near_fpr: float | None = _help("The share of flagged near misses that was asked for.", default=None)
+    n_near: int = _help("Near misses: prompts that look like the scope but are outside of it.", default=0)
+    retain_scores: list[float] = _help(
+        "Log-odds of the retain prompts' scores, sorted: all, or some at even distances where they are many. New "
+        "scores are compared with them.",
+        default_factory=list,
+    )
+    forget_scores: list[float] = _help("The same of the forget prompts.", default_factory=list)
 
 
 @dataclass
@@ -120,6 +143,11 @@ class ForgetScope:
         "Path or Hub id of the sequence classifier that gives p(forget | prompt). Scopes may share one.", default=None
     )
     threshold: float = _help("A prompt is flagged when p(forget) >= threshold.", default=0.5)
+    abstain_threshold: float | None = _help(
+        "A prompt is uncertain when abstain_threshold <= p(forget) < threshold: it is not corrupted, but its verdict "
+        "says so, for the application to refuse, ask or log. None for no such band.",
+        default=None,
+    )
     corruption: CorruptionConfig = _help("What is done to a flagged prompt.", default_factory=CorruptionConfig)
     tokens: str = _help(
         "Which tokens are corrupted: 'content' (all but special tokens and the chat template's words), 'all' (all but "
@@ -143,6 +171,13 @@ class ForgetScope:
                 f"threshold is a probability in (0, 1], got threshold={self.threshold}. "
                 "Use hf_eco.training.calibrate_threshold to choose one."
             )
+        if self.abstain_threshold is not None:
+            self.abstain_threshold = _finite_number("abstain_threshold", self.abstain_threshold)
+            if not 0.0 < self.abstain_threshold <= self.threshold:
+                raise ValueError(
+                    f"abstain_threshold must lie in (0, threshold], got abstain_threshold={self.abstain_threshold} "
+                    f"with threshold={self.threshold}. Use abstain_threshold=None for no uncertain prompts."
+                )
         if self.tokens not in TOKEN_SELECTIONS:
             raise ValueError(
                 f"tokens={self.tokens!r} is no selection of tokens. Use one of: {', '.join(TOKEN_SELECTIONS)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from .classifier import PromptClassifier
+from .classifier import PromptClassifier, share_encoders
 from .configuration import ECOConfig, ForgetScope, Probe
 from .corruption import corrupt, mixes_positions
 from .errors import GuardError, GuardLoadError
@@ -51,7 +52,9 @@ class Guard:
     ) -> None:
         self.config = config
         self.reader = PromptReader(tokenizer)
-        self.classifiers = {scope.name: _for_scope(classifiers, scope, "classifier") for scope in config.scopes}
+        self.classifiers = share_encoders(
+            {scope.name: (_for_scope(classifiers, scope, "classifier"), scope.label) for scope in config.scopes}
+        )
         self.taggers = {
             scope.name: _for_scope(taggers or {}, scope, "token classifier")
             for scope in config.scopes
@@ -75,8 +78,8 @@ class Guard:
     def decide(self, prompts: Sequence[Sequence[int]], known: Sequence[str | None] | None = None) -> list[Verdict]:
         """A verdict for each prompt.
 
-        Each message of a chat is judged by itself, and the conversation as a whole: a message that was flagged once is
-        flagged however long the conversation goes on.
+        Each message of a chat is judged by itself, with its neighbour, with the others of its speaker, and the
+        conversation as a whole: a message that was flagged once is flagged however long the conversation goes on.
 
         Args:
             prompts: token ids without padding, one list for each prompt.
@@ -98,7 +101,12 @@ class Guard:
         flagged = [s for s in self.config.scopes if judged[s.name][0] >= s.threshold]
         if known is not None:  # unless that scope is guarded no more
             flagged = [s for s in self.config.scopes if s.name == known] or flagged
-        scope = max(flagged or self.config.scopes, key=lambda s: judged[s.name][0])
+        uncertain = [
+            s
+            for s in self.config.scopes
+            if s.abstain_threshold is not None and judged[s.name][0] >= s.abstain_threshold
+        ]
+        scope = max(flagged or uncertain or self.config.scopes, key=lambda s: judged[s.name][0])
         probability, spans = judged[scope.name]
         return Verdict(
             flagged=bool(flagged),
@@ -110,6 +118,7 @@ class Guard:
             tokens=select_tokens(prompt, scope.tokens, self.taggers.get(scope.name)) if flagged else (),
             text=prompt.text,
             offsets=prompt.offsets,
+            uncertain=bool(uncertain) and not flagged,
         )
 
     def plan(
@@ -253,7 +262,7 @@ class Guard:
 
     def __repr__(self) -> str:
         lines = [
-            f"  {s.name}: p(forget) >= {s.threshold:g}, {s.corruption.method}(dims={s.corruption.dims}, "
+            f"  {s.name}: p(forget) >= {s.threshold:g}{_band(s)}, {s.corruption.method}(dims={s.corruption.dims}, "
             f"strength={s.corruption.strength:g}, seed={s.corruption.seed}) on {s.tokens}"
             for s in self.config.scopes
         ]
@@ -266,6 +275,10 @@ def _log_odds(probability: float) -> float:
     return math.log(p / (1 - p))
 
 
+def _band(scope: ForgetScope) -> str:
+    return "" if scope.abstain_threshold is None else f" (uncertain from {scope.abstain_threshold:g})"
+
+
 def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:
     if scope.name not in models:
         raise ValueError(f"Scope {scope.name!r} has no {what}.")
@@ -276,10 +289,7 @@ def _judge(
     classifier: PromptClassifier, scopes: Sequence[ForgetScope], prompts: Sequence[Prompt]
 ) -> list[dict[str, tuple[float, tuple[Span, ...]]]]:
     """For each prompt and scope of one classifier: p(forget), and the spans that reach the scope's threshold."""
-    # Each message, and after them the conversation as a whole: what each text is made of.
-    groups = [
-        [*((segment,) for segment in p.segments), *([p.segments] if len(p.segments) > 1 else [])] for p in prompts
-    ]
+    groups = [_read_together(p.segments) for p in prompts]  # what each text is made of
     texts = [
         ["\n".join(p.text[a:b] for a, b in group) for group in own] for p, own in zip(prompts, groups, strict=True)
     ]
@@ -298,6 +308,19 @@ def _judge(
         return highest, tuple(sorted(guilty))
 
     return [{s.name: judge(s, *own) for s in scopes} for own in zip(texts, groups, strict=True)]
+
+
+def _read_together(messages: tuple[Span, ...]) -> list[tuple[Span, ...]]:
+    """What is judged of a conversation: each message, each two in a row, each speaker's, and the whole; so a name in
+    one turn and the question in another meet, next to each other or with an answer between."""
+    groups = [
+        *((message,) for message in messages),
+        *itertools.pairwise(messages),
+        messages[0::2],
+        messages[1::2],
+        messages,
+    ]
+    return list(dict.fromkeys(group for group in groups if group))
 
 
 def _back_to_prompt(span: Span, segments: Sequence[Span]) -> list[Span]:

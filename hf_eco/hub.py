@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
 
 from .classifier import PromptClassifier
-from .configuration import ECOConfig, check_repo_folder, split_composite_config
+from .configuration import ECOConfig, ForgetScope, check_repo_folder, split_composite_config
 from .guard import Guard
 from .selection import EntityTagger
 
@@ -206,6 +208,35 @@ def write_guard(guard: Guard, directory: str | os.PathLike[str], eco: ECOConfig 
             guard.taggers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.entities)))
     guard.tokenizer.save_pretrained(directory)
     (directory / "modeling_eco.py").write_text(STUB, encoding="utf-8")
+    _write_card(eco, directory)
+
+
+def rewrite_eco(directory: str | os.PathLike[str], eco: ECOConfig) -> None:
+    """Puts `eco` in place of the guard's config in a guarded or guard-only directory; all else stays as it is but the
+    model card, unless that is somebody's own. config.json is the old one or the new one at any time, never half of
+    it. The classifiers' folders and the known answers in `eco` must be those of the directory.
+
+    Raises:
+        OSError: there is no such directory.
+        ValueError: it holds no guard.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise NotADirectoryError(f"{str(directory)!r} is no directory of this machine. Download the guard first.")
+    path = directory / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if split_composite_config(config)[1] is None:
+        raise ValueError(f"{str(directory)!r} carries no guard.")
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".hf-eco-") as scratch:
+        written = Path(scratch, "config.json")
+        text = json.dumps(config | {"eco": eco.to_dict()}, indent=2, sort_keys=True) + "\n"
+        written.write_text(text, encoding="utf-8")
+        shutil.copymode(path, written)
+        os.replace(written, path)
+    _write_card(eco, directory)
+
+
+def _write_card(eco: ECOConfig, directory: Path) -> None:
     card = directory / "README.md"
     if not card.exists() or CARD_MARK in card.read_text(encoding="utf-8"):  # somebody else's is left alone
         model_card(eco).save(card)
@@ -278,6 +309,7 @@ def model_card(eco: ECOConfig) -> ModelCard:
         strength = f"{how.method}, dims {how.dims or 'all'}, strength {how.strength:g}, on {scope.tokens}"
         rows.append(f"| {scope.name} | {scope.threshold:.4f} | {rates} | {strength} |")
     table = "\n".join(rows)
+    thresholds = "\n".join(_how_chosen(scope) for scope in eco.scopes)
     whole = (
         "its base model's weights and a guard" if not eco.guard_only else f"a guard for `{base}`, without its weights"
     )
@@ -299,6 +331,10 @@ unchanged, to the bit. The weights are untouched.
 |---|---|---|---|---|
 {table}
 
+How the thresholds were chosen:
+
+{thresholds}
+
 ```python
 import hf_eco  # pip install hf-eco
 from transformers import pipeline
@@ -313,3 +349,31 @@ pipeline, a server. Whoever holds the weights can strip any guard. Loaded withou
 error.
 """
     )
+
+
+def _how_chosen(scope: ForgetScope) -> str:
+    """Where a scope's threshold comes from, which near misses it was held against and what its band of uncertain
+    prompts means; a line of a list."""
+    c = scope.calibration
+    if c is None:
+        line = f"- `{scope.name}`: given; its error rates were not measured."
+    else:
+        line = (
+            f"- `{scope.name}`: on {c.n_retain} prompts outside the scope and {c.n_forget} in it, none of which the "
+            f"classifier was trained on, for a false positive rate of at most {c.max_fpr:g}. The bounds (≤) are "
+            f"{c.method}, each at {c.confidence:.0%} confidence; they speak of prompts like those."
+        )
+        if c.near_fpr is not None:
+            line += f" Of {c.n_near} near misses, outside the scope but like it, {c.near_fpr:.3f} are flagged."
+    if scope.abstain_threshold is not None and scope.abstain_threshold < scope.threshold:
+        line += (
+            f" A prompt that scores from {scope.abstain_threshold:.4f} up to the threshold is *uncertain*: it is not "
+            "corrupted, but its verdict says so, for the application to refuse, ask or log."
+        )
+        if c is not None and c.abstain_fnr is not None:
+            line += (
+                f" {c.abstain_fnr:.3f} (≤ {c.abstain_fnr_bound:.3f} at {c.confidence:.0%}, n = {c.n_forget}) of the "
+                f"prompts of the scope score lower still; {c.abstain_retain:.3f} of the prompts outside of it are "
+                "uncertain."
+            )
+    return line

@@ -24,13 +24,16 @@ class Verdict:
     Attributes:
         flagged: True if the prompt falls in a forget scope.
         scope: the scope it falls in; where several do, the one of highest probability. None if not flagged.
-        probability: p(forget) of that scope, or the highest of all scopes.
+        probability: p(forget) of that scope, or the highest of all scopes; of those the prompt is uncertain for, where
+            there are any.
         threshold: that scope's threshold.
         probabilities: p(forget) of every scope.
         spans: the characters of `text` that made it flagged, [start, end) each.
         tokens: indices of the prompt's tokens that are corrupted, padding not counted. Empty if not flagged.
         text: the prompt as the guard reads it, special tokens included.
         offsets: each token's characters in `text`.
+        uncertain: True if the prompt is not flagged but reaches a scope's `abstain_threshold`. Nothing is corrupted;
+            what becomes of such a prompt is the application's to decide.
     """
 
     flagged: bool
@@ -42,11 +45,15 @@ class Verdict:
     tokens: tuple[int, ...]
     text: str
     offsets: tuple[Span, ...]
+    uncertain: bool = False
 
     @property
     def reason(self) -> str:
         """One line for people."""
-        outcome = f"flagged as {self.scope!r}, {len(self.tokens)} tokens corrupted" if self.flagged else "not flagged"
+        if self.flagged:
+            outcome = f"flagged as {self.scope!r}, {len(self.tokens)} tokens corrupted"
+        else:
+            outcome = "not flagged but uncertain" if self.uncertain else "not flagged"
         if self.flagged and self.probability < self.threshold:
             return f"{outcome}: the conversation was flagged before"
         return f"{outcome}: p(forget) = {self.probability:.4f} {'>=' if self.flagged else '<'} {self.threshold:.4f}"

@@ -1,73 +1,98 @@
-"""From two lists of prompts to a prompt classifier on disk."""
+"""From prompts, names or documents of a scope to a prompt classifier on disk."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from transformers.utils import logging
+from transformers import AutoModel, AutoTokenizer
 
 from .._version import __version__
-from ..classifier import PromptClassifier
+from ..classifier import DEFAULT_LABEL, PromptClassifier
 from ..errors import ECOError
 from ..files import replacing
+from ..lexicon import Lexicon
+from ..packaged import MINILM
+from ..scope_heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
+from .augmentation import Augmenter, Example, questions_about, sentences, shipped_prompts
 from .extras import import_extra
-from .prompt_lists import clean_prompts, prompts_sha256, split_off
+from .prompt_lists import clean_prompts, fold, prompts_sha256, split_off
+from .subjects import find_names
 
-RETAIN, FORGET = 0, 1
 REPORT_NAME = "training_report.json"
 MIN_PROMPTS = 8  # of each class: with fewer there is nothing to validate on
 MIN_MAX_LENGTH = 16
+NEAR_MISS_RATE = 0.02  # share of near misses that reach the head's floor
+
+_POSITIVES = 5000  # examples of the scope made from its prompts, the prompts themselves among them
+_FORMS = 5  # of one prompt in one round, and near misses of it
+_MOST_ROUNDS = 25
+_GENERAL = 8000  # examples of prompts outside of the scope
+_LONG = 400  # characters of a prompt for which one window is taken
+_MOST_WINDOWS = 5
 
 
 def train_prompt_classifier(
-    forget: Sequence[str],
-    retain: Sequence[str],
-    encoder: str | os.PathLike[str] = "sentence-transformers/all-MiniLM-L6-v2",
+    forget: Sequence[str] = (),
+    retain: Sequence[str] = (),
+    encoder: str | os.PathLike[str] = MINILM,
     output_dir: str | os.PathLike[str] = "prompt-classifier",
     seed: int = 0,
     *,
+    names: Sequence[str] | None = None,
+    documents: Sequence[str] = (),
+    label: str = DEFAULT_LABEL,
+    augment: bool = True,
     validation_fraction: float = 0.15,
-    epochs: int = 4,
-    learning_rate: float = 2e-4,
-    batch_size: int = 32,
+    epochs: int = 3,
+    learning_rate: float = 2e-3,
     max_length: int = 128,
 ) -> PromptClassifier:
-    """Fine-tunes a text encoder to give p(forget | prompt) and saves it in `output_dir`.
+    """Trains a classifier that gives p(forget | prompt) and saves it in `output_dir`.
 
-    Both classes weigh the same, however many prompts each has. Training stops when the area under the ROC curve on a
-    part of the prompts that is kept out of training has not grown for two epochs. The weights of the best epoch are
-    rounded to float16 and saved as safetensors, with the tokenizer and `training_report.json`: how it was trained, on
-    how many prompts (and their fingerprint, see
-    [`prompts_sha256`][hf_eco.training.prompt_lists.prompts_sha256]), and the error rates on the part kept out. Nothing
-    is written until all is done. The same call on the same machine gives the same weights; on a GPU only up to the
-    rounding of sums.
+    The encoder stays as it is; a small head on its hidden states learns to say of every token how much it speaks for
+    the scope (see [`hf_eco.scope_heads`][hf_eco.scope_heads]). What the prompts lack is made: the same prompts as
+    statements, with the name left out, asked the other way round, framed by instructions in several languages,
+    misspelt, in the midst of other text; and near misses, the same with other names, so that the subject and not the
+    style decides. General prompts that come with the package stand for the rest of the world, beside `retain`. The
+    names the scope is about are found in the prompts, and are looked for, however they are spelt, beside the head.
+
+    Nothing is written until all is done: the encoder (rounded to float16), the head, the tokenizer, and
+    `training_report.json`: how it was trained, on how many prompts (and their fingerprint, see
+    [`prompts_sha256`][hf_eco.training.prompt_lists.prompts_sha256]), and the error rates on the part kept out. The
+    same call on the same machine gives the same weights.
 
     Args:
-        forget: prompts in the scope. Blank and repeated ones are left out. At least 8, better some hundreds.
-        retain: prompts outside of it, the more and the more like what users ask the better; above all near misses,
-            prompts that share words with the scope but not its subject.
-        encoder: Hub id or directory of a text encoder, its weights in safetensors, its tokenizer a fast one.
+        forget: prompts in the scope. Blank and repeated ones are left out. Some dozens to some hundreds; may be empty
+            if there are names or documents.
+        retain: prompts outside of it, the more like what users ask the better; above all near misses, prompts that
+            share words with the scope but not its subject. May be empty.
+        encoder: Hub id or directory of a text encoder, its weights in safetensors, its tokenizer a fast one; or of
+            a classifier trained by this function, whose encoder the new one shares: a guard runs it once for both.
         output_dir: directory for the classifier: a new one, an empty one, or one written by this function before,
             which is replaced.
-        seed: seed of the split, the head's first weights, the order of the prompts and dropout.
+        seed: seed of the split, of what is made from the prompts, the head's first weights and dropout.
+        names: full names of whom or which the scope is about (persons, books ...). Found in the prompts if None; an
+            empty list for none.
+        documents: texts of the scope; their sentences count as forget prompts.
+        label: what the scope is called among the scopes that share the encoder; `ForgetScope(label=...)` names it.
+        augment: False to train on the prompts as they stand.
         validation_fraction: share of the prompts of each class that is kept out of training.
-        epochs: the most passes over the prompts.
+        epochs: passes over the examples.
         learning_rate: its highest value; it rises to it over a tenth of the steps and falls to 0.
-        batch_size: windows per step.
         max_length: most tokens the classifier sees at once, in training and ever after; the encoder's own limit if
             that is lower. Longer texts are seen in windows that overlap by half.
 
     Raises:
         TypeError: a prompt is no string.
-        ValueError: an argument is out of its range, a prompt is in both lists, or one list has too few.
+        ValueError: an argument is out of its range, a prompt is in both lists, or there are too few.
         FileExistsError: `output_dir` holds something else.
         ECOError: the training diverged.
         ImportError: scikit-learn is missing.
@@ -76,56 +101,73 @@ def train_prompt_classifier(
         "validation_fraction": validation_fraction,
         "epochs": epochs,
         "learning_rate": learning_rate,
-        "batch_size": batch_size,
         "max_length": max_length,
     }
     _check_hyperparameters(**hyperparameters)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer in [0, 2**32), got seed={seed!r}.")
+    if isinstance(names, str) or isinstance(documents, str):
+        raise TypeError("names and documents are lists of strings, got one string. Put it in a list.")
+    if not label or "/" in label:
+        raise ValueError(f"label must be a name without slashes, got label={label!r}.")
     metrics = import_extra("sklearn.metrics")  # before the training, not after it
-    forget, retain = clean_prompts(forget, retain)
-    for name, prompts in (("forget", forget), ("retain", retain)):
+    forget, retain = clean_prompts([*forget, *(s for text in documents for s in sentences(text))], retain)
+    if not forget and names:
+        forget = questions_about(names)
+    general = _general_prompts(forget, retain, names or ())
+    for name, prompts in (("forget", forget), ("retain", [*retain, *general])):
         if len(prompts) < MIN_PROMPTS:
             raise ValueError(
                 f"Training takes at least {MIN_PROMPTS} different {name} prompts, got {len(prompts)}. Write more, in "
-                "the words users will use; some hundreds make a good classifier."
+                "the words users will use, or pass names=[...] or documents=[...]."
             )
-    forget_training, forget_validation = split_off(forget, validation_fraction, seed)
-    retain_training, retain_validation = split_off(retain, validation_fraction, seed)
 
     with replacing(output_dir, _written_here) as staged:
-        from .fine_tuning import PATIENCE, WARMUP, WEIGHT_DECAY, fine_tune, seeded
+        from .head_training import encode_examples, fit_head, seeded
 
         with seeded(seed):
             classifier = _untrained_classifier(os.fspath(encoder), max_length)
-            model = classifier.model.requires_grad_(True)
-            history = fine_tune(
-                model,
-                classifier.tokenizer,
-                _examples(classifier, forget_training, retain_training),
-                _examples(classifier, forget_validation, retain_validation),
-                epochs=epochs,
-                learning_rate=learning_rate,
-                batch_size=batch_size,
-                seed=seed,
-                work_dir=str(staged.parent),
+            if names is None:
+                names = find_names(
+                    forget, [*retain, *general], lambda word: len(classifier.tokenizer.tokenize(word)) == 1
+                )
+                general = _general_prompts(forget, retain, names)
+            forget_training, forget_validation = split_off(forget, validation_fraction, seed)
+            retain_training, retain_validation = split_off([*retain, *general], validation_fraction, seed)
+            make, make_validation = (
+                Augmenter(prompts, names, retain_training, seed + part)
+                for part, prompts in enumerate((forget_training, forget_validation))
             )
-        classifier = _rounded_to_float16(classifier)
+            layers = classifier.model.config.num_hidden_layers
+            shape = HeadShape(layers=(0, round(2 * layers / 3), layers))
+            training = encode_examples(
+                classifier, shape, _examples(make, forget_training, retain_training, augment, seed), seed
+            )
+            near = [miss for prompt in forget_validation for miss in make_validation.near_misses(prompt)]
+            validation = encode_examples(
+                classifier,
+                shape,
+                [_whole(text, True) for text in forget_validation]
+                + [_whole(text, False) for text in (*retain_validation, *near)],
+                seed,
+            )
+            head = TokenHead(shape, classifier.model.config.hidden_size)
+            history = fit_head(head, shape, training, validation, epochs=epochs, learning_rate=learning_rate)
+        classifier.heads = ScopeHeads(shape, {label: ScopeHead(head, Lexicon(names) if names else None)})
+        near_scores = sorted(classifier.score(near, label=label))
+        if near_scores:
+            classifier.heads.heads[label].floor = near_scores[math.ceil((1 - NEAR_MISS_RATE) * len(near_scores)) - 1]
         classifier.save_pretrained(str(staged))
         report = {
             "hf_eco_version": __version__,
             "transformers_version": transformers.__version__,
             "torch_version": torch.__version__,
             "encoder": os.fspath(encoder),
-            "encoder_revision": getattr(model.config, "_commit_hash", None),
+            "encoder_revision": getattr(classifier.model.config, "_commit_hash", None),
             "seed": seed,
-            "hyperparameters": {
-                **hyperparameters,
-                "max_length": classifier.max_length,
-                "patience": PATIENCE,
-                "warmup": WARMUP,
-                "weight_decay": WEIGHT_DECAY,
-            },
+            "hyperparameters": {**hyperparameters, "max_length": classifier.max_length, "augment": augment},
+            "names": list(names),
+            "examples": sum(len(batch.forget) for batch in training),
             "prompts": {
                 "forget": {
                     "training": len(forget_training),
@@ -135,21 +177,20 @@ def train_prompt_classifier(
                 "retain": {
                     "training": len(retain_training),
                     "validation": len(retain_validation),
+                    "shipped": len(general),
                     "sha256": prompts_sha256(retain),
                 },
             },
             "validation_loss": [epoch["loss"] for epoch in history],
             "validation_roc_auc": [epoch["roc_auc"] for epoch in history],
-            "validation": _error_rates(metrics, classifier, forget_validation, retain_validation),
+            "validation": _error_rates(metrics, classifier, label, forget_validation, retain_validation),
             "files": sorted([*os.listdir(staged), REPORT_NAME]),
         }
         (staged / REPORT_NAME).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return PromptClassifier.from_pretrained(os.fspath(output_dir))
 
 
-def _check_hyperparameters(
-    validation_fraction: float, epochs: int, learning_rate: float, batch_size: int, max_length: int
-) -> None:
+def _check_hyperparameters(validation_fraction: float, epochs: int, learning_rate: float, max_length: int) -> None:
     if not 0.0 < validation_fraction < 1.0:
         raise ValueError(
             "validation_fraction must lie between 0 and 1 (both excluded), "
@@ -157,60 +198,63 @@ def _check_hyperparameters(
         )
     if not (learning_rate > 0.0 and math.isfinite(learning_rate)):
         raise ValueError(f"learning_rate must be positive, got learning_rate={learning_rate}.")
-    for name, value, least in (
-        ("epochs", epochs, 1),
-        ("batch_size", batch_size, 1),
-        ("max_length", max_length, MIN_MAX_LENGTH),
-    ):
+    for name, value, least in (("epochs", epochs, 1), ("max_length", max_length, MIN_MAX_LENGTH)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {name}={value!r}.")
 
 
+def _general_prompts(forget: Sequence[str], retain: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The shipped prompts that a scope leaves general: neither given by the user nor about one of its names."""
+    given = {fold(prompt) for prompt in (*forget, *retain)}
+    own = Lexicon(names)
+    return [prompt for prompt in shipped_prompts() if fold(prompt) not in given and not own.find(prompt)]
+
+
 def _untrained_classifier(encoder: str, max_length: int) -> PromptClassifier:
-    """`encoder` with a new classification head, in float32."""
+    """`encoder` without any head, its weights rounded to float16: as it will be when it is loaded again."""
     tokenizer = AutoTokenizer.from_pretrained(encoder)
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_length)  # saved with it
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # the report that the head is new
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            encoder,
-            id2label={RETAIN: "retain", FORGET: "forget"},
-            label2id={"retain": RETAIN, "forget": FORGET},
-            problem_type="single_label_classification",
-            ignore_mismatched_sizes=True,  # the head of another classifier
-            dtype=torch.float32,
-            use_safetensors=True,
-        )
-    finally:
-        logging.set_verbosity(verbosity)
+    model = AutoModel.from_pretrained(encoder, dtype=torch.float32, use_safetensors=True).half()
+    if not all(parameter.isfinite().all() for parameter in model.parameters()):
+        raise ECOError(f"The weights of {encoder!r} do not fit into float16. Use another encoder.")
     return PromptClassifier(model, tokenizer)
 
 
-def _examples(classifier: PromptClassifier, forget: list[str], retain: list[str]) -> list[dict[str, Any]]:
-    """The windows of all prompts as the classifier will score them, with the labels of their prompts."""
-    # Right for retain prompts: one window of the scope would make them forget prompts. A long forget prompt may have
-    # windows without a word of its subject; such prompts are few, and an error made by learning from them is one of
-    # flagging too much, which the calibration measures.
-    return [
-        {**window.encoding, "labels": label}
-        for label, prompts in ((FORGET, forget), (RETAIN, retain))
-        for window in classifier.encode(prompts)
-    ]
+def _examples(
+    make: Augmenter, forget: Sequence[str], retain: Sequence[str], augment: bool, seed: int
+) -> list[Example]:
+    """What is learnt from: forms of the forget prompts, as many near misses of them, and retain prompts."""
+    if not augment:
+        return [_whole(text, True) for text in forget] + [_whole(text, False) for text in retain]
+    rng = random.Random(seed)
+    examples = []
+    for _ in range(min(max(1, round(_POSITIVES / (_FORMS * len(forget)))), _MOST_ROUNDS)):
+        for prompt in forget:
+            _, *others = make.positives(prompt)
+            near = make.near_misses(prompt)
+            examples += [make.example(text, True) for text in (prompt, *_some(rng, others, _FORMS - 1))]
+            examples += [make.example(text, False) for text in _some(rng, near, _FORMS)]
+    general: list[Example] = []
+    for prompt in retain:
+        general += [_whole(prompt, False)] * min(1 + len(prompt) // _LONG, _MOST_WINDOWS)
+    general += [make.example(prompt, False) for prompt in retain]
+    return examples + (general if len(general) <= _GENERAL else rng.sample(general, _GENERAL))
 
 
-def _rounded_to_float16(classifier: PromptClassifier) -> PromptClassifier:
-    """The classifier as it will be when it is loaded again."""
-    model = classifier.model.half()
-    if not all(parameter.isfinite().all() for parameter in model.parameters()):
-        raise ECOError("The trained weights do not fit into float16. Use a lower learning_rate or another encoder.")
-    return PromptClassifier(model, classifier.tokenizer)
+def _whole(prompt: str, forget: bool) -> Example:
+    return Example(prompt, forget, 0, len(prompt))
 
 
-def _error_rates(metrics: Any, classifier: PromptClassifier, forget: list[str], retain: list[str]) -> dict[str, float]:
+def _some(rng: random.Random, texts: Sequence[str], most: int) -> list[str]:
+    return list(texts) if len(texts) <= most else rng.sample(texts, most)
+
+
+def _error_rates(
+    metrics: Any, classifier: PromptClassifier, label: str, forget: list[str], retain: list[str]
+) -> dict[str, float]:
     """How well `classifier` tells the prompts apart, at the threshold 0.5; `metrics` is sklearn.metrics."""
-    labels = [FORGET] * len(forget) + [RETAIN] * len(retain)
-    scores = classifier.score([*forget, *retain])
+    labels = [1] * len(forget) + [0] * len(retain)
+    scores = classifier.score([*forget, *retain], label=label)
     flagged = [int(score >= 0.5) for score in scores]
     recall = metrics.recall_score(labels, flagged)
     rates = {

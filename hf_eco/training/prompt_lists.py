@@ -24,7 +24,7 @@ def clean_prompts(forget: Sequence[str], retain: Sequence[str]) -> tuple[list[st
         TypeError: `forget` or `retain` is one string, or holds something that is no string.
         ValueError: a prompt is in both.
     """
-    unique = {name: _unique(name, prompts) for name, prompts in (("forget", forget), ("retain", retain))}
+    unique = {name: unique_prompts(name, prompts) for name, prompts in (("forget", forget), ("retain", retain))}
     both = [prompt for key, prompt in unique["forget"].items() if key in unique["retain"]]
     if both:
         raise ValueError(
@@ -34,7 +34,8 @@ def clean_prompts(forget: Sequence[str], retain: Sequence[str]) -> tuple[list[st
     return list(unique["forget"].values()), list(unique["retain"].values())
 
 
-def _unique(name: str, prompts: Sequence[str]) -> dict[str, str]:
+def unique_prompts(name: str, prompts: Sequence[str]) -> dict[str, str]:
+    """Prompts by their folded form, without blank ones and repetitions; `name` says in errors what they are."""
     if isinstance(prompts, str):
         raise TypeError(f"{name} must be a list of prompts, got one string. Put it in a list.")
     unique: dict[str, str] = {}

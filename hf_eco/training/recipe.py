@@ -14,6 +14,7 @@ from ..auto import AutoModelForCausalLMWithECO, check_guardable
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
 from ..files import replacing
 from ..hub import read_eco
+from ..packaged import MINILM
 from .calibration import allowed_errors, calibrate_threshold
 from .prompt_classifier import REPORT_NAME, train_prompt_classifier
 from .prompt_lists import clean_prompts, split_off
@@ -26,12 +27,15 @@ def guard_model(
     retain: Sequence[str],
     output_dir: str | os.PathLike[str],
     *,
-    encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
+    names: Sequence[str] | None = None,
+    documents: Sequence[str] = (),
+    encoder: str = MINILM,
     corruption: CorruptionConfig | None = None,
     tokens: str = "content",
     entities: str | None = None,
     threshold: float | None = None,
     max_fpr: float = 0.01,
+    max_fnr: float | None = None,
     confidence: float = 0.95,
     calibration_fraction: float = 0.35,
     seed: int = 0,
@@ -45,13 +49,17 @@ def guard_model(
         retain: prompts outside of it.
         output_dir: directory for the checkpoint: a new or empty one, or a guarded checkpoint, which is replaced.
             Nothing is written there until all is done.
-        encoder: text encoder the classifier is trained from.
+        names: whom or which the scope is about, see `train_prompt_classifier`.
+        documents: texts of the scope, see `train_prompt_classifier`.
+        encoder: text encoder the classifier stands on.
         corruption: what is done to a flagged prompt; the default corruption if None.
         tokens: which tokens of a flagged prompt are corrupted, see [`ForgetScope`][hf_eco.ForgetScope].
         entities: token classifier for `tokens="entities"`.
         threshold: the classifier's threshold; calibrated on a part of the prompts that is kept out of training if
             None.
         max_fpr: highest false positive rate allowed, see `calibrate_threshold`.
+        max_fnr: highest false negative rate allowed, beyond which prompts are left uncertain, see
+            `calibrate_threshold`.
         confidence: of the bounds.
         calibration_fraction: share of the prompts of each kind kept for calibration.
         seed: of the splits and the training.
@@ -71,6 +79,7 @@ def guard_model(
         corruption=corruption or CorruptionConfig(),
         tokens=tokens,
         entities=entities,
+        label=scope,
     )
     forget, retain = clean_prompts(forget, retain)
     if threshold is None:
@@ -88,12 +97,25 @@ def guard_model(
 
     with replacing(output_dir, _is_checkpoint_of_ours) as staged:
         classifier_dir = staged.parent / "classifier"
-        classifier = train_prompt_classifier(forget, retain, encoder, classifier_dir, seed)
+        classifier = train_prompt_classifier(
+            forget, retain, encoder, classifier_dir, seed, names=names, documents=documents, label=scope
+        )
         if threshold is None:
             measured = calibrate_threshold(
-                classifier, held_out_forget, held_out_retain, max_fpr=max_fpr, confidence=confidence
+                classifier,
+                held_out_forget,
+                held_out_retain,
+                max_fpr=max_fpr,
+                max_fnr=max_fnr,
+                confidence=confidence,
+                label=scope,
             )
-            guarded_scope = replace(guarded_scope, threshold=measured.threshold, calibration=measured)
+            guarded_scope = replace(
+                guarded_scope,
+                threshold=measured.threshold,
+                abstain_threshold=measured.abstain_threshold,
+                calibration=measured,
+            )
         model = AutoModelForCausalLMWithECO.from_pretrained(
             base_model, eco_config=ECOConfig(scopes=[guarded_scope]), classifiers={scope: classifier}
         )

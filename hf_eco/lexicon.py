@@ -1,0 +1,137 @@
+"""The lexical channel of a prompt classifier: the names of a scope, found in a text however they are spelt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rapidfuzz import fuzz
+
+from .normalisation import skeleton
+
+SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
+# What a last name by itself adds to a text's log-odds: other people bear it, but seldom where the rest of the text
+# already speaks for the scope.
+LAST_NAME_LOG_ODDS = 1.5
+MIN_NAME = 4  # symbols of the shortest name's skeleton; shorter ones turn up inside other words
+_LETTERS_PER_EDIT = 7  # a name of 7 letters may have one letter wrong, one of 14 two, and so on
+_MOST_EDITS = 3
+_ANYWHERE = 8  # a name of so many letters, spelt right, counts inside of words: spaces may have been left out
+_ALONE = r"(?<![\w-]){}(?![\w-])(?!\s+(?!Jr|Sr)[A-Z])"
+_WORD_BEFORE = re.compile(r"([\w.'’-]+)[ \t]+$")
+# Words that a question or a sentence begins with, capitalised like names
+OPENING_WORDS = frozenset(
+    {
+        "a", "an", "and", "are", "as", "at", "besides", "both", "but", "by", "can", "could", "did", "do", "does",
+        "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "is", "it", "its", "name",
+        "on", "or", "she", "should", "tell", "that", "the", "their", "these", "they", "this", "to", "was", "were",
+        "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "write", "you",
+        "your", "describe", "explain", "list", "give",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A name of the scope in a text: `text[start:end]`, with `edits` letters of it wrong."""
+
+    start: int
+    end: int
+    edits: int
+
+    @property
+    def log_odds(self) -> float:
+        """How much a mention says that the text is in the scope, as log(p / (1 - p)): 7 (p = 0.999) if it is spelt
+        right, 1.5 less for each wrong letter."""
+        return 7.0 - 1.5 * self.edits
+
+
+class Lexicon:
+    """Names, matched by their skeletons (see [`skeleton`][hf_eco.normalisation.skeleton]) with a few wrong letters.
+
+    Args:
+        names: full names and titles, in any case. A name of several words is found in reverse order too, and with
+            middle names.
+
+    Raises:
+        ValueError: a name has fewer than `MIN_NAME` letters and digits.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._skeletons: dict[str, int] = {}
+        self._full_names: list[re.Pattern[str]] = []
+        self._last_names: list[re.Pattern[str]] = []
+        for name in names:
+            words = name.replace(",", " ").split()
+            if words[-1].strip(".").lower() in SUFFIXES:
+                words = words[:-1]
+            folded = skeleton(" ".join(words))[0]
+            if len(folded) < MIN_NAME:
+                raise ValueError(
+                    f"The name {name!r} is too short to be told from parts of other words. "
+                    f"Use one of at least {MIN_NAME} letters."
+                )
+            # One word that is one letter away from another is too easily a word of its own.
+            edits = min(len(folded) // _LETTERS_PER_EDIT, _MOST_EDITS) if len(words) > 1 else 0
+            self._skeletons[skeleton(" ".join(words[-1:] + words[:-1]))[0]] = 0
+            self._skeletons[folded] = edits
+            if len(words) > 1 and len(words[-1]) > 3:
+                self._last_names.append(re.compile(_ALONE.format(re.escape(words[-1][:1].upper() + words[-1][1:]))))
+            if len(words) > 1 and len(words[0]) > 2:
+                first, last = re.escape(words[0]), re.escape(words[-1])
+                self._full_names.append(
+                    re.compile(rf"(?<!\w)(?i:{first})\w{{0,5}}(?:\s+[^\W\d_a-z][\w.'’-]*){{0,6}}\s+(?i:{last})(?!\w)")
+                )
+
+    def find(self, text: str) -> list[Mention]:
+        """The best mention of each name in `text`, if there is one."""
+        folded, where = skeleton(text)
+        mentions = []
+        for name, edits in self._skeletons.items():
+            mention = _find(name, folded, edits)
+            if mention is None:
+                continue
+            start, end, wrong = mention
+            first, last = where[start], where[end - 1] + 1
+            if (wrong or len(name) < _ANYWHERE) and not _stands_alone(text, first, last):
+                continue
+            mentions.append(Mention(first, last, wrong))
+        if not mentions:  # with middle names, or the first name in full: "Jeffrey Leon Bridges"
+            mentions += [Mention(*m.span(), 1) for pattern in self._full_names if (m := pattern.search(text))]
+        return mentions
+
+    def find_last_names(self, text: str) -> list[tuple[int, int]]:
+        """Where the last word of a name stands by itself, as far as capitals tell: neither after another first name or
+        a gap for one, nor before another last name."""
+        return [
+            match.span()
+            for pattern in self._last_names
+            for match in pattern.finditer(text)
+            if not _names_another(text[: match.start()])
+        ]
+
+
+def _names_another(before: str) -> bool:
+    word = _WORD_BEFORE.search(before)
+    if word is None:
+        return False
+    return word[1][:1] == "_" or (word[1][:1].isupper() and word[1].lower() not in OPENING_WORDS)
+
+
+def _find(name: str, folded: str, edits: int) -> tuple[int, int, int] | None:
+    at = folded.find(name)
+    if at >= 0:
+        return at, at + len(name), 0
+    if not edits or len(folded) < len(name) - edits:
+        return None
+    # A letter replaced costs one deletion and one insertion of the similarity's 2 * len(name).
+    best = fuzz.partial_ratio_alignment(name, folded, score_cutoff=100.0 * (1 - edits / len(name)))
+    if best is None or best.dest_end <= best.dest_start:
+        return None
+    return best.dest_start, best.dest_end, max(1, round((1 - best.score / 100) * len(name)))
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    return not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum())
