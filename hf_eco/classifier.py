@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import json
 import math
 import os
 import threading
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
@@ -150,10 +152,16 @@ class WindowedModel:
         self.tokenizer.save_pretrained(directory)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+        state = {key: value for key, value in self.__dict__.items() if key not in ("_lock", "model")}
+        # without the hooks that transformers leaves in a model once it gave its hidden states: they cannot be pickled
+        return {**state, "built": (type(self.model), self.model.config, self.model.state_dict())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        built, config, weights = state.pop("built")
         self.__dict__.update(state)
+        self.model = built(config)
+        self.model.load_state_dict(weights)
+        self.model.to(next(iter(weights.values())).device).eval().requires_grad_(False)
         self._lock = threading.Lock()
 
     @classmethod
@@ -212,7 +220,11 @@ class PromptClassifier(WindowedModel):
         if described is None:
             return cls._load(AutoModelForSequenceClassification, name_or_path, **kwargs)
         classifier: PromptClassifier = cls._load(AutoModel, name_or_path, **kwargs)
-        weights = load_file(str(cached_file(name_or_path, HEADS_FILE, **kwargs)))
+        file = str(cached_file(name_or_path, HEADS_FILE, **kwargs))
+        try:
+            weights = load_file(file)
+        except SafetensorError as error:
+            raise ValueError(f"The classifier's heads are damaged ({error}). Download it again.") from error
         classifier.heads = ScopeHeads.from_dict(described, weights, config.hidden_size)
         return classifier
 
@@ -314,8 +326,8 @@ class PromptClassifier(WindowedModel):
     def with_heads(self, heads: dict[str, ScopeHead]) -> PromptClassifier:
         """A classifier on this one's encoder with other heads, by their labels."""
         assert self.heads is not None
-        other = copy.copy(self)
-        other._lock = self._lock  # they share the tokenizer
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)  # they share the model, the tokenizer and its lock
         other.heads = ScopeHeads(self.heads.shape, heads)
         return other
 
@@ -323,8 +335,9 @@ class PromptClassifier(WindowedModel):
     def encoder_fingerprint(self) -> str:
         """Tells encoders apart: a hash of the weights, the tokenizer and the shape of the heads."""
         digest = hashlib.sha256(repr((self.max_length, self.heads and self.heads.shape)).encode())
-        backend = getattr(self.tokenizer, "_tokenizer", None)
-        digest.update((backend.to_str() if backend is not None else repr(self.tokenizer)).encode())
+        tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        del tokenizer["padding"], tokenizer["truncation"]  # states of the last call
+        digest.update(json.dumps(tokenizer).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -123,6 +123,9 @@ def guard(
     strength: Annotated[float | None, typer.Option(help="Strength of the corruption.")] = None,
     tokens: Annotated[Tokens, typer.Option(help="Which tokens of a flagged prompt are corrupted.")] = Tokens.content,
     entities: Annotated[str | None, typer.Option(help="Token classifier for --tokens entities.")] = None,
+    examples: Annotated[
+        int | None, typer.Option(help="Examples made for training; fewer take less time. \\[default: 18000]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits, the training and the noise.")] = 0,
 ) -> None:
     """Train a prompt classifier, calibrate it, and save the guarded model."""
@@ -130,6 +133,7 @@ def guard(
     from .packaged import MINILM, resolve
     from .prompts import read_prompts
     from .training import guard_model
+    from .training.prompt_classifier import EXAMPLES
 
     given: dict[str, Any] = {"method": method, "dims": dims, "strength": strength}
     given = {name: value for name, value in given.items() if value is not None}
@@ -152,6 +156,7 @@ def guard(
         max_fpr=max_fpr,
         max_fnr=max_fnr,
         confidence=confidence,
+        examples=EXAMPLES if examples is None else examples,
         seed=seed,
     )
     guarded_scope = model.config.eco.scope(scope)

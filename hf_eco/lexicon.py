@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz
+from rapidfuzz.distance import OSA
 
 from .normalisation import skeleton
 
@@ -64,6 +66,8 @@ class Lexicon:
         self._full_names: list[re.Pattern[str]] = []
         self._last_names: list[re.Pattern[str]] = []
         for name in names:
+            if not name.strip():
+                raise ValueError(f"The name {name!r} is blank. Leave it out.")
             words = name.replace(",", " ").split()
             if words[-1].strip(".").lower() in SUFFIXES:
                 words = words[:-1]
@@ -86,18 +90,11 @@ class Lexicon:
                 )
 
     def find(self, text: str) -> list[Mention]:
-        """The best mention of each name in `text`, if there is one."""
+        """The first mention of each name in `text`, if there is one."""
         folded, where = skeleton(text)
-        mentions = []
-        for name, edits in self._skeletons.items():
-            mention = _find(name, folded, edits)
-            if mention is None:
-                continue
-            start, end, wrong = mention
-            first, last = where[start], where[end - 1] + 1
-            if (wrong or len(name) < _ANYWHERE) and not _stands_alone(text, first, last):
-                continue
-            mentions.append(Mention(first, last, wrong))
+        where = [*where, len(text)]  # letter i of `folded` is what is left of text[where[i]:where[i + 1]]
+        found = (_find(name, edits, text, folded, where) for name, edits in self._skeletons.items())
+        mentions = [mention for mention in found if mention is not None]
         if not mentions:  # with middle names, or the first name in full: "Jeffrey Leon Bridges"
             mentions += [Mention(*m.span(), 1) for pattern in self._full_names if (m := pattern.search(text))]
         return mentions
@@ -120,18 +117,47 @@ def _names_another(before: str) -> bool:
     return word[1][:1] == "_" or (word[1][:1].isupper() and word[1].lower() not in OPENING_WORDS)
 
 
-def _find(name: str, folded: str, edits: int) -> tuple[int, int, int] | None:
+def _find(name: str, edits: int, text: str, folded: str, where: Sequence[int]) -> Mention | None:
     at = folded.find(name)
-    if at >= 0:
-        return at, at + len(name), 0
+    while at >= 0:
+        end = at + len(name)
+        start, stop = _word_start(text, where, at), _word_end(text, where, end)
+        if start is not None and stop is not None:
+            return Mention(start, stop, 0)
+        start, stop = where[at], where[end - 1] + 1
+        if len(name) >= _ANYWHERE and not any(map(str.isspace, text[start:stop])):
+            return Mention(start, stop, 0)
+        at = folded.find(name, at + 1)
     if not edits or len(folded) < len(name) - edits:
         return None
     # A letter replaced costs one deletion and one insertion of the similarity's 2 * len(name).
     best = fuzz.partial_ratio_alignment(name, folded, score_cutoff=100.0 * (1 - edits / len(name)))
     if best is None or best.dest_end <= best.dest_start:
         return None
-    return best.dest_start, best.dest_end, max(1, round((1 - best.score / 100) * len(name)))
+    # It is as long as the name; the words it stands for may be a few letters shorter or longer.
+    near = sorted(range(-edits, edits + 1), key=abs)
+    firsts = (best.dest_start + shift for shift in near if 0 <= best.dest_start + shift < len(folded))
+    lasts = [best.dest_end + shift for shift in near if 0 < best.dest_end + shift <= len(folded)]
+    for first, last in itertools.product(firsts, lasts):
+        start, stop = _word_start(text, where, first), _word_end(text, where, last)
+        if start is not None and stop is not None and start < stop:
+            wrong = OSA.distance(name, folded[first:last], score_cutoff=edits)
+            if wrong <= edits:
+                return Mention(start, stop, max(1, wrong))
+    return None
 
 
-def _stands_alone(text: str, start: int, end: int) -> bool:
-    return not (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum())
+def _word_start(text: str, where: Sequence[int], letter: int) -> int | None:
+    """Where a word begins with `letter` of the skeleton; it may stand for the end of the word before, too."""
+    places = range(where[letter], where[letter + 1])
+    return next((i for i in places if _is_letter(text, i, where[letter]) and not text[i - 1 : i].isalnum()), None)
+
+
+def _word_end(text: str, where: Sequence[int], end: int) -> int | None:
+    """Where a word ends with the letter of the skeleton before `end`; the next may begin with the same letter."""
+    places = range(where[end], where[end - 1], -1)
+    return next((i for i in places if _is_letter(text, i - 1, where[end - 1]) and not text[i : i + 1].isalnum()), None)
+
+
+def _is_letter(text: str, place: int, first: int) -> bool:
+    return place == first or text[place].isalnum()

@@ -177,10 +177,11 @@ class ScopeHeads:
             shape = HeadShape(**{**described, "layers": tuple(described["layers"])})  # type: ignore[arg-type]
             heads = {}
             for label, scope in values["scopes"].items():  # type: ignore[attr-defined]
-                head = TokenHead(shape, hidden_size)
+                with torch.device("meta"):  # no first weights are drawn: the caller's random numbers are left alone
+                    head = TokenHead(shape, hidden_size)
                 prefix = f"{label}/"
                 own = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-                head.load_state_dict(own, strict=True)
+                head.load_state_dict(own, strict=True, assign=True)
                 lexicon = Lexicon(scope["names"]) if scope["names"] else None
                 heads[label] = ScopeHead(head.eval().requires_grad_(False), lexicon, scope["floor"])
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:

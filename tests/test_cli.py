@@ -12,7 +12,9 @@ from conftest import CLEAN, FLAGGED, FORGET, RETAIN
 
 from hf_eco import AutoModelForCausalLMWithECO
 from hf_eco.cli import main
+from hf_eco.hub import read_guard
 from hf_eco.prompts import demo_prompts, read_prompts
+from hf_eco.training import calibrate_threshold
 
 
 @pytest.fixture
@@ -47,6 +49,7 @@ def guard_arguments(base: str, files: dict[str, Path], output: Path, **changes: 
         "retain": files["retain"],
         "output": output,
         "max-fpr": "0.3",
+        "examples": "800",
         **changes,
     }
     return ["guard", base, *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
@@ -76,6 +79,84 @@ def test_inspect_shows_the_verdict_and_the_prompt(run, guarded, tmp_path):
     assert status == 0
     flagged, clean = out.index("flagged as 'wizards'"), out.index("not flagged")
     assert flagged < out.index(FLAGGED) < clean < out.index(CLEAN)
+
+
+@pytest.fixture
+def calibrated(guarded, tmp_path) -> Path:
+    """A saved guard whose calibration rests on plain prompts."""
+    classifier = guarded.eco_guard.classifiers["wizards"]
+    scope = guarded.config.eco.scopes[0]
+    scope.calibration = calibrate_threshold(
+        classifier,
+        [f"{p} {i}" for p in FORGET for i in range(3)],
+        [f"{p} {i}" for p in RETAIN for i in range(8)],
+        max_fpr=0.1,
+    )
+    scope.threshold = scope.calibration.threshold
+    guarded.save_guard(tmp_path / "guard")
+    return tmp_path / "guard"
+
+
+def test_calibrate_finds_nothing_to_say_against_prompts_of_the_same_kind(run, calibrated, prompt_files):
+    before = (calibrated / "config.json").read_bytes()
+    status, out, err = run("calibrate", calibrated, "--retain", prompt_files["retain"])
+    assert status == 0, err
+    assert "is not refuted" in " ".join(out.split()) and "not to be relied on" not in out
+    assert (calibrated / "config.json").read_bytes() == before
+
+
+def test_calibrate_warns_with_status_3_and_writes_when_asked(run, calibrated, prompt_files):
+    # what was outside the scope is in it now, and the other way round
+    changed = ["--retain", prompt_files["forget"], "--forget", prompt_files["retain"], "--max-fpr", "0.9"]
+    before = (calibrated / "config.json").read_bytes()
+    status, out, _ = run("calibrate", calibrated, *changed)
+    assert status == 3
+    text = " ".join(out.split())
+    assert "is refuted" in text and "not to be relied on any more" in text and "threshold" in text
+    assert (calibrated / "config.json").read_bytes() == before
+
+    status, _, err = run("calibrate", calibrated, *changed, "--max-fnr", "0.9", "--write")
+    assert status == 0, err
+    scope = read_guard(str(calibrated)).config.scope("wizards")  # with its known answers checked
+    assert scope.threshold == scope.calibration.threshold and scope.abstain_threshold is not None
+    assert (scope.calibration.n_retain, scope.calibration.max_fpr) == (64, 0.9)
+    status, out, _ = run("calibrate", calibrated, "--retain", prompt_files["forget"])
+    assert status == 0 and "is not refuted" in " ".join(out.split())
+
+
+def test_inspect_shows_that_a_prompt_is_uncertain(run, guarded, tmp_path):
+    scope = guarded.config.eco.scopes[0]
+    scope.abstain_threshold = guarded.inspect(CLEAN).probability / 2
+    guarded.save_guard(tmp_path / "guard")
+    _, out, _ = run("inspect", tmp_path / "guard", CLEAN)
+    assert "not flagged but uncertain" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--write"], "Pass --forget"),
+        (["--scope", "witches"], "No scope is called 'witches': the guard holds wizards"),
+        (["--forget", "{forget}", "--max-fpr", "0.001"], "retain prompts cannot show a false positive rate"),
+    ],
+    ids=["write without forget prompts", "a scope that is not there", "too few prompts"],
+)
+def test_calibrate_refuses_with_one_line(run, calibrated, prompt_files, options, message):
+    before = (calibrated / "config.json").read_bytes()
+    options = [option.format(**prompt_files) for option in options]
+    status, _, err = run("calibrate", calibrated, "--retain", prompt_files["retain"], *options)
+    assert status == 2 and message in err and err.startswith("Error: ") and err.count("\n") == 1
+    assert (calibrated / "config.json").read_bytes() == before
+
+
+def test_calibrate_needs_forget_prompts_where_nothing_was_measured(run, guarded, prompt_files, tmp_path):
+    guarded.save_guard(tmp_path / "guard")
+    status, _, err = run("calibrate", tmp_path / "guard", "--retain", prompt_files["retain"])
+    assert status == 2 and "has no calibration to check" in err
+    both = ["--retain", prompt_files["retain"], "--forget", prompt_files["forget"], "--max-fpr", "0.1"]
+    status, out, err = run("calibrate", tmp_path / "guard", *both)
+    assert status == 0, err
+    assert "not measured" in out
 
 
 BAD_INPUT = {
@@ -145,7 +226,7 @@ def test_a_guard_made_for_another_tokenizer_is_refused(run, guarded, tmp_path):
     assert status == 2 and "made for another tokenizer" in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [[], ["guard"], ["inspect"], ["demo"]], ids=" ".join)
+@pytest.mark.parametrize("command", [[], ["guard"], ["inspect"], ["calibrate"], ["demo"]], ids=" ".join)
 def test_help_has_examples(run, command):
     _, out, err = run(*command, "--help")
     assert "hf-eco" in out + err

@@ -27,6 +27,8 @@ HIDDEN = 8
 class WordClassifier:
     """Gives a window of a text `high` if it holds all of the words, else `low`; label "rain" looks for that word."""
 
+    heads = None
+
     def __init__(self, *words: str, high: float = 0.9, low: float = 0.125, window: int = 10_000) -> None:
         self.words, self.high, self.low, self.window = words, high, low, window
         self.seen: list[list[str]] = []
@@ -163,8 +165,14 @@ def test_what_is_forbidden_across_messages_is_judged_together(guard_of):
     classifier = WordClassifier("Harry", "spell")
     guard = guard_of(harry=classifier)
     verdict = inspect(guard, chat("I am Harry", "hello", "what is my spell ?"))
-    assert verdict.flagged and stretches(verdict) == ["I am Harry", "hello", "what is my spell ?"]
-    assert classifier.seen == [["I am Harry", "hello", "what is my spell ?", "I am Harry\nhello\nwhat is my spell ?"]]
+    assert verdict.flagged and stretches(verdict) == ["I am Harry", "what is my spell ?"]
+    assert classifier.seen == [
+        [
+            *("I am Harry", "hello", "what is my spell ?"),
+            *("I am Harry\nhello", "hello\nwhat is my spell ?"),
+            *("I am Harry\nwhat is my spell ?", "I am Harry\nhello\nwhat is my spell ?"),
+        ]
+    ]
     assert not inspect(guard, chat("I am Harry", "hello", "what is my name ?")).flagged
 
 
@@ -184,9 +192,9 @@ def test_spans_are_the_guilty_windows(guard_of):
 
 
 def test_spans_of_a_window_across_messages_are_parts_of_each(guard_of):
-    first, second, third = "a" * 30 + "Harry", "b" * 5, "spell" + "c" * 50
-    verdict = inspect(guard_of(harry=WordClassifier("Harry", "spell", window=40)), chat(first, second, third))
-    assert stretches(verdict) == [first[20:], second, third[:18]]  # characters 20 to 60 of all, joined by one each
+    first, second = "a" * 30 + "Harry", "spell" + "c" * 50
+    verdict = inspect(guard_of(harry=WordClassifier("Harry", "spell", window=40)), chat(first, second))
+    assert stretches(verdict) == [first[20:], second[:24]]  # characters 20 to 60 of both, joined by one
 
 
 def test_spans_leave_out_the_messages_that_are_innocent(guard_of):

@@ -1,4 +1,4 @@
-"""What only a real model shows: SmolLM2-135M-Instruct, with a classifier fine-tuned from all-MiniLM-L6-v2."""
+"""What only a real model shows: SmolLM2-135M-Instruct, with a classifier on all-MiniLM-L6-v2."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def model(tmp_path_factory):
     torch.set_num_threads(2)
     forget, retain = demo_prompts("forget")[::4][:96], demo_prompts("retain")[::6][:160]
     directory = tmp_path_factory.mktemp("real")
-    classifier = train_prompt_classifier(forget, retain, resolve(MINILM), directory / "classifier", epochs=2)
+    classifier = train_prompt_classifier(forget, retain, resolve(MINILM), directory / "classifier", examples=2500)
     inside, *outside = classifier.score([IN_SCOPE, *OUT_OF_SCOPE])
     assert inside > max(outside)
     corruption = CorruptionConfig(method="rand_noise_first_n", dims=1, strength=100.0)

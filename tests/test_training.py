@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 from transformers.utils import logging as transformers_logging
 
 from hf_eco import ECOError, PromptClassifier
-from hf_eco.training import calibrate_threshold, train_prompt_classifier
+from hf_eco.training import calibrate_threshold, head_training, prompt_classifier, train_prompt_classifier
+from hf_eco.training.augmentation import Example, shipped_prompts
 from hf_eco.training.calibration import clopper_pearson_upper
 from hf_eco.training.prompt_lists import prompts_sha256
 
@@ -47,6 +47,13 @@ FRESH_FORGET = [
     f"{opening} wizard {end}" for opening in ("a", "is the", "when did the") for end in ("?", "come", "go")
 ]
 FRESH_RETAIN = [f"{opening} baker {end}" for opening in ("a", "is the", "when did the") for end in ("?", "come", "go")]
+NAME = "Hermia Dovetail"
+ABOUT_HERMIA = [
+    f"{question} {NAME} {end}?"
+    for question in ("Where was", "When did you see", "What is said of", "Is it true that")
+    for end in ("born", "in the garden", "as a child", "and her school")
+]
+GENERAL = tuple(random.Random(0).sample(shipped_prompts(), 60))
 
 
 def save_encoder(directory: Path, model_class: type = BertModel, **config: Any) -> str:
@@ -75,18 +82,33 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_encoder(tmp_path_factory.mktemp("encoder"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def little_to_read() -> Iterator[None]:
+    """Fewer general prompts than come with the package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompt_classifier, "shipped_prompts", lambda: GENERAL)
+        yield
+
+
 @pytest.fixture(scope="session")
-def train(encoder: str) -> Any:
+def train(encoder: str) -> Callable[..., PromptClassifier]:
     """train_prompt_classifier with values that suit the tiny encoder."""
     return functools.partial(
-        train_prompt_classifier, encoder=encoder, epochs=8, learning_rate=4e-3, batch_size=8, max_length=64
+        train_prompt_classifier, encoder=encoder, epochs=1, learning_rate=4e-3, max_length=64, examples=700
     )
 
 
 @pytest.fixture(scope="session")
 def trained(train: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[PromptClassifier, Path]:
     directory = tmp_path_factory.mktemp("trained") / "clf"
-    return train(FORGET, RETAIN, output_dir=directory), directory
+    return train(FORGET, RETAIN, output_dir=directory, epochs=5, examples=2000), directory
+
+
+@pytest.fixture(scope="session")
+def named(train: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[PromptClassifier, Path]:
+    """Trained on prompts about a person, whose name is not said."""
+    directory = tmp_path_factory.mktemp("named") / "clf"
+    return train(ABOUT_HERMIA, RETAIN, output_dir=directory, epochs=2), directory
 
 
 def report(directory: Path) -> dict[str, Any]:
@@ -94,26 +116,22 @@ def report(directory: Path) -> dict[str, Any]:
 
 
 class Seen:
-    """The batches that went through the model, as lists of texts, split by whether it was learning from them."""
+    """The examples that were learnt from, and those that were kept for validation."""
 
     def __init__(self) -> None:
-        self.training: list[list[str]] = []
-        self.evaluated: list[list[str]] = []
-        self.dtypes: set[torch.dtype] = set()
+        self.training: list[Example] = []
+        self.validation: list[Example] = []
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    seen, tokenizer, forward = Seen(), byte_level_tokenizer(), BertForSequenceClassification.forward
+    seen, encode_examples = Seen(), head_training.encode_examples
 
-    @functools.wraps(forward)  # Trainer reads the signature
-    def spy(self: Any, input_ids: torch.Tensor, **kwargs: Any) -> Any:
-        texts = tokenizer.batch_decode(input_ids, skip_special_tokens=True)
-        (seen.training if self.training else seen.evaluated).append(texts)
-        seen.dtypes.add(self.dtype)
-        return forward(self, input_ids, **kwargs)
+    def spy(encoder: Any, shape: Any, examples: Sequence[Example], seed: int) -> Any:
+        (seen.validation if seen.training else seen.training).extend(examples)
+        return encode_examples(encoder, shape, examples, seed)
 
-    monkeypatch.setattr(BertForSequenceClassification, "forward", spy)
+    monkeypatch.setattr(head_training, "encode_examples", spy)
     return seen
 
 
@@ -122,111 +140,210 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
 def test_it_learns_to_tell_unseen_forget_prompts_from_unseen_retain_prompts(trained: Any) -> None:
     classifier, directory = trained
-    assert classifier.labels == ["retain", "forget"]
-    assert min(classifier.score(FRESH_FORGET)) > 0.9
-    assert max(classifier.score(FRESH_RETAIN)) < 0.1
-    assert report(directory)["validation"]["accuracy"] > 0.9
+    assert classifier.labels == ["forget"]
+    forget, retain = classifier.score(FRESH_FORGET), classifier.score(FRESH_RETAIN)
+    pairs = [f > r for f in forget for r in retain]
+    assert sum(pairs) > 0.95 * len(pairs)
+    assert sum(forget) / len(forget) > 0.5 > sum(retain) / len(retain)
+    assert report(directory)["validation"]["roc_auc"] > 0.9
+
+
+def test_a_word_of_the_scope_is_found_in_a_long_text(trained: Any) -> None:
+    classifier, _ = trained
+    filler = "tell me about the rivers of the north and the king of the country . " * 20
+    hidden, innocent = classifier.score(
+        [f"{filler} who is the wizard ? {filler}", f"{filler} who is the baker ? {filler}"]
+    )
+    assert hidden > innocent
+
+
+def test_the_encoder_stays_as_it_was(trained: Any, encoder: str) -> None:
+    _, directory = trained
+    before, after = (load_file(Path(path) / "model.safetensors") for path in (encoder, directory))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name].half(), after[name]) for name in before)
 
 
 def test_validation_prompts_are_never_learnt_from(train: Any, seen: Seen, tmp_path: Path) -> None:
-    train(FORGET, RETAIN, output_dir=tmp_path / "clf", epochs=2)
-    learnt, evaluated = set(itertools.chain(*seen.training)), set(itertools.chain(*seen.evaluated))
-    assert learnt | evaluated == {*FORGET, *RETAIN}
-    assert not learnt & evaluated
+    train(FORGET, RETAIN, output_dir=tmp_path / "clf", augment=False)
+    learnt, kept = ({example.text for example in examples} for examples in (seen.training, seen.validation))
+    assert learnt | kept == {*FORGET, *RETAIN, *GENERAL}
+    assert not learnt & kept
+    for example in seen.training + seen.validation:
+        assert example.forget == (example.text in FORGET)
+        assert (example.start, example.end) == (0, len(example.text))
     counts = report(tmp_path / "clf")["prompts"]
-    for name, prompts in (("forget", FORGET), ("retain", RETAIN)):
-        assert counts[name]["training"] == len(learnt & set(prompts))
-        assert counts[name]["validation"] == len(evaluated & set(prompts)) == round(0.15 * len(prompts))
+    assert counts["forget"]["training"] == len(learnt & set(FORGET))
+    assert counts["forget"]["validation"] == len(kept & set(FORGET)) == round(0.15 * len(FORGET))
+    assert counts["retain"]["training"] == len(learnt - set(FORGET))
+    assert counts["retain"]["validation"] == len(kept - set(FORGET)) == round(0.15 * len({*RETAIN, *GENERAL}))
+
+
+@pytest.mark.parametrize("forget", [FORGET, ABOUT_HERMIA], ids=["nameless", "named"])
+def test_what_is_made_is_made_of_training_prompts_alone(
+    forget: list[str], train: Any, seen: Seen, tmp_path: Path
+) -> None:
+    train(forget, RETAIN, output_dir=tmp_path / "clf")
+    held_out = [e.text for e in seen.validation if e.forget and len(e.text.split()) > 3]
+    assert held_out and set(held_out) <= set(forget)
+    for text in held_out:
+        assert not any(text in example.text for example in seen.training)
+
+
+def test_what_the_prompts_lack_is_made_and_augment_false_makes_nothing(train: Any, seen: Seen, tmp_path: Path) -> None:
+    train(ABOUT_HERMIA, RETAIN, output_dir=tmp_path / "made")
+    made = list(seen.training)
+    seen.training.clear(), seen.validation.clear()
+    train(ABOUT_HERMIA, RETAIN, output_dir=tmp_path / "plain", augment=False)
+    plain = list(seen.training)
+    given_to_it = {*ABOUT_HERMIA, *RETAIN, *GENERAL}
+    assert {example.text for example in plain} <= given_to_it
+    forms, misses = ([e for e in made if e.forget == forget and e.text not in given_to_it] for forget in (True, False))
+    assert min(len(forms), len(misses)) > len(ABOUT_HERMIA)
+    assert any("Dovetail" in e.text and NAME not in e.text for e in misses)  # others of that name
+    assert not any(NAME.lower() in e.text.lower() for e in misses)
+    assert report(tmp_path / "made")["examples"] > 2 * report(tmp_path / "plain")["examples"]
+    for directory, augmented in ((tmp_path / "made", True), (tmp_path / "plain", False)):
+        assert report(directory)["hyperparameters"]["augment"] is augmented
+
+
+def test_examples_says_how_many_are_made(train: Any, tmp_path: Path) -> None:
+    for examples in (100, 300):
+        train(ABOUT_HERMIA, RETAIN, output_dir=tmp_path / str(examples), examples=examples)
+        assert 0.6 * examples < report(tmp_path / str(examples))["examples"] <= examples
 
 
 def test_validation_fraction_says_how_much_is_kept_out(train: Any, tmp_path: Path) -> None:
-    train(FORGET, RETAIN, output_dir=tmp_path / "clf", epochs=1, validation_fraction=0.5)
-    assert report(tmp_path / "clf")["prompts"]["retain"]["validation"] == len(RETAIN) // 2
-    train(FORGET[:8], RETAIN[:8], output_dir=tmp_path / "least", epochs=1, validation_fraction=0.01)
+    train(FORGET, RETAIN, output_dir=tmp_path / "clf", augment=False, validation_fraction=0.5)
+    assert report(tmp_path / "clf")["prompts"]["retain"]["validation"] == (len(RETAIN) + len(GENERAL)) // 2
+    train(FORGET[:8], RETAIN[:8], output_dir=tmp_path / "least", augment=False, validation_fraction=0.01)
     assert report(tmp_path / "least")["prompts"]["forget"]["validation"] == 1
-    train(FORGET[:8], RETAIN[:8], output_dir=tmp_path / "most", epochs=1, validation_fraction=0.99)
+    train(FORGET[:8], RETAIN[:8], output_dir=tmp_path / "most", augment=False, validation_fraction=0.99)
     assert report(tmp_path / "most")["prompts"]["forget"]["training"] == 1
 
 
-def test_a_class_of_one_in_twenty_weighs_as_much_as_the_other(train: Any, tmp_path: Path) -> None:
-    rng = random.Random(0)
-    noise = [
-        " ".join(rng.choices("abcdefghij", k=7)) for _ in range(420 + 50)
-    ]  # nothing tells one class from the other
-    classifier = train(noise[:20], noise[20:420], output_dir=tmp_path / "clf", epochs=3)
-    undecided = classifier.score(noise[420:])
-    assert 0.3 < sum(undecided) / len(undecided) < 0.7
-
-
-def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best_epoch(
-    train: Any, seen: Seen, tmp_path: Path
-) -> None:
+def test_the_best_epoch_is_kept(train: Any, seen: Seen, tmp_path: Path) -> None:
     rng = random.Random(0)
     noise = [" ".join(rng.choices("abcdefghij", k=5)) for _ in range(80)]  # nothing to learn but by heart
-    classifier = train(noise[:40], noise[40:], output_dir=tmp_path / "clf", epochs=30)
+    classifier = train(
+        noise[:40], noise[40:], output_dir=tmp_path / "clf", epochs=6, augment=False, learning_rate=2e-2
+    )
     losses, areas = (report(tmp_path / "clf")[f"validation_{name}"] for name in ("loss", "roc_auc"))
-    best = max(range(len(losses)), key=lambda epoch: (areas[epoch], -losses[epoch]))
-    assert len(losses) == best + 1 + 2 < 30
-    held_out = sorted(set(noise) - set(itertools.chain(*seen.training)))
-    probabilities = torch.tensor(classifier.score(held_out))
-    labels = torch.tensor([float(text in noise[:40]) for text in held_out])
-    loss = torch.nn.functional.binary_cross_entropy(probabilities, labels)  # the classes are balanced: weights of 1
-    assert loss.item() == pytest.approx(losses[best], rel=1e-2)
+    assert len(losses) == len(areas) == 6
+    best = max(range(6), key=lambda epoch: (areas[epoch], -losses[epoch]))
+    probabilities = torch.tensor(classifier.score([e.text for e in seen.validation if len(e.text) < 100]))
+    labels = torch.tensor([float(e.forget) for e in seen.validation if len(e.text) < 100])
+    forget, retain = probabilities[labels == 1], probabilities[labels == 0]
+    area = (forget[:, None] > retain).float().mean() + 0.5 * (forget[:, None] == retain).float().mean()
+    assert max(areas) - min(areas) > 0.05  # there was a choice
+    assert area.item() == pytest.approx(areas[best], abs=0.04)
 
 
-def test_long_texts_are_learnt_from_in_windows_to_their_end(train: Any, seen: Seen, tmp_path: Path) -> None:
+def test_what_decides_in_a_long_prompt_is_learnt_from_wherever_it_stands(train: Any, tmp_path: Path) -> None:
     filler = "tell me about the rivers of the north and " * 12
     forget, retain = ([f"{filler}{name} number {i}" for i in range(10)] for name in ("wizard", "baker"))
-    classifier = train(forget, retain, output_dir=tmp_path / "clf", epochs=1)
-    windows = list(itertools.chain(*seen.training))
-    lasts = [text[window.start :] for text in forget + retain for window in classifier.encode([text])[-1:]]
-    learnt = sum(last in windows for last in lasts)
-    counts = report(tmp_path / "clf")["prompts"]
-    assert learnt == counts["forget"]["training"] + counts["retain"]["training"] == 16
-    assert len(windows) == sum(len(classifier.encode([text])) for text in forget + retain) * 16 / 20 == 4 * 16
+    classifier = train(forget, retain, output_dir=tmp_path / "clf", epochs=2)
+    assert all(0.0 < score < 1.0 for score in classifier.score(forget + retain))
 
 
-def test_max_length_is_the_classifiers_window_for_good(train: Any, seen: Seen, tmp_path: Path) -> None:
+def test_max_length_is_the_classifiers_window_for_good(train: Any, tmp_path: Path) -> None:
     long = "who is the baker of the north ? " * 10
-    assert (
-        train(FORGET, RETAIN, output_dir=tmp_path / "64", epochs=1, max_length=500).max_length == 64
-    )  # the encoder's own
-    seen.training.clear()
-    classifier = train(FORGET, [*RETAIN, long], output_dir=tmp_path / "16", epochs=1, max_length=16)
+    unlimited = train(FORGET, RETAIN, output_dir=tmp_path / "64", augment=False, max_length=500)
+    assert unlimited.max_length == 64  # the encoder's own
+    classifier = train(FORGET, [*RETAIN, long], output_dir=tmp_path / "16", augment=False, max_length=16)
     assert classifier.max_length == 16
-    assert max(len(classifier.tokenizer(text)["input_ids"]) for text in itertools.chain(*seen.training)) <= 16
+    assert report(tmp_path / "16")["hyperparameters"]["max_length"] == 16
     assert PromptClassifier.from_pretrained(str(tmp_path / "16")).max_length == 16
     assert len(classifier.encode([long])) > 4
 
 
-def test_epochs_and_batch_size_are_obeyed(train: Any, seen: Seen, tmp_path: Path) -> None:
-    for epochs, batch_size in ((1, 4), (2, 16)):
-        seen.training.clear()
-        train(FORGET, RETAIN, output_dir=tmp_path / str(epochs), epochs=epochs, batch_size=batch_size)
-        assert len(report(tmp_path / str(epochs))["validation_loss"]) == epochs
-        assert max(map(len, seen.training)) == batch_size
-        times = [list(itertools.chain(*seen.training)).count(text) for text in {*itertools.chain(*seen.training)}]
-        assert set(times) == {epochs}
+def test_learning_rate_is_obeyed(train: Any, tmp_path: Path) -> None:
+    idle = train(FORGET, RETAIN, output_dir=tmp_path / "clf", augment=False, epochs=3, learning_rate=1e-12)
+    losses = report(tmp_path / "clf")["validation_loss"]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+    assert idle.score(FRESH_FORGET)
 
 
-def test_learning_rate_is_obeyed(train: Any, trained: Any, tmp_path: Path) -> None:
-    idle = train(FORGET, RETAIN, output_dir=tmp_path / "clf", learning_rate=1e-12)
-    assert report(tmp_path / "clf")["validation"]["roc_auc"] < report(trained[1])["validation"]["roc_auc"]
-    assert max(idle.score(FRESH_FORGET)) - min(idle.score(FRESH_RETAIN)) < 0.5
+# --- Whom it is about
+
+
+def test_the_name_is_found_in_the_prompts_and_looked_for_however_it_is_spelt(named: Any) -> None:
+    classifier, directory = named
+    assert report(directory)["names"] == [NAME]
+    assert min(classifier.score(["hermia dovetail", "H3rmia D0vetail", "Dovetail, Hermia", "Hermia Dovetaik"])) > 0.99
+
+
+def test_a_name_that_is_given_is_looked_for_and_general_prompts_about_it_are_not_learnt_from(
+    train: Any, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt_classifier, "shipped_prompts", lambda: (*GENERAL, "What did Osgood Farrow bake?"))
+    classifier = train(FORGET, RETAIN, output_dir=tmp_path / "clf", names=["Osgood Farrow"])
+    assert report(tmp_path / "clf")["names"] == ["Osgood Farrow"]
+    assert classifier.score(["0sgood Farrow"])[0] > 0.99
+    assert report(tmp_path / "clf")["prompts"]["retain"]["shipped"] == len(GENERAL)
+    assert not any("Farrow bake" in example.text for example in seen.training + seen.validation)
+
+
+def test_an_empty_list_of_names_means_none(train: Any, tmp_path: Path) -> None:
+    classifier = train(ABOUT_HERMIA, RETAIN, output_dir=tmp_path / "clf", names=[], augment=False)
+    assert report(tmp_path / "clf")["names"] == []
+    assert classifier.score([NAME])[0] < 0.99
+
+
+def test_names_alone_make_a_classifier(train: Any, tmp_path: Path) -> None:
+    classifier = train([], RETAIN, output_dir=tmp_path / "clf", names=[NAME], augment=False)
+    counts = report(tmp_path / "clf")["prompts"]["forget"]
+    assert counts["training"] + counts["validation"] > 20
+    assert classifier.score([f"Who taught {NAME}?"])[0] > 0.99
+
+
+def test_documents_alone_make_a_classifier_and_add_to_prompts(train: Any, seen: Seen, tmp_path: Path) -> None:
+    document = ". ".join(f"The wizard of {place} ate a great breakfast" for place in "ABCDEFGHIJ") + "."
+    train(documents=[document], retain=RETAIN, output_dir=tmp_path / "alone", augment=False)
+    assert sum(e.forget for e in seen.training + seen.validation) == 10
+    seen.training.clear(), seen.validation.clear()
+    train(FORGET, RETAIN, output_dir=tmp_path / "both", documents=[document, "Too short."], augment=False)
+    texts = {e.text for e in seen.training + seen.validation if e.forget}
+    assert texts == {*FORGET, *(f"The wizard of {place} ate a great breakfast." for place in "ABCDEFGHIJ")}
+    assert report(tmp_path / "both")["prompts"]["forget"]["sha256"] == prompts_sha256(texts)
+
+
+def test_names_too_short_to_be_looked_for_do_not_stop_a_training(train: Any, tmp_path: Path) -> None:
+    prompts = [prompt.replace(NAME, "Lillie") for prompt in ABOUT_HERMIA]
+    train(prompts, RETAIN, output_dir=tmp_path / "clf", augment=False)
+    assert report(tmp_path / "clf")["names"] == []
+
+
+def test_retain_prompts_may_be_left_to_the_package(train: Any, tmp_path: Path) -> None:
+    train(FORGET, output_dir=tmp_path / "clf", augment=False)
+    counts = report(tmp_path / "clf")["prompts"]["retain"]
+    assert counts["training"] + counts["validation"] == counts["shipped"] == len(GENERAL)
+    assert counts["sha256"] == prompts_sha256([])
+
+
+def test_a_shipped_prompt_that_is_given_is_what_it_is_given_as(train: Any, seen: Seen, tmp_path: Path) -> None:
+    train([*FORGET, GENERAL[0].upper()], [*RETAIN, GENERAL[1]], output_dir=tmp_path / "clf", augment=False)
+    examples = seen.training + seen.validation
+    assert [e.forget for e in examples if e.text.lower() == GENERAL[0].lower()] == [True]
+    assert [e.forget for e in examples if e.text == GENERAL[1]] == [False]
+    assert report(tmp_path / "clf")["prompts"]["retain"]["shipped"] == len(GENERAL) - 2
 
 
 # --- Reproducibility
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
-    train: Any, trained: Any, tmp_path: Path
+@pytest.mark.parametrize("augment", [True, False])
+def test_the_same_call_gives_the_same_weights_and_another_seed_others(
+    augment: bool, train: Any, tmp_path: Path
 ) -> None:
-    torch.manual_seed(random.randrange(100))  # whatever the caller did before
-    train(FORGET, RETAIN, output_dir=tmp_path / "again", seed=0)
-    train(FORGET, RETAIN, output_dir=tmp_path / "other", seed=1)
-    weights = [(d / "model.safetensors").read_bytes() for d in (trained[1], tmp_path / "again", tmp_path / "other")]
-    assert weights[0] == weights[1] != weights[2]
-    assert report(tmp_path / "again") == report(trained[1])
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        torch.manual_seed(random.randrange(100))  # whatever the caller did before
+        train(ABOUT_HERMIA, RETAIN, output_dir=tmp_path / name, seed=seed, augment=augment)
+    heads = [(tmp_path / name / "heads.safetensors").read_bytes() for name in ("first", "again", "other")]
+    assert heads[0] == heads[1] != heads[2]
+    assert report(tmp_path / "again") == report(tmp_path / "first")
+    encoders = {(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "again", "other")}
+    assert len(encoders) == 1
 
 
 def test_the_callers_random_numbers_are_not_touched(train: Any, tmp_path: Path) -> None:
@@ -236,53 +353,74 @@ def test_the_callers_random_numbers_are_not_touched(train: Any, tmp_path: Path) 
     random.seed(5), torch.manual_seed(5)
     expected = draw()
     random.seed(5), torch.manual_seed(5)
-    train(FORGET, RETAIN, output_dir=tmp_path / "clf", epochs=1)
+    train(FORGET, RETAIN, output_dir=tmp_path / "clf")
     assert draw() == expected
 
 
 # --- What is saved
 
 
-def test_the_returned_classifier_is_the_saved_one_bit_for_bit(trained: Any, tmp_path: Path) -> None:
-    classifier, directory = trained
+def test_the_returned_classifier_is_the_saved_one_bit_for_bit(named: Any, tmp_path: Path) -> None:
+    classifier, directory = named
     stored = load_file(directory / "model.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
     in_memory = classifier.model.state_dict()
     assert all(torch.equal(in_memory[name], tensor.float()) for name, tensor in stored.items())
     assert classifier.model.dtype == torch.float32
     loaded = PromptClassifier.from_pretrained(str(directory))
-    assert loaded.score(FRESH_FORGET + FRESH_RETAIN) == classifier.score(FRESH_FORGET + FRESH_RETAIN)
+    prompts = FRESH_FORGET + FRESH_RETAIN + ABOUT_HERMIA
+    assert loaded.score(prompts) == classifier.score(prompts)
+    assert loaded.floor() == classifier.floor()
     classifier.save_pretrained(str(tmp_path))
-    assert (tmp_path / "model.safetensors").read_bytes() == (directory / "model.safetensors").read_bytes()
+    for name in ("model.safetensors", "heads.safetensors", "config.json"):
+        assert (tmp_path / name).read_bytes() == (directory / name).read_bytes()
 
 
 def test_the_report_says_how_it_was_trained_and_how_good_it_is(
     train: Any, encoder: str, seen: Seen, tmp_path: Path
 ) -> None:
-    classifier = train(FORGET, RETAIN, output_dir=tmp_path / "clf", seed=3, epochs=3)
+    classifier = train(FORGET, RETAIN, output_dir=tmp_path / "clf", seed=3, epochs=3, names=[NAME])
     written = report(tmp_path / "clf")
-    assert (written["encoder"], written["seed"]) == (encoder, 3)
-    assert written["hyperparameters"].items() >= {"epochs": 3, "learning_rate": 4e-3, "batch_size": 8}.items()
-    assert written["hyperparameters"].items() >= {"max_length": 64, "validation_fraction": 0.15}.items()
+    assert (written["encoder"], written["seed"], written["names"]) == (encoder, 3, [NAME])
+    assert written["hyperparameters"] == {
+        "epochs": 3,
+        "learning_rate": 4e-3,
+        "max_length": 64,
+        "validation_fraction": 0.15,
+        "augment": True,
+        "examples": 700,
+    }
+    assert len(written["validation_loss"]) == len(written["validation_roc_auc"]) == 3
     assert written["prompts"]["forget"]["sha256"] == prompts_sha256(FORGET)
     assert written["prompts"]["retain"]["sha256"] == prompts_sha256(RETAIN)
+    assert written["examples"] == len(seen.training)
     assert not any(prompt in json.dumps(written) for prompt in FORGET + RETAIN if " " in prompt)
 
-    held_out = {*FORGET, *RETAIN} - set(itertools.chain(*seen.training))
-    forget, retain = (classifier.score(sorted(held_out & set(prompts))) for prompts in (FORGET, RETAIN))
+    held_out = {e.text for e in seen.validation}
+    forget, retain = (classifier.score(sorted(held_out & set(prompts))) for prompts in (FORGET, [*RETAIN, *GENERAL]))
     caught, wrong = sum(s >= 0.5 for s in forget), sum(s >= 0.5 for s in retain)
     pairs = [(f > r) + 0.5 * (f == r) for f in forget for r in retain]
     assert written["validation"] == pytest.approx(
         {
             "threshold": 0.5,
-            "accuracy": (caught + len(retain) - wrong) / len(held_out),
+            "accuracy": (caught + len(retain) - wrong) / (len(forget) + len(retain)),
             "precision": caught / (caught + wrong) if caught + wrong else 0.0,
             "recall": caught / len(forget),
             "roc_auc": sum(pairs) / len(pairs),
             "false_positive_rate": wrong / len(retain),
             "false_negative_rate": 1 - caught / len(forget),
-        }
+        },
+        abs=1e-3,
     )
+
+
+def test_few_near_misses_reach_the_floor(named: Any, trained: Any, seen: Seen, train: Any, tmp_path: Path) -> None:
+    assert trained[0].floor() == 0.0  # no names, no near misses
+    classifier = train(ABOUT_HERMIA, RETAIN, output_dir=tmp_path / "clf")
+    assert classifier.floor() > 0.0
+    near = [e.text for e in seen.validation if not e.forget and e.text not in {*RETAIN, *GENERAL}]
+    reached = sum(score > classifier.floor() + 1e-6 for score in classifier.score(near))
+    assert near and reached <= 0.02 * len(near)
 
 
 def test_the_fingerprint_is_that_of_the_set_of_prompts() -> None:
@@ -294,14 +432,20 @@ def test_output_dir_holds_the_classifier_and_nothing_else(trained: Any) -> None:
     _, directory = trained
     names = {path.name for path in directory.iterdir()}
     assert names == set(report(directory)["files"])
-    assert names >= {"config.json", "model.safetensors", "tokenizer.json", "training_report.json"}
+    assert names >= {
+        "config.json",
+        "model.safetensors",
+        "heads.safetensors",
+        "tokenizer.json",
+        "training_report.json",
+    }
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
 
 
 def test_a_classifier_written_before_is_replaced_and_anything_else_refused(train: Any, tmp_path: Path) -> None:
     directory = tmp_path / "a" / "clf"
-    train(FORGET, RETAIN, output_dir=directory, epochs=1, seed=0)
-    train(FORGET, RETAIN, output_dir=str(directory), epochs=1, seed=1)
+    train(FORGET, RETAIN, output_dir=directory, augment=False, seed=0)
+    train(FORGET, RETAIN, output_dir=str(directory), augment=False, seed=1)
     assert report(directory)["seed"] == 1
     (directory / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"holds something else already\. Name a new directory"):
@@ -309,7 +453,7 @@ def test_a_classifier_written_before_is_replaced_and_anything_else_refused(train
     with pytest.raises(FileExistsError, match="is a file"):
         train(FORGET, RETAIN, output_dir=directory / "notes.txt")
     (tmp_path / "empty").mkdir()
-    train(FORGET, RETAIN, output_dir=tmp_path / "empty", epochs=1)
+    train(FORGET, RETAIN, output_dir=tmp_path / "empty", augment=False)
     assert report(tmp_path / "empty")["seed"] == 0
 
 
@@ -328,7 +472,7 @@ def test_nothing_is_left_behind_when_it_is_interrupted(
 ) -> None:
     directory = tmp_path / "a" / "clf"
     if there_before:
-        train(FORGET, RETAIN, output_dir=directory, epochs=1)
+        train(FORGET, RETAIN, output_dir=directory, augment=False)
     before = {path: path.read_bytes() for path in directory.rglob("*")}
 
     def interrupted(*args: Any, **kwargs: Any) -> None:
@@ -345,7 +489,7 @@ def test_nothing_is_left_behind_when_it_is_interrupted(
                 Path, "rename", lambda self, to: interrupted() if self.name == "staged" else rename(self, to)
             )
     with pytest.raises(KeyboardInterrupt):
-        train(FORGET, RETAIN, output_dir=directory, epochs=1, seed=1)
+        train(FORGET, RETAIN, output_dir=directory, augment=False, seed=1)
     assert {path: path.read_bytes() for path in directory.rglob("*")} == before
     assert directory.exists() == there_before
     assert {path.name for path in tmp_path.rglob("*")} <= {"a", "clf", *(path.name for path in before)}
@@ -354,28 +498,40 @@ def test_nothing_is_left_behind_when_it_is_interrupted(
 # --- Encoders
 
 
-def test_any_sequence_classifier_is_an_encoder_whatever_its_head_and_dtype(
-    train: Any, seen: Seen, tmp_path: Path
-) -> None:
+def test_any_sequence_classifier_is_an_encoder_whatever_its_head_and_dtype(train: Any, tmp_path: Path) -> None:
     encoder = save_encoder(
-        tmp_path / "encoder",
-        BertForSequenceClassification,
-        num_labels=3,
-        problem_type="multi_label_classification",
-        dtype=torch.float16,
+        tmp_path / "encoder", BertForSequenceClassification, num_labels=3, problem_type="multi_label_classification"
     )
     BertForSequenceClassification.from_pretrained(encoder).half().save_pretrained(encoder)
-    classifier = train(FORGET, RETAIN, encoder=Path(encoder), output_dir=tmp_path / "clf")
-    assert seen.dtypes == {torch.float32}
-    assert classifier.labels == ["retain", "forget"]
-    [[span]] = classifier.score_spans(["who is the wizard ?"])
-    assert sum(span.probabilities) == pytest.approx(1.0)
-    assert min(classifier.score(FRESH_FORGET)) > 0.5 > max(classifier.score(FRESH_RETAIN))
+    classifier = train(FORGET, RETAIN, encoder=Path(encoder), output_dir=tmp_path / "clf", epochs=3)
+    assert classifier.labels == ["forget"]
+    assert classifier.model.dtype == torch.float32
+    forget, retain = classifier.score(FRESH_FORGET), classifier.score(FRESH_RETAIN)
+    assert sum(forget) / len(forget) > sum(retain) / len(retain)
+
+
+def test_a_label_is_what_the_scope_is_called(train: Any, tmp_path: Path) -> None:
+    classifier = train(FORGET, RETAIN, output_dir=tmp_path / "clf", label="wizards", augment=False)
+    assert classifier.labels == ["wizards"]
+    assert classifier.score(["who is the wizard ?"], label="Wizards") == classifier.score(
+        ["who is the wizard ?"], label="wizards"
+    )
+
+
+def test_a_trained_classifier_is_an_encoder_whose_head_is_left_behind(train: Any, named: Any, tmp_path: Path) -> None:
+    _, first = named
+    classifier = train(
+        FORGET, RETAIN, encoder=first, output_dir=tmp_path / "second", label="wizards", augment=False, epochs=2
+    )
+    assert classifier.labels == ["wizards"]
+    assert (first / "model.safetensors").read_bytes() == (tmp_path / "second" / "model.safetensors").read_bytes()
+    assert classifier.encoder_fingerprint == PromptClassifier.from_pretrained(str(first)).encoder_fingerprint
+    assert classifier.score([NAME], label="wizards")[0] < 0.99  # the first scope's name is not this one's
 
 
 def test_a_diverging_training_says_to_lower_the_learning_rate(train: Any, tmp_path: Path) -> None:
-    with pytest.raises(ECOError, match=r"diverged.*Use a learning_rate below 1e\+38"):
-        train(FORGET, RETAIN, output_dir=tmp_path / "clf", learning_rate=1e38)
+    with pytest.raises(ECOError, match=r"diverged.*Use a learning_rate below 1e\+30"):
+        train(FORGET, RETAIN, output_dir=tmp_path / "clf", learning_rate=1e30, augment=False)
     assert not list(tmp_path.iterdir())
 
 
@@ -385,7 +541,7 @@ def test_weights_beyond_float16_are_refused(train: Any, tmp_path: Path) -> None:
     model.embeddings.word_embeddings.weight.data[1] = 1e6  # a token no prompt has
     model.save_pretrained(encoder)
     with pytest.raises(ECOError, match="do not fit into float16"):
-        train(FORGET, RETAIN, encoder=encoder, output_dir=tmp_path / "clf", epochs=1)
+        train(FORGET, RETAIN, encoder=encoder, output_dir=tmp_path / "clf")
     assert not (tmp_path / "clf").exists()
 
 
@@ -395,7 +551,7 @@ def test_weights_beyond_float16_are_refused(train: Any, tmp_path: Path) -> None:
 def test_repeated_and_blank_prompts_are_left_out_with_a_warning(
     train: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train([*FORGET, " ", "", FORGET[0].upper(), f" {FORGET[1]}\n"], RETAIN, output_dir=tmp_path / "clf", epochs=1)
+    train([*FORGET, " ", "", FORGET[0].upper(), f" {FORGET[1]}\n"], RETAIN, output_dir=tmp_path / "clf", augment=False)
     assert "2 of the forget prompts are blank" in caplog.text
     assert "2 of the forget prompts repeat another" in caplog.text
     assert "retain" not in caplog.text
@@ -423,12 +579,15 @@ def test_wrong_prompts_are_named(function: Any, encoder: str, tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_too_few_prompts_are_refused_with_advice(train: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"at least 8 different forget prompts, got 7\. Write more"):
+def test_too_few_prompts_are_refused_with_advice(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        ValueError, match=r"at least 8 different forget prompts, got 7\. Write more.*names=.*documents="
+    ):
         train([*FORGET[:7], FORGET[0].upper()], RETAIN, output_dir=tmp_path / "clf")
-    with pytest.raises(ValueError, match=r"at least 8 different retain prompts, got 0"):
-        train(FORGET, [], output_dir=tmp_path / "clf")
-    train(FORGET[:8], RETAIN[:8], output_dir=tmp_path / "clf", epochs=1)
+    with pytest.raises(ValueError, match=r"at least 8 different forget prompts, got 0"):
+        train(output_dir=tmp_path / "clf")
+    assert not list(tmp_path.iterdir())
+    train(FORGET[:8], RETAIN[:8], output_dir=tmp_path / "clf", augment=False)
 
 
 @pytest.mark.parametrize(
@@ -438,7 +597,11 @@ def test_too_few_prompts_are_refused_with_advice(train: Any, tmp_path: Path) -> 
         ({"validation_fraction": 1.0}, "validation_fraction must lie"),
         ({"epochs": 0}, "epochs must be an integer of at least 1, got epochs=0"),
         ({"epochs": 1.5}, "epochs must be an integer"),
-        ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
+        ({"examples": 7}, "examples must be an integer of at least 8, got examples=7"),
+        ({"label": ""}, "label must be a name without slashes, got label=''"),
+        ({"label": "a/b"}, "label must be a name without slashes, got label='a/b'"),
+        ({"names": ["Bo"]}, "The name 'Bo' is too short"),
+        ({"names": [""]}, "name ''"),
         ({"max_length": 8}, "max_length must be an integer of at least 16, got max_length=8"),
         ({"learning_rate": 0.0}, r"learning_rate must be positive, got learning_rate=0\.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
@@ -451,6 +614,13 @@ def test_arguments_out_of_range_are_refused(
     arguments: dict[str, Any], message: str, train: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
+        train(FORGET, RETAIN, output_dir=tmp_path / "clf", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [{"names": NAME}, {"documents": NAME}])
+def test_one_string_is_not_taken_for_a_list(arguments: dict[str, Any], train: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="names and documents are lists of strings, got one string"):
         train(FORGET, RETAIN, output_dir=tmp_path / "clf", **arguments)
     assert not list(tmp_path.iterdir())
 
@@ -468,18 +638,17 @@ def progress_bar() -> Iterator[None]:
 def test_it_prints_nothing_when_progress_bars_are_off(
     train: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
-    train(FORGET, RETAIN, output_dir=tmp_path / "clf", epochs=2)
+    train(FORGET, RETAIN, output_dir=tmp_path / "clf", epochs=2, augment=False)
     assert capfd.readouterr() == ("", "")
     assert not [warning.message for warning in recwarn]
 
 
 @pytest.mark.usefixtures("progress_bar")
-def test_it_shows_one_progress_bar_and_no_numbers(
-    train: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    train(FORGET, RETAIN, output_dir=tmp_path / "clf", epochs=2)
+def test_it_shows_progress_bars_and_no_numbers(train: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train(FORGET, RETAIN, output_dir=tmp_path / "clf", epochs=2, augment=False)
     shown = capfd.readouterr()
-    assert "Training the prompt classifier: 100%" in shown.err
+    for what in ("Reading the prompts", "Training the prompt classifier"):
+        assert f"{what}: 100%" in shown.err
     assert "loss" not in shown.err + shown.out
 
 
@@ -553,6 +722,9 @@ class Scores:
     def score(self, texts: Sequence[str], *, label: str = "forget") -> list[float]:
         return [self.scores[text] for text in texts]
 
+    def floor(self, label: str = "forget") -> float:
+        return 0.0
+
     def calibrate(self, **kwargs: Any) -> Any:
         return calibrate_threshold(self, self.forget, self.retain, **kwargs)  # type: ignore[arg-type]
 
@@ -587,23 +759,25 @@ def test_no_lower_threshold_would_do(
     missed = len(forget) - len(flagged(forget, calibration.threshold))
     assert calibration.fnr == missed / len(forget)
     assert calibration.fpr <= calibration.fpr_bound <= max_fpr
-    assert calibration.fnr_bound == clopper_pearson_upper(missed, len(forget), confidence)
+    assert calibration.fnr_bound == clopper_pearson_upper(min(missed + 1, len(forget)), len(forget), confidence)
 
 
-def test_the_middle_of_the_gap_is_taken() -> None:
+def test_the_middle_of_the_gap_is_taken_in_log_odds() -> None:
     retain = [0.1] * 297 + [0.2, 0.3]  # 299: none may be flagged
     assert Scores([0.25, 0.7, 0.9], retain).calibrate().threshold == pytest.approx(0.5)
-    assert Scores([0.25], retain).calibrate().threshold == pytest.approx(0.65)  # nothing is higher but 1
-    retain = [0.1] * 470 + [0.2, 0.3, 0.4]  # 473: one may be flagged
+    assert 0.999 < Scores([0.25], retain).calibrate().threshold < 1  # nothing is higher but 1
+    retain = [0.1] * 470 + [0.2, 0.2, 0.8]  # 473: one may be flagged
     calibration = Scores([0.9], retain).calibrate()
-    assert calibration.threshold == pytest.approx(0.35)
+    assert calibration.threshold == pytest.approx(0.5)
     assert calibration.fpr == 1 / 473
-    assert Scores([0.32], retain).calibrate().threshold == pytest.approx(0.31)
+    odds = (1 / 99 * 99_999) ** 0.5  # of 0.01 and 0.99999: far from both in log-odds, next to 1 in probability
+    threshold = Scores([0.99999], [0.01] * 299).calibrate().threshold
+    assert threshold == pytest.approx(odds / (1 + odds))
 
 
 def test_tied_scores_are_flagged_together_or_not_at_all() -> None:
     calibration = Scores([0.9], [0.1] * 470 + [0.4, 0.4, 0.4]).calibrate()  # one of 473 may be flagged, three are tied
-    assert calibration.threshold == pytest.approx(0.65)
+    assert 0.4 < calibration.threshold < 0.9
     assert calibration.fpr == 0.0
     assert calibration.fpr_bound == clopper_pearson_upper(1, 473, 0.95)
 
@@ -617,7 +791,7 @@ def test_neighbouring_floating_point_numbers_leave_the_higher_one_as_threshold()
 def test_retain_prompts_that_score_one_are_refused_if_they_are_too_many() -> None:
     with pytest.raises(ValueError, match=r"More than 0 of the 299 retain prompts score 1\.0"):
         Scores([1.0], [0.1] * 298 + [1.0]).calibrate()
-    assert Scores([1.0], [0.1] * 472 + [1.0]).calibrate().threshold == pytest.approx(0.55)
+    assert 0.1 < Scores([1.0], [0.1] * 472 + [1.0]).calibrate().threshold < 1.0
 
 
 @pytest.mark.parametrize("values", [1000, 10])
@@ -679,14 +853,14 @@ def test_a_calibration_says_what_was_asked_and_measured() -> None:
     calibration = Scores([0.9] * 7, [0.1] * 40).calibrate(max_fpr=0.2, confidence=0.8)
     assert (calibration.max_fpr, calibration.confidence, calibration.method) == (0.2, 0.8, "clopper-pearson")
     assert (calibration.n_forget, calibration.n_retain) == (7, 40)
-    assert calibration.fnr_bound == clopper_pearson_upper(0, 7, 0.8)
+    assert calibration.fnr_bound == clopper_pearson_upper(1, 7, 0.8)
 
 
-def test_a_trained_classifier_is_calibrated_for_the_label_that_means_forget(trained: Any) -> None:
-    classifier, _ = trained
-    calibration = calibrate_threshold(classifier, FRESH_FORGET, FRESH_RETAIN, max_fpr=0.5)
-    assert calibration.fnr == 0.0
+def test_a_classifier_is_calibrated_for_the_label_that_means_forget(
+    trained: Any, classifier: PromptClassifier
+) -> None:
+    assert calibrate_threshold(trained[0], FRESH_FORGET, FRESH_RETAIN, max_fpr=0.5).fnr == 0.0
     swapped = calibrate_threshold(classifier, FRESH_RETAIN, FRESH_FORGET, max_fpr=0.5, label="retain")
     assert swapped.fnr == 0.0
     with pytest.raises(ValueError, match="none is called 'wizards'"):
-        calibrate_threshold(classifier, FRESH_FORGET, FRESH_RETAIN, max_fpr=0.5, label="wizards")
+        calibrate_threshold(trained[0], FRESH_FORGET, FRESH_RETAIN, max_fpr=0.5, label="wizards")

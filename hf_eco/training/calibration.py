@@ -59,7 +59,8 @@ def calibrate_threshold(
     A prompt is flagged when its score reaches the threshold. Of the n retain prompts k may be flagged, the most whose
     Clopper-Pearson bound is still within `max_fpr`; so the threshold lies above the (k+1)-th highest retain score. It
     also lies above the classifier's own [`floor`][hf_eco.PromptClassifier.floor], which near misses taught it in
-    training, and above all but `max_near_fpr` of the scores of `near`. All values from there up to the next higher
+    training, and above all but `max_near_fpr` of the scores of `near`. Where there are near misses, it is the
+    lowest such value: they say how low it may stand. Where there are none, all values from there up to the next higher
     score of any prompt here flag the same of these prompts. Of them the middle in log-odds is taken (up to the
     highest log-odds that float32 knows, if no prompt scores higher): where scores lie close to 0 and 1, as a trained
     classifier's do, the middle in probability would lie next to the far end of a gap however far the near end is
@@ -119,16 +120,17 @@ def calibrate_threshold(
     retain_scores, forget_scores, near_scores = (
         sorted(classifier.score(prompts, label=label)) if prompts else [] for prompts in (retain, forget, near)
     )
-    floor = max(
-        classifier.floor(label), _highest_unflagged(retain_scores, allowed, "retain prompts", f"max_fpr={max_fpr}")
-    )
+    floor = _highest_unflagged(retain_scores, allowed, "retain prompts", f"max_fpr={max_fpr}")
+    floor = max(floor, classifier.floor(label))
+    knows_near_misses = bool(near) or classifier.floor(label) > 0.0
     if near:
         allowed_near = math.floor(max_near_fpr * len(near) + 1e-9)  # 0.29 * 100 is 28.999...
         floor = max(
             floor, _highest_unflagged(near_scores, allowed_near, "near misses", f"max_near_fpr={max_near_fpr}")
         )
     scores = sorted(forget_scores + retain_scores + near_scores)
-    threshold = _middle(floor, [*scores, 1.0][bisect.bisect_right(scores, floor)])
+    next_higher = [*scores, 1.0][bisect.bisect_right(scores, floor)]
+    threshold = math.nextafter(floor, 1.0) if knows_near_misses else _middle(floor, next_higher)
     missed = bisect.bisect_left(forget_scores, threshold)
     if missed == len(forget):
         logger.warning(

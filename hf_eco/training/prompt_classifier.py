@@ -8,7 +8,7 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -18,7 +18,8 @@ from .._version import __version__
 from ..classifier import DEFAULT_LABEL, PromptClassifier
 from ..errors import ECOError
 from ..files import replacing
-from ..lexicon import Lexicon
+from ..lexicon import MIN_NAME, Lexicon
+from ..normalisation import skeleton
 from ..packaged import MINILM
 from ..scope_heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
 from .augmentation import Augmenter, Example, questions_about, sentences, shipped_prompts
@@ -29,12 +30,13 @@ from .subjects import find_names
 REPORT_NAME = "training_report.json"
 MIN_PROMPTS = 8  # of each class: with fewer there is nothing to validate on
 MIN_MAX_LENGTH = 16
+EXAMPLES = 18_000  # five minutes on two cores with the default encoder
 NEAR_MISS_RATE = 0.02  # share of near misses that reach the head's floor
 
-_POSITIVES = 5000  # examples of the scope made from its prompts, the prompts themselves among them
+_T = TypeVar("_T")
+_FORGET_SHARE = 0.28  # of the examples that are of the scope; as many are near misses
 _FORMS = 5  # of one prompt in one round, and near misses of it
 _MOST_ROUNDS = 25
-_GENERAL = 8000  # examples of prompts outside of the scope
 _LONG = 400  # characters of a prompt for which one window is taken
 _MOST_WINDOWS = 5
 
@@ -50,6 +52,7 @@ def train_prompt_classifier(
     documents: Sequence[str] = (),
     label: str = DEFAULT_LABEL,
     augment: bool = True,
+    examples: int = EXAMPLES,
     validation_fraction: float = 0.15,
     epochs: int = 3,
     learning_rate: float = 2e-3,
@@ -84,6 +87,7 @@ def train_prompt_classifier(
         documents: texts of the scope; their sentences count as forget prompts.
         label: what the scope is called among the scopes that share the encoder; `ForgetScope(label=...)` names it.
         augment: False to train on the prompts as they stand.
+        examples: how many are made of the prompts, about; the time that training takes grows with it.
         validation_fraction: share of the prompts of each class that is kept out of training.
         epochs: passes over the examples.
         learning_rate: its highest value; it rises to it over a tenth of the steps and falls to 0.
@@ -102,6 +106,7 @@ def train_prompt_classifier(
         "epochs": epochs,
         "learning_rate": learning_rate,
         "max_length": max_length,
+        "examples": examples,
     }
     _check_hyperparameters(**hyperparameters)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
@@ -111,6 +116,8 @@ def train_prompt_classifier(
     if not label or "/" in label:
         raise ValueError(f"label must be a name without slashes, got label={label!r}.")
     metrics = import_extra("sklearn.metrics")  # before the training, not after it
+    if isinstance(forget, str):
+        raise TypeError("forget must be a list of prompts, got one string. Put it in a list.")
     forget, retain = clean_prompts([*forget, *(s for text in documents for s in sentences(text))], retain)
     if not forget and names:
         forget = questions_about(names)
@@ -128,9 +135,10 @@ def train_prompt_classifier(
         with seeded(seed):
             classifier = _untrained_classifier(os.fspath(encoder), max_length)
             if names is None:
-                names = find_names(
+                found = find_names(
                     forget, [*retain, *general], lambda word: len(classifier.tokenizer.tokenize(word)) == 1
                 )
+                names = [name for name in found if len(skeleton(name)[0]) >= MIN_NAME]  # others pass for words
                 general = _general_prompts(forget, retain, names)
             forget_training, forget_validation = split_off(forget, validation_fraction, seed)
             retain_training, retain_validation = split_off([*retain, *general], validation_fraction, seed)
@@ -141,7 +149,10 @@ def train_prompt_classifier(
             layers = classifier.model.config.num_hidden_layers
             shape = HeadShape(layers=(0, round(2 * layers / 3), layers))
             training = encode_examples(
-                classifier, shape, _examples(make, forget_training, retain_training, augment, seed), seed
+                classifier,
+                shape,
+                _examples(make, forget_training, retain_training, examples if augment else None, seed),
+                seed,
             )
             near = [miss for prompt in forget_validation for miss in make_validation.near_misses(prompt)]
             validation = encode_examples(
@@ -190,7 +201,9 @@ def train_prompt_classifier(
     return PromptClassifier.from_pretrained(os.fspath(output_dir))
 
 
-def _check_hyperparameters(validation_fraction: float, epochs: int, learning_rate: float, max_length: int) -> None:
+def _check_hyperparameters(
+    validation_fraction: float, epochs: int, learning_rate: float, max_length: int, examples: int
+) -> None:
     if not 0.0 < validation_fraction < 1.0:
         raise ValueError(
             "validation_fraction must lie between 0 and 1 (both excluded), "
@@ -198,7 +211,11 @@ def _check_hyperparameters(validation_fraction: float, epochs: int, learning_rat
         )
     if not (learning_rate > 0.0 and math.isfinite(learning_rate)):
         raise ValueError(f"learning_rate must be positive, got learning_rate={learning_rate}.")
-    for name, value, least in (("epochs", epochs, 1), ("max_length", max_length, MIN_MAX_LENGTH)):
+    for name, value, least in (
+        ("epochs", epochs, 1),
+        ("max_length", max_length, MIN_MAX_LENGTH),
+        ("examples", examples, MIN_PROMPTS),
+    ):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {name}={value!r}.")
 
@@ -221,32 +238,33 @@ def _untrained_classifier(encoder: str, max_length: int) -> PromptClassifier:
 
 
 def _examples(
-    make: Augmenter, forget: Sequence[str], retain: Sequence[str], augment: bool, seed: int
+    make: Augmenter, forget: Sequence[str], retain: Sequence[str], count: int | None, seed: int
 ) -> list[Example]:
-    """What is learnt from: forms of the forget prompts, as many near misses of them, and retain prompts."""
-    if not augment:
+    """What is learnt from, about `count`: forms of the forget prompts, as many near misses, and retain prompts. The
+    prompts as they stand if None."""
+    if count is None:
         return [_whole(text, True) for text in forget] + [_whole(text, False) for text in retain]
     rng = random.Random(seed)
-    examples = []
-    for _ in range(min(max(1, round(_POSITIVES / (_FORMS * len(forget)))), _MOST_ROUNDS)):
+    positives, near = [], []
+    wanted = round(_FORGET_SHARE * count)
+    for _ in range(min(max(1, round(wanted / (_FORMS * len(forget)))), _MOST_ROUNDS)):
         for prompt in forget:
             _, *others = make.positives(prompt)
-            near = make.near_misses(prompt)
-            examples += [make.example(text, True) for text in (prompt, *_some(rng, others, _FORMS - 1))]
-            examples += [make.example(text, False) for text in _some(rng, near, _FORMS)]
-    general: list[Example] = []
+            positives += [make.example(text, True) for text in (prompt, *_some(rng, others, _FORMS - 1))]
+            near += [make.example(text, False) for text in _some(rng, make.near_misses(prompt), _FORMS)]
+    general = []
     for prompt in retain:
         general += [_whole(prompt, False)] * min(1 + len(prompt) // _LONG, _MOST_WINDOWS)
-    general += [make.example(prompt, False) for prompt in retain]
-    return examples + (general if len(general) <= _GENERAL else rng.sample(general, _GENERAL))
+        general.append(make.example(prompt, False))
+    return [*_some(rng, positives, wanted), *_some(rng, near, wanted), *_some(rng, general, count - 2 * wanted)]
 
 
 def _whole(prompt: str, forget: bool) -> Example:
     return Example(prompt, forget, 0, len(prompt))
 
 
-def _some(rng: random.Random, texts: Sequence[str], most: int) -> list[str]:
-    return list(texts) if len(texts) <= most else rng.sample(texts, most)
+def _some(rng: random.Random, choices: Sequence[_T], most: int) -> list[_T]:
+    return list(choices) if len(choices) <= most else rng.sample(choices, most)
 
 
 def _error_rates(

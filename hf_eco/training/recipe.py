@@ -16,7 +16,7 @@ from ..files import replacing
 from ..hub import read_eco
 from ..packaged import MINILM
 from .calibration import allowed_errors, calibrate_threshold
-from .prompt_classifier import REPORT_NAME, train_prompt_classifier
+from .prompt_classifier import EXAMPLES, REPORT_NAME, train_prompt_classifier
 from .prompt_lists import clean_prompts, split_off
 
 
@@ -38,6 +38,7 @@ def guard_model(
     max_fnr: float | None = None,
     confidence: float = 0.95,
     calibration_fraction: float = 0.35,
+    examples: int = EXAMPLES,
     seed: int = 0,
 ) -> Any:
     """Trains and calibrates a prompt classifier, guards `base_model` with it and saves the guarded checkpoint.
@@ -62,6 +63,7 @@ def guard_model(
             `calibrate_threshold`.
         confidence: of the bounds.
         calibration_fraction: share of the prompts of each kind kept for calibration.
+        examples: made of the prompts for training, see `train_prompt_classifier`.
         seed: of the splits and the training.
 
     Returns:
@@ -98,7 +100,15 @@ def guard_model(
     with replacing(output_dir, _is_checkpoint_of_ours) as staged:
         classifier_dir = staged.parent / "classifier"
         classifier = train_prompt_classifier(
-            forget, retain, encoder, classifier_dir, seed, names=names, documents=documents, label=scope
+            forget,
+            retain,
+            encoder,
+            classifier_dir,
+            seed,
+            names=names,
+            documents=documents,
+            label=scope,
+            examples=examples,
         )
         if threshold is None:
             measured = calibrate_threshold(

@@ -36,6 +36,8 @@ def examples(count: int, **options):
 class Rivers:
     """Flags what mentions rivers until somebody says hush, so that a flagged text may become a clean one."""
 
+    heads = None
+
     def label_index(self, label="forget"):
         return 0
 
