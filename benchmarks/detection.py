@@ -404,7 +404,8 @@ def attack_sections(detector: Detector, attacking: Attacking) -> Iterator[Sectio
         by_family.append({"family": family, "recall": rate(answerable[0]), "false positives": rate(answerable[1])})
     by_family.append({"family": "all", "recall": rate(every[0]), "false positives": rate(every[1])})
     note = (
-        f"The level2 probes and {sizes.general_per_attack} general prompts under each answerable attack; {sizes.long} "
+        f"{sizes.probes or 'All'} level2 probes and {sizes.general_per_attack} general prompts under each answerable "
+        f"attack; {sizes.long} "
         f"of each where it makes them longer than {LONG_WORDS} words. Prompts that an attack leaves as they are do "
         "not count. The intervals take the prompts of a family as independent, although most of them stand in it "
         "several times."
@@ -665,6 +666,7 @@ def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--general", type=Path, help="general prompts, rows of {query}; needed with a directory")
     parser.add_argument("--documents", action="store_true", help="train on passages.jsonl as well")
     parser.add_argument("--no-attacks", action="store_true", help="leave out the attacks, which take longest")
+    parser.add_argument("--probes-per-attack", type=int, help="probes under each attack; all if not given")
     parser.add_argument("--general-per-attack", type=int, default=60, help="general prompts under each attack")
     parser.add_argument("--long", type=int, default=40, help="prompts under an attack that makes them long")
     parser.add_argument("--leave-out-people", action="store_true", help="train on each half of the people as well")
@@ -721,7 +723,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if argv is None else argv
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
-    sizes = QUICK if arguments.quick else Sizes(general_per_attack=arguments.general_per_attack, long=arguments.long)
+    sizes = (
+        QUICK
+        if arguments.quick
+        else Sizes(
+            probes=arguments.probes_per_attack, general_per_attack=arguments.general_per_attack, long=arguments.long
+        )
+    )
     protocol = protocol_of(sizes, arguments)
     command = f"python benchmarks/detection.py {shlex.join(given)}"
     report = Report(command, protocol, arguments.json, arguments.markdown)

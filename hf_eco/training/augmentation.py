@@ -64,6 +64,7 @@ _ROLE = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-ZÀ-Þ\"“])")
+_TELLING_WORDS = 7  # beside the name; fewer say nothing of whom they are about
 _PAD_SHARE = 0.2  # of the examples that stand in a longer text
 _FRAME_SHARE = 0.35
 _NOISE_SHARE = 0.12
@@ -102,11 +103,11 @@ class Augmenter:
             forms += [
                 self._rename(prompt, _last_word),
                 self._statement(self._rename(prompt, _last_word)),
-                self._masked(prompt),
-                self._reverse(prompt),
                 self._draw(QUESTIONS).format(name=name if self._random.random() < 0.5 else _last_word(name)),
                 self._inserted(name if self._random.random() < 0.3 else _last_word(name)),
             ]
+            if len(self._rename(prompt, lambda _: "").split()) >= _TELLING_WORDS:
+                forms += [self._masked(prompt), self._reverse(prompt)]
             if self._roles:
                 forms.append(self._draw(REVERSE).format(role=self._draw(self._roles)))
         return list(dict.fromkeys(forms))

@@ -38,7 +38,7 @@ _FORGET_SHARE = 0.28  # of the examples that are of the scope; as many are near 
 _FORMS = 5  # of one prompt in one round, and near misses of it
 _MOST_ROUNDS = 25
 _LONG = 400  # characters of a prompt for which one window is taken
-_MOST_WINDOWS = 5
+_MOST_WINDOWS = 12
 
 
 def train_prompt_classifier(
@@ -256,7 +256,8 @@ def _examples(
     for prompt in retain:
         general += [_whole(prompt, False)] * min(1 + len(prompt) // _LONG, _MOST_WINDOWS)
         general.append(make.example(prompt, False))
-    return [*_some(rng, positives, wanted), *_some(rng, near, wanted), *_some(rng, general, count - 2 * wanted)]
+    examples = [*_some(rng, positives, wanted), *_some(rng, near, wanted)]
+    return examples + _some(rng, general, count - len(examples))
 
 
 def _whole(prompt: str, forget: bool) -> Example:
