@@ -65,6 +65,7 @@ _ROLE = re.compile(
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-ZÀ-Þ\"“])")
 _TELLING_WORDS = 7  # beside the name; fewer say nothing of whom they are about
+_BESIDE = 0.9  # share of the prompts mentioning something that name the scope too, if it is beside the scope
 _PAD_SHARE = 0.2  # of the examples that stand in a longer text
 _FRAME_SHARE = 0.35
 _NOISE_SHARE = 0.12
@@ -90,14 +91,21 @@ class Augmenter:
         self._works = _names()["works"]
         self._hosts = _sentences_about_people(own)
         satellites = find_satellites(forget, background, names) if names else {}
-        self._roles = sorted(p for p in satellites if any(_follows_role(forget[i], p) for i in satellites[p]))
-        self._things = sorted(set(satellites) - set(self._roles))
+        named = {i for i, prompt in enumerate(forget) if self._named(prompt)}
+        shares = {phrase: len(named.intersection(found)) / len(found) for phrase, found in satellites.items()}
+        # What stands beside the names has a life of its own; what is asked about without them is a part of the scope.
+        beside = [phrase for phrase, share in shares.items() if share >= _BESIDE]
+        self._parts = sorted(phrase for phrase, share in shares.items() if share < 1 - _BESIDE)
+        self._roles = sorted(p for p in beside if any(_follows_role(forget[i], p) for i in satellites[p]))
+        self._things = sorted(set(beside) - set(self._roles))
 
     # -- one prompt, other forms
 
     def positives(self, prompt: str) -> list[str]:
         """`prompt` in other forms that are still about the scope."""
         forms = [prompt, self._statement(prompt)]
+        if self._parts:
+            forms.append(self._draw(QUESTIONS).format(name=self._draw(self._parts)))
         if self._named(prompt):
             name = self._draw(self.names)
             forms += [
