@@ -33,7 +33,7 @@ from transformers.utils import cached_file
 
 from .errors import GuardError
 from .lexicon import LAST_NAME_LOG_ODDS
-from .normalisation import View, views
+from .normalisation import View, skeleton, views
 from .scope_heads import ScopeHead, ScopeHeads, pool, token_features
 
 DEFAULT_LABEL = "forget"
@@ -311,9 +311,11 @@ class PromptClassifier(WindowedModel):
                     start = min((a for a, _ in found), default=window.start)
                     end = max((b for _, b in found), default=window.end)
                     yield window.text_index, self._span_of(number, start, end, score)
-        for n, view in enumerate(seen):
-            for number, scope in enumerate(heads.heads.values()):
-                for mention in scope.lexicon.find(view.text) if scope.lexicon is not None else ():
+        lexicons = [(i, scope.lexicon) for i, scope in enumerate(heads.heads.values()) if scope.lexicon is not None]
+        for n, view in enumerate(seen if lexicons else ()):
+            skeletal = skeleton(view.text)  # once for all scopes
+            for number, lexicon in lexicons:
+                for mention in lexicon.find(view.text, skeletal):
                     p = 1.0 / (1.0 + math.exp(-mention.log_odds))
                     yield n, self._span_of(number, mention.start, mention.end, p)
 

@@ -34,6 +34,12 @@ OPENING_WORDS = frozenset(
 )  # fmt: skip
 
 
+def without_suffix(name: str) -> str:
+    """`name` without "Jr" and the like at its end, which other people bear too."""
+    words = name.split()
+    return " ".join(words[:-1] if len(words) > 1 and words[-1].strip(".").lower() in SUFFIXES else words)
+
+
 @dataclass(frozen=True)
 class Mention:
     """A name of the scope in a text: `text[start:end]`, with `edits` letters of it wrong."""
@@ -68,9 +74,7 @@ class Lexicon:
         for name in names:
             if not name.strip():
                 raise ValueError(f"The name {name!r} is blank. Leave it out.")
-            words = name.replace(",", " ").split()
-            if words[-1].strip(".").lower() in SUFFIXES:
-                words = words[:-1]
+            words = without_suffix(name.replace(",", " ")).split()
             folded = skeleton(" ".join(words))[0]
             if len(folded) < MIN_NAME:
                 raise ValueError(
@@ -89,10 +93,12 @@ class Lexicon:
                     re.compile(rf"(?<!\w)(?i:{first})\w{{0,5}}(?:\s+[^\W\d_a-z][\w.'’-]*){{0,6}}\s+(?i:{last})(?!\w)")
                 )
 
-    def find(self, text: str) -> list[Mention]:
-        """The first mention of each name in `text`, if there is one."""
-        folded, where = skeleton(text)
-        where = [*where, len(text)]  # letter i of `folded` is what is left of text[where[i]:where[i + 1]]
+    def find(self, text: str, skeletal: tuple[str, list[int]] | None = None) -> list[Mention]:
+        """The first mention of each name in `text`, if there is one; `skeletal` is its skeleton, where it is at hand."""
+        if not self.names:
+            return []
+        folded, places = skeletal or skeleton(text)
+        where = [*places, len(text)]  # letter i of `folded` is what is left of text[where[i]:where[i + 1]]
         found = (_find(name, edits, text, folded, where) for name, edits in self._skeletons.items())
         mentions = [mention for mention in found if mention is not None]
         if not mentions:  # with middle names, or the first name in full: "Jeffrey Leon Bridges"

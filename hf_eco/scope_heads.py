@@ -8,7 +8,7 @@ learning), and a further scope costs a head, not a pass. A head's verdicts depen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +142,7 @@ class ScopeHeads:
     """The heads on one encoder, by the label that stands for their scope."""
 
     shape: HeadShape
-    heads: dict[str, ScopeHead] = field(default_factory=dict)
+    heads: dict[str, ScopeHead]
 
     def to_dict(self) -> dict[str, object]:
         """What `config.json` of the classifier holds about them."""

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..lexicon import SUFFIXES
+from ..lexicon import without_suffix
 from .forms import ASIDE, ASKING, FRAMES, MASKS, QUESTIONS, REVERSE
 from .subjects import find_satellites, name_pattern
 
@@ -247,8 +247,7 @@ def questions_about(names: Sequence[str]) -> list[str]:
 
 
 def _last_word(name: str) -> str:
-    words = [word for word in name.split() if word.strip(".").lower() not in SUFFIXES]
-    return words[-1] if words else name
+    return without_suffix(name).split()[-1]
 
 
 def _follows_role(prompt: str, phrase: str) -> bool:

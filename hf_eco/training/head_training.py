@@ -106,7 +106,7 @@ def fit_head(
     Raises:
         ECOError: no epoch had a finite loss.
     """
-    steps, step = epochs * len(training), 0
+    steps = epochs * len(training)
     optimizer = torch.optim.AdamW(head.parameters(), lr=learning_rate, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda n: min((n + 1) / (_WARMUP * steps + 1), (steps - n) / (steps - _WARMUP * steps))
@@ -126,7 +126,6 @@ def fit_head(
                     torch.nn.utils.clip_grad_norm_(member.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
-                step += 1
                 bar.update(1)
             result = _validate(head, shape, validation)
             history.append(result)

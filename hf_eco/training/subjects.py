@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from ..lexicon import OPENING_WORDS, SUFFIXES
+from ..lexicon import OPENING_WORDS, without_suffix
 
 MIN_SUPPORT = 4  # prompts that must name a subject
 # How many times more often a name must stand in forget prompts than in others. Names of what the scope is about do so
@@ -56,7 +56,7 @@ def find_names(prompts: Sequence[str], background: Sequence[str], known_word: Ca
         if len(found & unnamed) < MIN_SUPPORT:
             break
         if len(found & unnamed) >= _OWN_SHARE * len(found):
-            names.append(_without_suffix(name))
+            names.append(without_suffix(name))
             unnamed -= found
     return names
 
@@ -87,12 +87,6 @@ def name_pattern(names: Sequence[str]) -> re.Pattern[str] | None:
         return None
     alternatives = "|".join(re.escape(name) for name in sorted(names, key=lambda n: (-len(n), n)))
     return re.compile(rf"(?<!\w)(?P<name>{alternatives})(?P<possessive>['’]s?)?(?!\w)", re.IGNORECASE)
-
-
-def _without_suffix(name: str) -> str:
-    """`name` without "Jr" and the like, which other people bear too."""
-    *words, last = name.split()
-    return " ".join(words) if words and last.strip(".").lower() in SUFFIXES else name
 
 
 def _contrast(
