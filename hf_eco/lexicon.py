@@ -94,7 +94,7 @@ class Lexicon:
                 )
 
     def find(self, text: str, skeletal: tuple[str, list[int]] | None = None) -> list[Mention]:
-        """The first mention of each name in `text`, if there is one; `skeletal` is its skeleton, where it is at hand."""
+        """The first mention of each name in `text`, if there is one; `skeletal` is its skeleton, where at hand."""
         if not self.names:
             return []
         folded, places = skeletal or skeleton(text)
