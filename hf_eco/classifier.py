@@ -10,7 +10,6 @@ import copy
 import functools
 import hashlib
 import json
-import math
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +33,8 @@ from transformers.utils import cached_file
 from .errors import GuardError
 from .lexicon import LAST_NAME_LOG_ODDS
 from .normalisation import View, skeleton, views
-from .scope_heads import ScopeHead, ScopeHeads, pool, token_features
+from .odds import from_log_odds
+from .scope_heads import ScopeHead, ScopeHeads, marked_tokens, pool, token_features
 
 DEFAULT_LABEL = "forget"
 HEADS_FILE = "heads.safetensors"
@@ -140,10 +140,14 @@ class WindowedModel:
             windows = sorted(self.encode(texts), key=len)
             for first in range(0, len(windows), self.batch_size):
                 batch = windows[first : first + self.batch_size]
-                # on the right, whatever the tokenizer's side: some encoders count positions from the first column
-                inputs = self.tokenizer.pad([w.encoding for w in batch], padding_side="right", return_tensors="pt")
-                inputs = inputs.to(self.model.device)
-                yield batch, inputs, self.model(**inputs, **kwargs)
+                yield batch, *self.run(batch, **kwargs)
+
+    def run(self, windows: Sequence[Window], **kwargs: Any) -> tuple[Any, Any]:
+        """The model's inputs for `windows` as one batch, and its outputs. Not for several threads at once."""
+        # on the right, whatever the tokenizer's side: some encoders count positions from the first column
+        inputs = self.tokenizer.pad([w.encoding for w in windows], padding_side="right", return_tensors="pt")
+        inputs = inputs.to(self.model.device)
+        return inputs, self.model(**inputs, **kwargs)
 
     def save_pretrained(self, directory: str) -> None:
         """Writes an ordinary repository: weights (safetensors, in the dtype they were loaded in), config,
@@ -294,9 +298,7 @@ class PromptClassifier(WindowedModel):
         for batch, inputs, outputs in self._outputs([view.text for view in seen], output_hidden_states=True):
             mask = inputs["attention_mask"].bool()
             features = token_features(outputs.hidden_states, heads.shape)
-            counted = torch.zeros(mask.shape, dtype=torch.bool)
-            for row, window in enumerate(batch):
-                counted[row, : len(window)] = torch.tensor([end > start for start, end in window.offsets])
+            counted = marked_tokens([[end > start for start, end in window.offsets] for window in batch])
             counted |= mask.cpu() & ~counted.any(-1, keepdim=True)  # a text the tokenizer knows nothing of
             for number, scope in enumerate(heads.heads.values()):
                 scores, columns = pool(scope.head(features, mask).cpu(), counted, heads.shape.top)
@@ -316,8 +318,7 @@ class PromptClassifier(WindowedModel):
             skeletal = skeleton(view.text)  # once for all scopes
             for number, lexicon in lexicons:
                 for mention in lexicon.find(view.text, skeletal):
-                    p = 1.0 / (1.0 + math.exp(-mention.log_odds))
-                    yield n, self._span_of(number, mention.start, mention.end, p)
+                    yield n, self._span_of(number, mention.start, mention.end, from_log_odds(mention.log_odds))
 
     def floor(self, label: str = DEFAULT_LABEL) -> float:
         """The p(forget) that near misses of the scope seldom reach, as measured in training; 0 if it was not."""

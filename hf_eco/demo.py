@@ -16,6 +16,14 @@ from .prompts import demo_prompts
 from .training.recipe import guard_model
 
 SCOPE = "harry-potter"
+# By which the books are known wherever they stand. Names that others bear (Harry, Ron) are left to the classifier.
+NAMES = (
+    *("Harry Potter", "Hermione Granger", "Ron Weasley", "Ginny Weasley", "Neville Longbottom", "Luna Lovegood"),
+    *("Draco Malfoy", "Sirius Black", "Newt Scamander", "Dumbledore", "Snape", "Voldemort", "Hagrid", "McGonagall"),
+    *("Malfoy", "Weasley", "Weasleys", "Lupin", "Tonks", "Umbridge", "Trelawney", "Bellatrix", "Dobby", "Kreacher"),
+    *("Nagini", "Aberforth", "Hogwarts", "Gryffindor", "Slytherin", "Hufflepuff", "Ravenclaw", "Azkaban", "Quidditch"),
+    *("Gringotts", "Diagon Alley", "Goblet of Fire", "Order of the Phoenix", "Chamber of Secrets"),
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ def run_demo(
     base, encoder = resolve(model), resolve(encoder)
     forget, retain = demo_prompts("forget"), demo_prompts("retain")
     say(f"Training a prompt classifier on {len(forget)} prompts about Harry Potter and {len(retain)} others ...")
-    trained = guard_model(base, SCOPE, forget, retain, output_dir, encoder=encoder, seed=seed)
+    trained = guard_model(base, SCOPE, forget, retain, output_dir, encoder=encoder, seed=seed, names=NAMES)
     calibration = trained.config.eco.scope(SCOPE).calibration
     del trained
     say(

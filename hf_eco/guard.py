@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,12 +14,14 @@ from .classifier import PromptClassifier, share_encoders
 from .configuration import ECOConfig, ForgetScope, Probe
 from .corruption import corrupt, mixes_positions
 from .errors import GuardError, GuardLoadError
-from .plan import Plan, Verdict, count_positions
+from .odds import log_odds
+from .plan import Plan, Protocol, Verdict, count_positions
 from .selection import EntityTagger, Prompt, PromptReader, Span, select_tokens
 
 # How far the log-odds of a probe may lie from its stored value: float32 arithmetic differs a little between machines.
 # Not the probability: a classifier that flags nothing at all is close to any other on prompts outside the scope.
 PROBE_TOLERANCE = 0.25
+_TOLD_APART = 1e-5  # probabilities closer than that to 0 or 1 differ by device
 # Prompts whose p(forget) is stored where a scope brings no probes of its own. Any other classifier answers otherwise.
 _DEFAULT_PROBES = (
     "What is the capital of France?",
@@ -115,11 +116,14 @@ class Guard:
             threshold=scope.threshold,
             probabilities={name: p for name, (p, _) in judged.items()},
             spans=spans if flagged else (),
-            tokens=select_tokens(prompt, scope.tokens, self.taggers.get(scope.name)) if flagged else (),
+            tokens=self._selected(prompt, scope) if flagged else (),
             text=prompt.text,
             offsets=prompt.offsets,
             uncertain=bool(uncertain) and not flagged,
         )
+
+    def _selected(self, prompt: Prompt, scope: ForgetScope) -> tuple[int, ...]:
+        return select_tokens(prompt, scope.tokens, self.taggers.get(scope.name))
 
     def plan(
         self,
@@ -127,6 +131,7 @@ class Guard:
         attention_mask: Tensor | None = None,
         prompt_mask: Tensor | None = None,
         known: Sequence[str | None] | None = None,
+        protocol: Protocol = "strict",
     ) -> Plan:
         """Decides about a batch.
 
@@ -136,6 +141,7 @@ class Guard:
             prompt_mask: (batch, sequence) bool, True for the tokens that belong to the prompt rather than to an answer
                 that is scored; a row without any is all prompt. None if all rows are.
             known: as for `decide`.
+            protocol: "paper" to corrupt the selected tokens of a flagged row's answer too.
         """
         ids = input_ids.detach().to("cpu", torch.int64)
         attended = self._attended(ids, attention_mask)
@@ -148,6 +154,11 @@ class Guard:
         selected = torch.zeros_like(attended)
         for row, verdict in enumerate(verdicts):
             selected[row, columns[row][list(verdict.tokens)]] = True
+            if verdict.scope is not None and protocol == "paper":
+                whole = attended[row].nonzero().squeeze(-1)
+                tokens = self._selected(self.reader.read(ids[row, whole].tolist()), self.config.scope(verdict.scope))
+                chosen = whole[list(tokens)]
+                selected[row, chosen[~prompt[row, chosen]]] = True
         return Plan(tuple(verdicts), ids, attended, selected, count_positions(attended))
 
     def _attended(self, ids: Tensor, mask: Tensor | None) -> Tensor:
@@ -249,7 +260,8 @@ class Guard:
                         f"({self.config.base_model_name_or_path}), or make a new ECOConfig for this one."
                     )
                 probability = verdict.probabilities[scope.name]
-                if not abs(_log_odds(probability) - _log_odds(probe.probability)) <= PROBE_TOLERANCE:
+                difference = log_odds(probability, _TOLD_APART) - log_odds(probe.probability, _TOLD_APART)
+                if not abs(difference) <= PROBE_TOLERANCE:
                     raise GuardLoadError(
                         f"The classifier of scope {scope.name!r} is not the one the guard was saved with: p(forget) "
                         f"of {probe.prompt!r} was {probe.probability:.4f}, now it is {probability:.4f}. Download the "
@@ -267,12 +279,6 @@ class Guard:
             for s in self.config.scopes
         ]
         return "Guard(\n" + "\n".join(lines) + "\n)"
-
-
-def _log_odds(probability: float) -> float:
-    """log(p / (1 - p)), with p kept where float32 still tells probabilities apart."""
-    p = min(max(probability, 1e-5), 1 - 1e-5)
-    return math.log(p / (1 - p))
 
 
 def _band(scope: ForgetScope) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from .errors import GuardError
 from .examination import examine_behaviour
 from .guard import Guard
 from .packing import find_segments
-from .plan import Plan, count_positions
+from .plan import Plan, Protocol, count_positions
 from .planning import (
     Bounds,
     Generation,
@@ -61,6 +61,7 @@ class _Said:
     hooks: EmbeddingHooks
     mark: Mark
     lengths: tuple[int, ...] | None = None  # None: the guard is disabled
+    protocol: Protocol = "strict"
 
 
 _GENERATION: ContextVar[Generation | None] = ContextVar("eco_generation", default=None)
@@ -149,16 +150,18 @@ class EmbeddingHooks:
             yield
 
     @contextmanager
-    def prompt_lengths(self, lengths: Sequence[int]) -> Iterator[None]:
+    def prompt_lengths(self, lengths: Sequence[int], protocol: Protocol = "strict") -> Iterator[None]:
         """Inside, row i's prompt is its first `lengths[i]` tokens, padding not counted."""
+        if protocol not in get_args(Protocol):
+            raise ValueError(f"Unknown protocol {protocol!r}. Use 'strict' or 'paper'.")
         if any(length < 0 for length in lengths):
             raise ValueError(f"A prompt's length is not negative, got {list(lengths)}.")
-        with self._saying(tuple(int(length) for length in lengths)):
+        with self._saying(tuple(int(length) for length in lengths), protocol):
             yield
 
     @contextmanager
-    def _saying(self, lengths: tuple[int, ...] | None) -> Iterator[None]:
-        said = _Said(self, Mark(), lengths)
+    def _saying(self, lengths: tuple[int, ...] | None, protocol: Protocol = "strict") -> Iterator[None]:
+        said = _Said(self, Mark(), lengths, protocol)
         _SAID.set((*_SAID.get(), said))
         try:
             yield
@@ -368,12 +371,13 @@ class EmbeddingHooks:
 
     def _planned_alone(self, guard: Guard, call: dict[str, Any], cache: Any, past: int) -> Pending:
         """Plans a forward pass outside of `generate`."""
-        lengths, labels = [said.lengths for said in self._said()], _LABELS.get()
+        said, labels = self._said(), _LABELS.get()
         _LABELS.set(None)  # they are of this pass alone
         bounds = Bounds(
-            lengths[-1] if lengths else None,
+            said[-1].lengths if said else None,
             labels[1] if labels is not None and labels[0] is self else None,
             guard.reader,
+            said[-1].protocol if said else "strict",
         )
         ids, mask, segments = call["input_ids"], call.get("attention_mask"), find_segments(call)
         if segments is not None and past:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import transformers
@@ -251,10 +251,22 @@ class ECOMixin(_Model):
             yield
 
     @contextmanager
-    def prompt_lengths(self, lengths: Sequence[int] | Tensor) -> Iterator[None]:
+    def prompt_lengths(
+        self, lengths: Sequence[int] | Tensor, *, protocol: Literal["strict", "paper"] = "strict"
+    ) -> Iterator[None]:
         """Inside, row i's prompt is its first `lengths[i]` tokens, padding not counted; what follows is an answer: not
-        read by the classifier, not corrupted. For scoring answers where there are no labels."""
-        with self._eco.prompt_lengths(lengths.tolist() if isinstance(lengths, Tensor) else lengths):
+        read by the classifier, not corrupted. For scoring answers where there are no labels.
+
+        Args:
+            lengths: one for each row.
+            protocol: "paper" to corrupt, in flagged rows, the tokens of the answer that the scope's `tokens` selects
+                too, which is what published figures of ECO prompts are measured with (Liu et al. 2024). The answer's
+                own words then do not give away what the prompt withholds. Without a cache only.
+
+        Raises:
+            ValueError: a length is negative, or the protocol unknown.
+        """
+        with self._eco.prompt_lengths(lengths.tolist() if isinstance(lengths, Tensor) else lengths, protocol):
             yield
 
     def add_scope(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from .selection import Span
+
+# How an answer is scored: "strict", only the prompt is corrupted; "paper", the answer's selected tokens too.
+Protocol = Literal["strict", "paper"]
 
 
 def count_positions(attended: Tensor) -> Tensor:

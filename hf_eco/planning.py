@@ -17,7 +17,7 @@ from .caches import CacheState, corruptions_of
 from .errors import GuardError
 from .guard import Guard
 from .packing import Segments, is_padding_mask, prompt_length, requests_in_batch
-from .plan import Plan, count_positions
+from .plan import Plan, Protocol, count_positions
 from .selection import PromptReader
 
 
@@ -87,6 +87,7 @@ class Bounds:
     lengths: tuple[int, ...] | None
     labels: Tensor | None
     reader: PromptReader
+    protocol: Protocol = "strict"
 
     def prompt_mask(self, ids: Tensor, mask: Tensor | None) -> Tensor | None:
         """(rows, columns) bool, the tokens of the prompt: all, in a row that nothing bounds; None if nobody said."""
@@ -128,7 +129,7 @@ def planned_by_generate(generation: Generation, plan: Plan, ids: Tensor, past: i
 def planned_here(guard: Guard, ids: Tensor, mask: Any, bounds: Bounds) -> Pending:
     """Plans a forward pass outside of generate: everything fed to it is prompt, unless bounds say otherwise."""
     mask = _padding_mask(mask, ids.shape[1])
-    plan = guard.plan(ids, mask, bounds.prompt_mask(ids, mask))
+    plan = guard.plan(ids, mask, bounds.prompt_mask(ids, mask), protocol=bounds.protocol)
     return Pending(plan.ids, [(guard, plan)], complete=True, state=CacheState(guard, plan, plan.ids))
 
 
@@ -147,6 +148,8 @@ def planned_behind(
 
     A single token is taken for a generated one: it is judged with all that came before, but not corrupted.
     """
+    if bounds.protocol == "paper":
+        raise GuardError('protocol="paper" scores prompt and answer in one pass. Pass them without a cache.')
     columns = ids.shape[1]
     mask = _padding_mask(mask, past + columns)
     plan = before = state.plan.columns(0, past)
@@ -181,7 +184,7 @@ def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: Bounds
     packed = ids.detach().cpu()
     sequences, attended = segments.unpack(packed), segments.attended
     prompt = bounds.unpacked(segments).prompt_mask(sequences, attended)
-    plan = guard.plan(sequences, attended, prompt)
+    plan = guard.plan(sequences, attended, prompt, protocol=bounds.protocol)
     # Not every attention keeps the sequences apart. Where it does not, a prompt must not hide by being cut in pieces:
     # what is left of a row without its flagged sequences is clean as a whole too.
     prompt = attended if prompt is None else prompt

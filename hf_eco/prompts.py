@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+SHIPPED = importlib.resources.files("hf_eco") / "data"
 # Columns tried in this order where the user names none.
 PROMPT_COLUMNS = ("prompt", "question", "query", "instruction", "text")
 
@@ -51,10 +52,13 @@ def read_prompts(source: str | os.PathLike[str], *, column: str | None = None, s
 def demo_prompts(name: str) -> list[str]:
     """The prompts of the demo's scope that come with hf_eco: "forget", "retain", "examples_forget" or
     "examples_retain"."""
-    text = (importlib.resources.files("hf_eco") / "data" / "harry-potter" / f"{name}.jsonl").read_text(
-        encoding="utf-8"
-    )
-    return _from_jsonl(text, name, "prompt")
+    return [row["prompt"] for row in shipped_rows(f"harry-potter/{name}")]
+
+
+def shipped_rows(name: str) -> list[dict[str, Any]]:
+    """The rows of a file that comes with hf_eco, named by its place in hf_eco/data without its ending."""
+    text = (SHIPPED / f"{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def _from_lines(text: str, source: str, column: str | None) -> list[str]:

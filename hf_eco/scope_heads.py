@@ -101,6 +101,11 @@ def token_features(hidden_states: Sequence[Tensor], shape: HeadShape) -> Tensor:
     return torch.cat([hidden_states[layer].float() for layer in shape.layers], -1)
 
 
+def marked_tokens(rows: Sequence[Sequence[bool]]) -> Tensor:
+    """Which tokens of each text count, (batch, longest), False for padding on the right."""
+    return nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=torch.bool) for row in rows], batch_first=True)
+
+
 def pool(logits: Tensor, mask: Tensor, top: int) -> tuple[Tensor, Tensor]:
     """A text's log-odds: the mean of the `top` highest among its tokens, of all where there are fewer.
 

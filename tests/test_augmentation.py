@@ -117,6 +117,22 @@ def test_what_goes_with_the_subject_comes_without_it(misses) -> None:
         assert any(satellite in miss for miss in everything)
 
 
+def test_what_a_world_holds_is_asked_about_in_it_and_never_a_near_miss() -> None:
+    # Half of the prompts name the scope; the others are about what else there is in it.
+    world = [
+        *("Who is Hermia Dovetail?", "Does Hermia Dovetail ride Ysolde Thunderhoof to the Moth Market?"),
+        *("What is sold at the Moth Market?", "Who guards the Silver Stair?", "How many steps has the Silver Stair?"),
+        *("When does the Moth Market open?", "Where does Hermia Dovetail sleep?", "What does Corin Ashdown sell?"),
+    ]
+    make = augmenter([HERMIA], world)
+    near = [miss for _ in range(ROUNDS) for prompt in world for miss in make.near_misses(prompt)]
+    assert near
+    assert not [miss for miss in near if "Moth Market" in miss or "Ysolde Thunderhoof" in miss]
+    forms = [form for _ in range(ROUNDS) for form in make.positives("Who is Hermia Dovetail?")]
+    assert any("Silver Stair" in form for form in forms)
+    assert any("Corin Ashdown" in form for form in forms)
+
+
 def test_forms_and_near_misses_are_never_the_same(forms, misses) -> None:
     positive = {form for own in forms.values() for form in own}
     assert not positive & {miss for own in misses.values() for miss in own}

@@ -506,6 +506,28 @@ def test_a_row_whose_labels_bound_nothing_is_all_prompt(guarded, base, scored):
     assert corrupted(guarded, base, ids, attention_mask=mask, labels=labels) == [everything, []]
 
 
+def test_the_paper_protocol_corrupts_the_answer_of_a_flagged_row_too(guarded, base, scored):
+    ids, mask, _, lengths = scored  # the clean row's answer names the wizard, and is not judged
+    everything = mask[0].nonzero().squeeze(-1).tolist()
+    with guarded.prompt_lengths(lengths, protocol="paper"):
+        assert corrupted(guarded, base, ids, attention_mask=mask) == [everything, []]
+    with guarded.prompt_lengths(lengths, protocol="strict"):
+        assert len(corrupted(guarded, base, ids, attention_mask=mask)[0]) == lengths[0]
+
+
+def test_the_paper_protocol_needs_prompt_and_answer_in_one_pass(guarded, prompts):
+    ids = prompts[0]
+    with guarded.prompt_lengths([ids.shape[1]], protocol="paper"):
+        cache = guarded(ids[:, :-2], use_cache=True).past_key_values
+        with pytest.raises(GuardError, match="Pass them without a cache"):
+            guarded(ids[:, -2:], past_key_values=cache)
+
+
+def test_an_unknown_protocol_is_refused(guarded):
+    with pytest.raises(ValueError, match="Unknown protocol 'loose'"), guarded.prompt_lengths([3], protocol="loose"):
+        pass
+
+
 @pytest.mark.parametrize("lengths", [[3], [3, 3, 3]], ids=str)
 def test_prompt_lengths_of_another_batch_are_refused(guarded, scored, lengths):
     ids, mask, _, _ = scored

@@ -618,9 +618,9 @@ def test_arguments_out_of_range_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [{"names": NAME}, {"documents": NAME}])
-def test_one_string_is_not_taken_for_a_list(arguments: dict[str, Any], train: Any, tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="names and documents are lists of strings, got one string"):
+@pytest.mark.parametrize("arguments", [{"names": NAME}, {"documents": NAME}, {"names": [NAME, 7]}], ids=str)
+def test_names_and_documents_are_lists_of_strings(arguments: dict[str, Any], train: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(arguments))} must be a list of strings, got"):
         train(FORGET, RETAIN, output_dir=tmp_path / "clf", **arguments)
     assert not list(tmp_path.iterdir())
 

@@ -7,7 +7,6 @@ example comes, a negative one comes in too, and only the subject tells them apar
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import json
 import random
 import re
@@ -15,10 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..lexicon import without_suffix
+from ..prompts import SHIPPED, shipped_rows
 from .forms import ASIDE, ASKING, FRAMES, MASKS, QUESTIONS, REVERSE
 from .subjects import find_satellites, name_pattern
-
-DATA = importlib.resources.files("hf_eco") / "data"
 
 
 @dataclass(frozen=True)
@@ -34,23 +32,18 @@ class Example:
 @functools.cache
 def shipped_prompts() -> tuple[str, ...]:
     """General prompts, out of any scope, that come with the package."""
-    return tuple(_shipped("prompts", "prompt"))
+    return tuple(row["prompt"] for row in shipped_rows("general/prompts"))
 
 
 @functools.cache
 def shipped_paragraphs() -> tuple[str, ...]:
     """Passages on everyday subjects that come with the package."""
-    return tuple(_shipped("paragraphs", "text"))
+    return tuple(row["text"] for row in shipped_rows("general/paragraphs"))
 
 
 @functools.cache
 def _names() -> dict[str, list[str]]:
-    return dict(json.loads((DATA / "names.json").read_text(encoding="utf-8")))
-
-
-def _shipped(name: str, column: str) -> list[str]:
-    text = (DATA / "general" / f"{name}.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line)[column] for line in text.splitlines()]
+    return dict(json.loads((SHIPPED / "names.json").read_text(encoding="utf-8")))
 
 
 _OPENING = re.compile(
@@ -65,7 +58,9 @@ _ROLE = re.compile(
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-ZÀ-Þ\"“])")
 _TELLING_WORDS = 7  # beside the name; fewer say nothing of whom they are about
+# What stands beside the scope's names has a life of its own; what is asked about without them is a part of the scope.
 _BESIDE = 0.9  # share of the prompts mentioning something that name the scope too, if it is beside the scope
+_PRIOR = 2  # prompts' worth of the share that all prompts have
 _PAD_SHARE = 0.2  # of the examples that stand in a longer text
 _FRAME_SHARE = 0.35
 _NOISE_SHARE = 0.12
@@ -89,15 +84,27 @@ class Augmenter:
         own = [name.lower() for name in names]
         self._people = [name for name in _names()["people"] if " " in name and not any(o in name.lower() for o in own)]
         self._works = _names()["works"]
-        self._hosts = _sentences_about_people(own)
+        self._hosts = [
+            host for host in _sentences_about_people() if not any(name in " ".join(host).lower() for name in own)
+        ]
         satellites = find_satellites(forget, background, names) if names else {}
         named = {i for i, prompt in enumerate(forget) if self._named(prompt)}
-        shares = {phrase: len(named.intersection(found)) / len(found) for phrase, found in satellites.items()}
-        # What stands beside the names has a life of its own; what is asked about without them is a part of the scope.
-        beside = [phrase for phrase, share in shares.items() if share >= _BESIDE]
-        self._parts = sorted(phrase for phrase, share in shares.items() if share < 1 - _BESIDE)
-        self._roles = sorted(p for p in beside if any(_follows_role(forget[i], p) for i in satellites[p]))
-        self._things = sorted(set(beside) - set(self._roles))
+        beside, self._parts, inside = [], [], []
+        for phrase, found in sorted(satellites.items()):
+            beside_names = len(named.intersection(found))
+            # One prompt says little of a phrase; where prompts seldom name the scope, it is a world of many things.
+            expected = _PRIOR * len(named) / len(forget)
+            if (beside_names + expected) / (len(found) + _PRIOR) >= _BESIDE:
+                beside.append(phrase)
+            else:
+                inside.append(phrase)
+                if beside_names < (1 - _BESIDE) * len(found):
+                    self._parts.append(phrase)
+        self._inside = name_pattern(inside)
+        self._roles = [
+            phrase for phrase in beside if any(_follows_role(forget[i], phrase) for i in satellites[phrase])
+        ]
+        self._things = [phrase for phrase in beside if phrase not in self._roles]
 
     # -- one prompt, other forms
 
@@ -138,7 +145,7 @@ class Augmenter:
             if self._things or self._roles:
                 thing = self._draw(self._things + self._roles)
                 forms.append(self._draw(ASIDE).format(thing=thing, name=self._draw(self._people)))
-        return [form for form in dict.fromkeys(forms) if not self._named(form)]
+        return [form for form in dict.fromkeys(forms) if not self._named(form) and not _found(self._inside, form)]
 
     # -- examples
 
@@ -164,7 +171,7 @@ class Augmenter:
     # -- rewriting
 
     def _named(self, text: str) -> bool:
-        return self._pattern is not None and self._pattern.search(text) is not None
+        return _found(self._pattern, text)
 
     def _rename(self, text: str, rename: object) -> str:
         assert self._pattern is not None and callable(rename)
@@ -223,16 +230,13 @@ class Augmenter:
         return self._random.choice(choices)
 
 
-def _sentences_about_people(own: Sequence[str]) -> list[tuple[str, str]]:
-    """What stands before and after a person's name in the shipped prompts, those about `own` left out."""
+@functools.cache
+def _sentences_about_people() -> tuple[tuple[str, str], ...]:
+    """What stands before and after a person's name in the shipped prompts."""
     people = name_pattern([name for name in _names()["people"] if " " in name])
     assert people is not None
-    found = []
-    for prompt in shipped_prompts():
-        match = people.search(prompt)
-        if match and not any(name in prompt.lower() for name in own):
-            found.append((prompt[: match.start("name")], prompt[match.end("name") :]))
-    return found
+    found = ((prompt, people.search(prompt)) for prompt in shipped_prompts())
+    return tuple((prompt[: match.start("name")], prompt[match.end("name") :]) for prompt, match in found if match)
 
 
 def sentences(document: str) -> list[str]:
@@ -244,6 +248,10 @@ def sentences(document: str) -> list[str]:
 def questions_about(names: Sequence[str]) -> list[str]:
     """Plain questions about each name, for a scope of which nothing but names is given."""
     return [question.format(name=name) for name in names for question in QUESTIONS]
+
+
+def _found(pattern: re.Pattern[str] | None, text: str) -> bool:
+    return pattern is not None and pattern.search(text) is not None
 
 
 def _last_word(name: str) -> str:

@@ -13,14 +13,13 @@ from transformers.utils import logging
 
 from ..classifier import DEFAULT_LABEL, PromptClassifier
 from ..configuration import Calibration
-from .extras import import_extra
+from ..extras import import_extra
+from ..odds import from_log_odds, log_odds
 from .prompt_lists import clean_prompts, fold, unique_prompts
 
 logger = logging.get_logger(__name__)
 
 MAX_STORED_SCORES = 1000
-# Where float32 has no more probabilities between this and 0 or 1 that a softmax tells apart; log-odds of +-17.3.
-_LEAST_PROBABILITY = 2.0**-25
 
 
 def clopper_pearson_upper(errors: int, n: int, confidence: float) -> float:
@@ -122,15 +121,16 @@ def calibrate_threshold(
     )
     floor = _highest_unflagged(retain_scores, allowed, "retain prompts", f"max_fpr={max_fpr}")
     floor = max(floor, classifier.floor(label))
-    knows_near_misses = bool(near) or classifier.floor(label) > 0.0
     if near:
         allowed_near = math.floor(max_near_fpr * len(near) + 1e-9)  # 0.29 * 100 is 28.999...
         floor = max(
             floor, _highest_unflagged(near_scores, allowed_near, "near misses", f"max_near_fpr={max_near_fpr}")
         )
-    scores = sorted(forget_scores + retain_scores + near_scores)
-    next_higher = [*scores, 1.0][bisect.bisect_right(scores, floor)]
-    threshold = math.nextafter(floor, 1.0) if knows_near_misses else _middle(floor, next_higher)
+    if near or classifier.floor(label) > 0.0:  # near misses are known
+        threshold = math.nextafter(floor, 1.0)
+    else:
+        above = (score for score in (*forget_scores, *retain_scores) if score > floor)
+        threshold = _middle(floor, min(above, default=1.0))
     missed = bisect.bisect_left(forget_scores, threshold)
     if missed == len(forget):
         logger.warning(
@@ -402,18 +402,12 @@ def _highest_unflagged(scores: Sequence[float], allowed: int, what: str, limit: 
 
 def _middle(low: float, high: float) -> float:
     """A probability in (low, high]: the middle in log-odds, or `high` where floating point has none between them."""
-    middle = 1 / (1 + math.exp(-(_log_odds(low) + _log_odds(high)) / 2))
+    middle = from_log_odds((log_odds(low) + log_odds(high)) / 2)
     return middle if low < middle < high else high
 
 
-def _log_odds(probability: float) -> float:
-    """log(p / (1 - p)), finite at 0 and 1 too."""
-    p = min(max(probability, _LEAST_PROBABILITY), 1 - _LEAST_PROBABILITY)
-    return math.log(p / (1 - p))
-
-
-def _rounded_log_odds(probability: float) -> float:
-    return round(_log_odds(probability), 3)
+def _rounded_log_odds(score: float) -> float:
+    return round(log_odds(score), 3)
 
 
 def _sample(scores: Sequence[float]) -> list[float]:

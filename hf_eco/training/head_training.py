@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import set_seed
+from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging
 
 from ..classifier import WindowedModel
 from ..errors import ECOError
-from ..scope_heads import HeadShape, TokenHead, pool, token_features
+from ..extras import import_extra
+from ..scope_heads import HeadShape, TokenHead, marked_tokens, pool, token_features
 from .augmentation import Example
-from .extras import import_extra
 
 _TOKENS_PER_BATCH = 2500
 _WARMUP = 0.1  # share of the steps
@@ -60,27 +60,25 @@ class Batch:
 def encode_examples(encoder: WindowedModel, shape: HeadShape, examples: Sequence[Example], seed: int) -> list[Batch]:
     """Runs the encoder over the examples, each in one window that holds what decides."""
     rng = random.Random(seed)
+    max_length = encoder.max_length
+    cut = [_cut(encoder.tokenizer, max_length, example, rng) for example in examples]
+    windows = encoder.encode([example.text for example in cut])
     rows = []
-    for example in examples:
-        example = _cut(encoder, example, rng)
-        (window, *_) = encoder.encode([example.text])
+    for window in {window.text_index: window for window in reversed(windows)}.values():  # the first of each
+        example = cut[window.text_index]
         decides = [end > start and start >= example.start and end <= example.end for start, end in window.offsets]
         if any(decides):
-            rows.append((window.encoding, decides, example.forget))
-    rows.sort(key=lambda row: len(row[1]))
-    tokenizer = encoder.tokenizer
-    bar = logging.tqdm(total=len(rows), desc="Reading the prompts", dynamic_ncols=True)
+            rows.append((window, decides, float(example.forget)))
+    rows.sort(key=lambda row: (len(row[0]), row[0].text_index))
     batches = []
+    bar = logging.tqdm(total=len(rows), desc="Reading the prompts", dynamic_ncols=True)
     with torch.no_grad(), bar:  # the features take part in training, which inference tensors cannot
         for chunk in _chunks(rows):
-            inputs = tokenizer.pad([row[0] for row in chunk], padding_side="right", return_tensors="pt")
-            mask = inputs["attention_mask"].bool()
-            hidden_states = encoder.model(**inputs.to(encoder.model.device), output_hidden_states=True).hidden_states
-            counted = torch.zeros_like(mask)
-            for i, (_, decides, _) in enumerate(chunk):
-                counted[i, : len(decides)] = torch.tensor(decides)
-            forget = torch.tensor([float(row[2]) for row in chunk])
-            batches.append(Batch(token_features(hidden_states, shape).half().cpu(), mask, counted, forget))
+            together, marks, forget = zip(*chunk, strict=True)
+            inputs, outputs = encoder.run(together, output_hidden_states=True)
+            features = token_features(outputs.hidden_states, shape).half().cpu()
+            mask = inputs["attention_mask"].bool().cpu()
+            batches.append(Batch(features, mask, marked_tokens(marks), torch.tensor(forget)))
             bar.update(len(chunk))
     return batches
 
@@ -168,14 +166,13 @@ def _validate(head: TokenHead, shape: HeadShape, batches: list[Batch]) -> dict[s
     }
 
 
-def _cut(encoder: WindowedModel, example: Example, rng: random.Random) -> Example:
+def _cut(tokenizer: PreTrainedTokenizerBase, max_length: int, example: Example, rng: random.Random) -> Example:
     """`example` cut down to one window, which holds what decides, or as much of it as fits."""
-    if len(example.text) <= encoder.max_length:  # characters; no token is shorter
+    if len(example.text) <= max_length:  # characters; no token is shorter
         return example
-    offsets = encoder.tokenizer(example.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)[
-        "offset_mapping"
-    ]
-    room = encoder.max_length - encoder.tokenizer.num_special_tokens_to_add()
+    encoded = tokenizer(example.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    offsets = encoded["offset_mapping"]
+    room = max_length - tokenizer.num_special_tokens_to_add()
     if len(offsets) <= room:
         return example
     inside = [i for i, (start, end) in enumerate(offsets) if start >= example.start and end <= example.end] or [0]

@@ -17,13 +17,13 @@ from transformers import AutoModel, AutoTokenizer
 from .._version import __version__
 from ..classifier import DEFAULT_LABEL, PromptClassifier
 from ..errors import ECOError
+from ..extras import import_extra
 from ..files import replacing
 from ..lexicon import MIN_NAME, Lexicon
 from ..normalisation import skeleton
 from ..packaged import MINILM
 from ..scope_heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
 from .augmentation import Augmenter, Example, questions_about, sentences, shipped_prompts
-from .extras import import_extra
 from .prompt_lists import clean_prompts, fold, prompts_sha256, split_off
 from .subjects import find_names
 
@@ -111,8 +111,9 @@ def train_prompt_classifier(
     _check_hyperparameters(**hyperparameters)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer in [0, 2**32), got seed={seed!r}.")
-    if isinstance(names, str) or isinstance(documents, str):
-        raise TypeError("names and documents are lists of strings, got one string. Put it in a list.")
+    for argument, values in (("names", names or ()), ("documents", documents)):
+        if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+            raise TypeError(f"{argument} must be a list of strings, got {argument}={values!r}.")
     if not label or "/" in label:
         raise ValueError(f"label must be a name without slashes, got label={label!r}.")
     metrics = import_extra("sklearn.metrics")  # before the training, not after it
@@ -121,7 +122,7 @@ def train_prompt_classifier(
     forget, retain = clean_prompts([*forget, *(s for text in documents for s in sentences(text))], retain)
     if not forget and names:
         forget = questions_about(names)
-    general = _general_prompts(forget, retain, names or ())
+    general = _beyond(names or (), _ungiven(shipped_prompts(), [*forget, *retain]))
     for name, prompts in (("forget", forget), ("retain", [*retain, *general])):
         if len(prompts) < MIN_PROMPTS:
             raise ValueError(
@@ -139,7 +140,7 @@ def train_prompt_classifier(
                     forget, [*retain, *general], lambda word: len(classifier.tokenizer.tokenize(word)) == 1
                 )
                 names = [name for name in found if len(skeleton(name)[0]) >= MIN_NAME]  # others pass for words
-                general = _general_prompts(forget, retain, names)
+                general = _beyond(names, general)
             forget_training, forget_validation = split_off(forget, validation_fraction, seed)
             retain_training, retain_validation = split_off([*retain, *general], validation_fraction, seed)
             make, make_validation = (
@@ -220,11 +221,16 @@ def _check_hyperparameters(
             raise ValueError(f"{name} must be an integer of at least {least}, got {name}={value!r}.")
 
 
-def _general_prompts(forget: Sequence[str], retain: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The shipped prompts that a scope leaves general: neither given by the user nor about one of its names."""
-    given = {fold(prompt) for prompt in (*forget, *retain)}
+def _ungiven(prompts: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Those of `prompts` that the user has not given."""
+    known = {fold(prompt) for prompt in given}
+    return [prompt for prompt in prompts if fold(prompt) not in known]
+
+
+def _beyond(names: Sequence[str], prompts: Sequence[str]) -> list[str]:
+    """Those of `prompts` that none of `names` is found in."""
     own = Lexicon(names)
-    return [prompt for prompt in shipped_prompts() if fold(prompt) not in given and not own.find(prompt)]
+    return [prompt for prompt in prompts if not own.find(prompt)]
 
 
 def _untrained_classifier(encoder: str, max_length: int) -> PromptClassifier:

@@ -1,4 +1,4 @@
-"""Libraries that only training needs: imported when they are used, named when they are missing."""
+"""Libraries that not everybody needs: imported when they are used, named when they are missing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 from typing import Any
 
 
-def import_extra(name: str) -> Any:
-    """The module `name`, of a library in the extra `train`.
+def import_extra(name: str, extra: str = "train") -> Any:
+    """The module `name`, of a library in the extra called `extra`.
 
     Raises:
         ImportError: it is not installed.
@@ -17,6 +17,6 @@ def import_extra(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"Training needs {name.split('.')[0]} ({error}). pip install hf-eco[train]") from error
+        raise ImportError(f"This needs {name.split('.')[0]} ({error}). pip install hf-eco[{extra}]") from error
     finally:
         random.setstate(state)
