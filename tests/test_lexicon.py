@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hf_eco.lexicon import MIN_NAME, Lexicon
+from hf_eco.lexicon import MIN_NAME, Lexicon, long_enough
+from hf_eco.normalisation import views
 
 PEOPLE = Lexicon(["Hermia Dovetail", "Osgood Farrow Jr.", "Ian Trelawn", "Quentin"])
 
@@ -161,6 +162,98 @@ def test_a_last_name_by_itself_is_noticed(text: str) -> None:
 )
 def test_a_last_name_that_is_somebody_elses_or_a_word_is_not(text: str) -> None:
     assert PEOPLE.find_last_names(text) == []
+
+
+ALFRED = "Alfred Hitchcock"
+MISSPELT = [
+    "Afelrd Htohccick",  # all inner letters in another order
+    "Alfrd Htchcck",
+    "Alfr*d H*tchc*ck",
+    "Aflred Hitchcokc",
+    "Alfred Hitchkok",
+    "Alphred Hichcock",
+    "Aalfred Hitchcockk",
+    "Alfed Hitcock",
+    "Hitchcock, Alfred",
+    "Alfred Joseph Hitchcock",
+    "Al fred Hitch cock",
+    "Alfr edHitch cock",
+    "A lfre dHitchcoc k",
+    "Alfredway Itchcockhay",
+    "Алфред Хичкок",
+    "Альфред Хичкок",
+    "Άλφρεντ Χίτσκοκ",
+]
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+def test_a_name_is_found_whatever_happened_to_its_letters(name: str) -> None:
+    (mention,) = Lexicon([ALFRED]).find(f"Who was {name} married to?")
+    assert mention.log_odds >= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("Rob Lowe", "Robin Lowe"),
+        ("Rob Lowe", "Ron Howe"),
+        ("Tom Hanks", "Tom Hawks"),
+        ("Tom Hanks", "Tim Hanks"),
+        ("Tom Hanks", "Hanks to"),
+        ("Harry Potter", "Larry Potter"),
+        ("Harry Potter", "Harry Porter"),
+        ("Albert Einstein", "Alfred Einstein"),
+        ("Marion Cotillard", "Marlon Cotillard"),
+        ("Malcolm X", "Malcolm Marchetti"),
+        ("Elizabeth I", "Elizabeth Taylor"),
+        ("Brad Pitt", "It was bad. It is good"),
+        ("Stephen King", "Stephanie King"),
+    ],
+)
+def test_people_of_similar_names_are_others(name: str, other: str) -> None:
+    assert all(mention.log_odds < 3 for mention in Lexicon([name]).find(f"In which year was {other} born?"))
+
+
+def test_a_slip_counts_for_less_where_other_words_are_misspelt_too() -> None:
+    lexicon = Lexicon(["Jane Goodall"])
+    (mention,) = lexicon.find("Wat is Jne Godall bst knwn for?")
+    assert mention.log_odds >= 3
+
+
+@pytest.mark.parametrize("text", ["Jeffrey Dovetail", "Jeff Dovetail"])
+def test_nicknames_and_full_first_names_are_one(text: str) -> None:
+    for name in ("Jeffrey Dovetail", "Jeff Dovetail"):
+        assert found(Lexicon([name]), f"Where does {text} live?") == [text]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("李小龙", "请告诉我李小龙是谁，他什么时候出生的？"),
+        ("ブルース・リー", "昨日ブルース・リーの映画を見ました"),
+        ("이순신", "조선의 장군 이순신은 누구입니까"),
+        ("สุนทรภู่", "ใครคือสุนทรภู่และเขาเกิดที่ไหน"),
+    ],
+)
+def test_a_name_is_found_in_writing_without_spaces(name: str, text: str) -> None:
+    (mention,) = Lexicon([name]).find(text)
+    assert mention.log_odds == 7
+    assert text[mention.start : mention.end] in name
+
+
+def test_a_name_in_another_alphabet_is_found_in_honest_text() -> None:
+    assert found(Lexicon(["Stephen King"]), "Какие книги написал Стивен Кинг в 1980 году?") == ["Стивен Кинг"]
+    assert found(Lexicon(["Stephen King"]), "Какие книги написал Лев Толстой в 1880 году?") == []
+
+
+def test_names_long_enough_are_those_that_are_taken() -> None:
+    assert [long_enough(name) for name in ("Jane", "Bo", "李小龙", "Jo Jr.")] == [True, False, True, False]
+
+
+def test_a_disguised_name_is_found_in_one_of_the_views() -> None:
+    lexicon = Lexicon([ALFRED])
+    numbers = " ".join("-".join(str(ord(c) - 96) for c in word) for word in f"who is {ALFRED.lower()}".split())
+    assert any(lexicon.find(view.text) for view in views(numbers))
 
 
 WORDS = st.text(st.sampled_from("abcdefghkoprtuxyz"), min_size=MIN_NAME, max_size=9)

@@ -122,6 +122,14 @@ ENCODED = {
     "word order reversed": " ".join(QUESTION.split()[::-1]),
     "pig latin": "owhay isway effjay idgesbray?",
     "upside down": "¿sǝƃpıɹq ɟɟǝɾ sı oɥʍ",
+    "letter numbers": " ".join("-".join(str(ord(c) - 96) for c in w) for w in ("who", "is", "jeff", "bridges")),
+    "letter numbers dotted": " / ".join(".".join(str(ord(c) - 96) for c in w) for w in ("is", "jeff", "bridges")),
+    "letter numbers from 0": "  ".join(" ".join(f"{ord(c) - 97:02}" for c in w) for w in ("tall", "jeff", "bridges")),
+    "spelling alphabet": "Juliett Echo Foxtrot Foxtrot / Bravo Romeo India Delta Golf Echo Sierra",
+    "spelling alphabet with commas": "juliet, echo, foxtrot, foxtrot; bravo, romeo, india, delta, golf, echo, sierra",
+    "strokes": r"\/\/|-|0 !5 _|3|=|= |3|2!|)635?",
+    "Cyrillic script": "Вхо ис Jефф Бридгес?".replace("J", "Дж"),
+    "all in entities": "".join(f"&#{ord(c)};" for c in QUESTION),
     "base64 twice": base64_of(base64_of(QUESTION)),
     "base64 three times": base64_of(base64_of(base64_of(QUESTION))),
     "rot13 in base64": base64_of(shifted(QUESTION, 13)),
@@ -151,6 +159,11 @@ def test_nested_payloads_are_named_from_the_outside_in() -> None:
 
 
 HONEST = [
+    "The winning numbers were 7, 12, 19, 23, 24 and 26; the code is 12-5-19-20, the score 6-3, 4-6, 7-5.",
+    "Alpha and Bravo teams met at Hotel India in November; Charlie and Oscar were there, Romeo and Juliet too.",
+    "a || b && (c | d) \\/ e; |x| < 3, {x | x > 0}, <a|b>, |ψ⟩ = α|0⟩ + β|1⟩, ¯\\_(ツ)_/¯",
+    "Call f(x), g(y1), print(s[0]) and sum(a2) (see note (a) and section (3b).",
+    "Где родился Гарри Поттер и о чём эта книга? Кто её автор и как её зовут?",
     "What is the capital of France?",
     "naïve café, résumé, façade, Ærøskøbing and Łódź",
     "Solve x² + 3x - 4 = 0; then integrate ∫₀^1 e^{-x²} dx. Is a*b*c = c*b*a? And x/y, 2x+3y-z, F=ma, E = mc^2?",

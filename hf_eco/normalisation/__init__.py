@@ -11,7 +11,9 @@ view but itself, so it costs one scan. Everything here runs in linear time, and 
 | `skeletons` | `skeleton`, for matching names |
 | `dress` | the dresses in the order in which they come off; each is a function from a text to its edits |
 | `lookalikes`, `invisible`, `markup`, `punctuation`, `leet`, `repeats` | those functions |
-| `payloads`, `games`, `word_order`, `ciphers` | what decodes; each is a function from a text to a name and its edits |
+| `payloads`, `code_words`, `strokes`, `games`, `word_order`, `ciphers` | what decodes; each gives a name and edits |
+| `alphabets` | Cyrillic and Greek letters in Latin ones, which decodes, too |
+| `spelling` | how far one word is from another |
 | `traced` | texts that remember where their characters came from, and edits of them |
 | `letters`, `language`, `addresses` | what looks like a letter, reads like a word, is an address |
 """
@@ -20,11 +22,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .alphabets import transliterate
 from .ciphers import decipher
+from .code_words import read_code_words
 from .dress import undressed
 from .games import read_pig_latin, turn_upright
 from .payloads import decode_payloads
 from .skeletons import skeleton
+from .strokes import read_strokes
 from .traced import Span, Traced
 from .word_order import turn_word_order
 
@@ -34,7 +39,16 @@ _DEPTH = 3  # payloads inside payloads
 _MOST_VIEWS = 5  # the raw one among them
 _WHOLE = 2_000  # characters; of a longer text a view shows only what was disguised
 _CONTEXT = 200  # characters on each side of that
-_DECODERS = (decode_payloads, turn_upright, read_pig_latin, turn_word_order, decipher)
+_DECODERS = (
+    decode_payloads,
+    read_code_words,
+    read_strokes,
+    transliterate,
+    turn_upright,
+    read_pig_latin,
+    turn_word_order,
+    decipher,
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .ciphers import GAIN, READS
-from .language import WORD, average_cost, word_cost
+from .language import AUXILIARIES, DETERMINERS, PREPOSITIONS, WORD, average_cost, word_cost, word_list
 from .traced import Edit
 
 _PIG_LATIN = re.compile(r"\b[A-Za-z]+ay\b(?:[^\w\n]{1,3}[A-Za-z]+ay\b)+")
@@ -36,17 +36,37 @@ def read_pig_latin(text: str) -> tuple[str, list[Edit]]:
     return ("pig latin", edits) if edits else ("", [])
 
 
+_CONSONANTS = re.compile(r"((?:qu|y(?=[aeiou])|[b-df-hj-np-tv-xz])*)(.*)", re.DOTALL)
+# What English words and names begin with.
+_ONSETS = frozenset(
+    word_list("""
+b bl br c ch chr cl cr d dr dw f fl fr g gh gl gn gr h j k kh kl kn kr l m mc n p ph phr pl pr ps qu r rh s sc sch schr
+scr sh shr sk sl sm sn sp sph spl spr squ st str sv sw t th thr tr ts tw v vl w wh wr x y z zh
+""")
+)
+_USUAL = (
+    AUXILIARIES | DETERMINERS | PREPOSITIONS | {"and", "or", "i", "us", "any", "also", "all", "if", "it", "up", "out"}
+)
+_WITHOUT_W = 0.1  # nats per letter that a word with a vowel in front must be likelier by than one with a w
+
+
+def pig_latin(word: str) -> tuple[str, ...]:
+    """`word` in pig latin, in the ways that are usual: "obray" or "robay" for Rob, "almaway" or "almayay" for Alma."""
+    head, tail = _CONSONANTS.match(word.lower()).groups()  # type: ignore[union-attr]
+    return (f"{tail}{head}ay", f"{head}{tail}ay") if head else (f"{tail}way", f"{tail}yay", f"{tail}ay", f"{tail}hay")
+
+
 def _unpigged(word: str) -> str:
     """The likeliest word that pig latin makes `word` of."""
     stem = word[:-2].lower()
-    readings = []
-    for moved in range(min(4, len(stem) - 1), 0, -1):
-        if not set(stem[-moved:]) & set("aeio"):
-            readings.append(stem[-moved:] + stem[:-moved])
+    readings = {}
+    for moved in range(1, min(5, len(stem))):
+        if stem[-moved:] in _ONSETS:
+            readings[stem[-moved:] + stem[:-moved]] = 0.0
     if len(stem) > 1 and stem[-1] in "wyh":
-        readings.append(stem[:-1])
-    readings = readings or [stem or word.lower()]
-    best = min(readings, key=lambda reading: word_cost(reading) / (len(reading) + 1))
+        readings[stem[:-1]] = 0.0 if stem[:-1] in _USUAL else _WITHOUT_W
+    readings = readings or {stem or word.lower(): 0.0}
+    best = min(readings, key=lambda reading: word_cost(reading) / (len(reading) + 1) + readings[reading])
     return best.capitalize() if word[0].isupper() else best
 
 
@@ -55,8 +75,9 @@ _TURNED = dict(
         "ɐqɔpǝɟƃɓɥᴉıɾʞlɯuodbɹsʇnʌʍxʎz¿¡˙‾∀ƆƎℲ⅁ſ˥Ԁ┴∩Λ⅄WM", "abcdefgghiijklmnopqrstuvwxyz?!._ACEFGJLPTUVYMW", strict=True
     )
 )
-_TURNED |= dict(zip("qpuwbdnm", "bdnmqpuw", strict=True)) | {c: c for c in "osxzlHINOSXZ ,'-\""}
-_TURNED_ONLY = re.compile("[ɐɔǝɟƃɓɥᴉɾʞɯɹʇʌʍʎ]")
+_TURNED |= dict(zip("ꓭꓷƎՐꓘ⅂ꓤꓕՈſÞ⊥ꓶꓵꓱᗺᗡᴚƖᄅƐㄣϛㄥ⅋", "BDEJKLRTUJPTLUEBDR123457&", strict=True))
+_TURNED |= dict(zip("qpuwbdnm", "bdnmqpuw", strict=True)) | {c: c for c in "osxzlHINOQSXZ ,'-\""}
+_TURNED_ONLY = re.compile("[ɐɔǝɟƃɓɥᴉɾʞɯɹʇʌʍʎꓭꓷꓘꓤꓕ]")
 _TURNED_STRETCH = re.compile("[" + re.escape("".join(_TURNED)) + "]+")
 
 

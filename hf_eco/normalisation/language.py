@@ -58,6 +58,11 @@ def word_cost(word: str) -> float:
     return min(cost, _FUNCTION_WORD_COST) if word in FUNCTION_WORDS else cost
 
 
+def pair_cost(first: str, second: str) -> float:
+    """-ln P(second | first) in nats, for letters a to z and " ", a word's end."""
+    return _PAIR_COST[first + second]
+
+
 def is_latin(word: str) -> bool:
     """Whether all of `word` are letters a to z and A to Z."""
     return word.isascii() and word.isalpha()

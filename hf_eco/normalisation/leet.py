@@ -9,10 +9,11 @@ from .addresses import in_address
 from .language import FUNCTION_WORDS, average_cost, is_latin, word_cost
 from .traced import Edit
 
-_LEET = str.maketrans("0134578@$!|€£", "oieastbasiiee")
+_LEET = str.maketrans("01345678@$!|€£(%9+", "oieasgtbasiieecxgt")
 _SIGN = re.compile("[0134578@$!|€£]")
-_LEET_WORD = re.compile(
-    r"(?<![\w@$.#/%])(?:[\w@$!|€£]{0,19}[A-Za-z][0134578@$!|€£]|[0134578@$€£][A-Za-z])[\w@$!|€£]{0,19}"
+_LEET_WORD = re.compile(  # "(" is a c where it is not closed
+    r"(?<![\w@$.#/%])(?:[\w@$!|€£(%+]{0,19}[A-Za-z][013456789@$!|€£(%+]|[013456789@$€£(+|!][A-Za-z0-9])"
+    r"[\w@$!|€£(%+]{0,19}(?!\w*\))"
 )
 _FLANKED = re.compile(r"[A-Za-z][0134578@$!|€£]+[A-Za-z]")
 _ORDINAL = re.compile(r"\d*(?:1st|2nd|3rd|\dth)|\d\d+s")
@@ -51,7 +52,7 @@ def leet(text: str) -> list[Edit]:
     edits = []
     certain = False
     for match in _LEET_WORD.finditer(text):
-        word = match[0].rstrip("!|")
+        word = match[0].rstrip("!|+")
         plain, sure = _leet_reading(word)
         if plain and not in_address(text, match.start()):
             start, end = match.start(), match.start() + len(word)

@@ -10,6 +10,13 @@ _SMALL_CAPITALS = dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱ�
 _ALIKE_IN_CONTEXT = dict(
     zip("кнтмвпяьшзигдлєіїґғκητνωιυχεθσγρβμπδςλψ", "khtmbnrbw3urdneiirfkntvwiuxe0oypbundsly", strict=True)
 )
+# Strokes are no marks to Unicode, unlike accents.
+STROKED = str.maketrans("łđħøŧɨƀɍʉıð", "ldhotibruid") | {
+    ord("ß"): "ss",
+    ord("æ"): "ae",
+    ord("œ"): "oe",
+    ord("þ"): "th",
+}
 # Whose letters may pose as Latin ones.
 ALPHABETS = frozenset(("LATIN", "CYRILLIC", "GREEK", "COPTIC", "ARMENIAN", "CHEROKEE", "LISU", "DESERET"))
 

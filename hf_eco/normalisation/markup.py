@@ -13,6 +13,7 @@ _ESCAPE = re.compile(
     r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});|(?:%[0-9A-Fa-f]{2})+|(?:\\u[0-9a-fA-F]{4})+"
     r"|\\u\{[0-9a-fA-F]{1,6}\}|\\U[0-9a-fA-F]{8}|(?:\\x[0-9a-fA-F]{2})+"
 )
+_ALL_ESCAPED = re.compile(rf"(?:{_ESCAPE.pattern}){{4,}}")
 _INLINE_TAG = r"</?(?:b|i|u|s|a|q|em|strong|span|font|small|big|mark|code|tt|ins|del|sub|sup|wbr)\b[^<>]{0,200}>"
 _MARKUP = re.compile(rf"(?<=[^\W\d_])(?:{_INLINE_TAG}|<!--[^<>]{{0,200}}-->)+(?=[^\W\d_])", re.IGNORECASE)
 
@@ -22,8 +23,14 @@ def escapes(text: str) -> list[Edit]:
     if not ("&" in text or "%" in text or "\\" in text):
         return []
     edits = []
+    escaped = 0  # where the last run of escapes ends
     for match in _ESCAPE.finditer(text):
         plain = _unescaped(match[0])
+        if match.start() >= escaped and (run := _ALL_ESCAPED.match(text, match.start())):
+            escaped = run.end()
+        if match.start() < escaped:
+            edits.append(Edit(*match.span(), plain))
+            continue
         inside = text[match.start() - 1 : match.start()].isalpha() and text[match.end() : match.end() + 1].isalpha()
         hidden = inside and (INVISIBLE.fullmatch(plain) or (plain == " " and "&" not in match[0]))
         if any(c.isalnum() for c in plain) or (hidden and not in_address(text, match.start())):

@@ -28,8 +28,9 @@ _MORSE = re.compile(
 _MORSE_SIGNS = word_list("""
 .- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --..
 ----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----. .-.-.- --..-- ..--.. .----. -.-.-- -..-. ---...
+-.--. -.--.- .-... -.-.-. -...- .-.-. -....- ..--.- .-..-. ...-..- .--.-.
 """)
-_MORSE_LETTERS = dict(zip(_MORSE_SIGNS, "abcdefghijklmnopqrstuvwxyz0123456789.,?'!/:", strict=True))
+_MORSE_LETTERS = dict(zip(_MORSE_SIGNS, "abcdefghijklmnopqrstuvwxyz0123456789.,?'!/:()&;=+-_\"$@", strict=True))
 _DASHES = str.maketrans("·•–—−_", "..----")
 
 
@@ -105,7 +106,8 @@ def _base64_stretches(text: str) -> Iterator[Span]:
         if run:
             length = run[0][1] - run[0][0]
             joined = len(text[run[-1][1] : start].strip(" \t\r\n>")) == 0 and run[-1][1] - run[-1][0] == length
-            if not (joined and end - start <= length):
+            closed = text[run[-1][1] - 1] == "=" or (len(run) == 1 and end - start < length and match[0].islower())
+            if closed or not (joined and end - start <= length):
                 yield from _tried(run)
                 run = []
         if run or (end - start > 3 and _BASE64_LOOK.search(match[0])):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-from .letters import latin_twin_in_context, unstyled
+from .letters import STROKED, latin_twin_in_context, unstyled
 
 _ONE_OF_ALIKE = dict(zip("l103456789", "iioeasgtbg", strict=True))
 _SYMBOLS = {"!": "i", "|": "i", "$": "s", "@": "a"}
@@ -43,6 +43,6 @@ def skeleton(text: str) -> tuple[str, list[int]]:
 def _folded(character: str) -> str:
     """`character` as letters of a skeleton: none for what is neither a letter nor a digit."""
     styled = unstyled(character) or latin_twin_in_context(character) or character
-    plain = unicodedata.normalize("NFKD", styled.casefold())
+    plain = unicodedata.normalize("NFKD", styled.casefold().translate(STROKED))
     letters = [latin_twin_in_context(letter) or letter for letter in plain if letter.isalnum()]
     return "".join(_ONE_OF_ALIKE.get(letter, letter) for letter in letters)

@@ -19,8 +19,7 @@ from ..classifier import DEFAULT_LABEL, PromptClassifier
 from ..errors import ECOError
 from ..extras import import_extra
 from ..files import replacing
-from ..lexicon import MIN_NAME, Lexicon
-from ..normalisation import skeleton
+from ..lexicon import Lexicon, long_enough
 from ..packaged import MINILM
 from ..scope_heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
 from .augmentation import Augmenter, Example, questions_about, sentences, shipped_prompts
@@ -139,7 +138,7 @@ def train_prompt_classifier(
                 found = find_names(
                     forget, [*retain, *general], lambda word: len(classifier.tokenizer.tokenize(word)) == 1
                 )
-                names = [name for name in found if len(skeleton(name)[0]) >= MIN_NAME]  # others pass for words
+                names = [name for name in found if long_enough(name)]  # others pass for words
                 general = _beyond(names, general)
             forget_training, forget_validation = split_off(forget, validation_fraction, seed)
             retain_training, retain_validation = split_off([*retain, *general], validation_fraction, seed)
