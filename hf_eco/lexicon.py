@@ -22,7 +22,7 @@ from .normalisation.spelling import Spelling, likeness_to_words, spelling, wrong
 SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
 # What a last name by itself adds to a text's log-odds: other people bear it, but seldom where the rest of the text
 # already speaks for the scope.
-LAST_NAME_LOG_ODDS = 1.5
+LAST_NAME_LOG_ODDS = 2.5
 MIN_NAME = 4  # symbols of the shortest name's skeleton; shorter ones turn up inside other words
 _MOST_WRONG = 3.5  # letters of a name; with more it says next to nothing
 _ANOTHER = 1.9  # wrong letters that another word that reads as well counts for, beside a word that is right
