@@ -122,6 +122,33 @@ class Calibration:
 
 
 @dataclass
+class LearnedCorruption:
+    """How a scope's corruption was learnt, see [`optimize_corruption`][hf_eco.training.optimize_corruption].
+
+    It speaks of the scope's corruption as long as that is `corruption`, on prompts like those it was learnt from.
+    """
+
+    corruption: CorruptionConfig = _help("The corruption that was learnt.")
+    parameters: list[str] = _help("What of it was learnt: 'strength', 'dims' or both.")
+    score: str = _help("The score of the guarded model on forget prompts that the corruption was learnt by.")
+    protocol: str = _help("How answers were scored: 'strict', they stay clean; 'paper', they are corrupted too.")
+    value: float = _help("The score with the corruption.")
+    standard_error: float = _help("Standard error of the score, by the bootstrap over the prompts.")
+    unguarded: float = _help("The score without the guard.")
+    surrogate: str = _help("How the score of a model that never learnt the scope was estimated.")
+    surrogate_value: float = _help("That estimate.")
+    surrogate_n: int = _help("Questions that the estimate is the mean of; 1 where it is a number that was given.")
+    n_prompts: int = _help("Prompts that were scored.")
+    trials: int = _help("Corruptions that were tried.")
+    prompts_sha256: str = _help("Fingerprint of the prompts, see `hf_eco.training.prompt_lists.prompts_sha256`.")
+    seed: int = _help("Seed of the search.")
+    hf_eco_version: str = _help("Version of hf-eco that learnt it.", default=__version__)
+
+    def __post_init__(self) -> None:
+        self.corruption = _from_dict(CorruptionConfig, self.corruption)
+
+
+@dataclass
 class Probe:
     """A known answer: a prompt, the ids the model's tokenizer gives it and the p(forget) the classifier gave it."""
 
@@ -157,6 +184,7 @@ class ForgetScope:
     label: str = _help("The classifier's label (config.label2id) that means 'forget'.", default="forget")
     entities: str | None = _help("Path or Hub id of the token classifier, for tokens='entities'.", default=None)
     calibration: Calibration | None = _help("The rates measured when the threshold was chosen.", default=None)
+    learned: LearnedCorruption | None = _help("How the corruption was learnt; None where it was chosen.", default=None)
     probes: list[Probe] = _help("Known answers, checked whenever the guard is loaded.", default_factory=list)
 
     def __post_init__(self) -> None:
@@ -187,6 +215,8 @@ class ForgetScope:
         self.corruption = _from_dict(CorruptionConfig, self.corruption)
         if self.calibration is not None:
             self.calibration = _from_dict(Calibration, self.calibration)
+        if self.learned is not None:
+            self.learned = _from_dict(LearnedCorruption, self.learned)
         self.probes = [_from_dict(Probe, probe) for probe in self.probes]
 
 

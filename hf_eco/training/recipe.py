@@ -14,6 +14,7 @@ from ..auto import AutoModelForCausalLMWithECO, check_guardable
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
 from ..files import replacing
 from ..hub import read_eco
+from ..model_card import write_model_card
 from ..packaged import MINILM
 from .calibration import allowed_errors, calibrate_threshold
 from .prompt_classifier import EXAMPLES, REPORT_NAME, train_prompt_classifier
@@ -131,6 +132,7 @@ def guard_model(
         )
         model.save_pretrained(staged)
         shutil.copy(classifier_dir / REPORT_NAME, staged / f"classifier-{scope}" / REPORT_NAME)
+        write_model_card(staged)  # again, now that the report is there
     return model
 
 

@@ -1,0 +1,259 @@
+"""Forward passes: batches of like lengths through one model, with its guard or without; prompts are shared."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import Cache, GenerationConfig, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from ..modeling import ECOMixin
+from ..plan import Protocol, Verdict, count_positions
+from .encoding import Ids
+from .prompt_sharing import prompt_cache, shares_prompts
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt and what is asked about it, as token ids.
+
+    Attributes:
+        prompt: the prompt's ids.
+        answer: those of the answer, or whichever else are asked about.
+        verdict: the guard's, if the prompt is flagged. None: the model runs as if there were no guard.
+    """
+
+    prompt: Ids
+    answer: Ids = ()
+    verdict: Verdict | None = field(default=None, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+class Passes:
+    """Runs rows through a model.
+
+    Args:
+        model: a causal language model, guarded or not, an adapter's wrapper included.
+        tokenizer: the model's.
+        ends: tokens at which a generated answer ends, besides the model's own.
+        protocol: which of an answer's tokens are corrupted in flagged rows.
+        batch_size: rows of a forward pass.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        ends: Sequence[int | None],
+        protocol: Protocol,
+        batch_size: int,
+    ) -> None:
+        self.model = model
+        self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft's wrapper
+        self.tokenizer = tokenizer
+        self.ends = ends
+        self.protocol: Protocol = protocol
+        self.batch_size = batch_size
+
+    @property
+    def guarded(self) -> ECOMixin | None:
+        """The model, if it is guarded."""
+        return self.inner if isinstance(self.inner, ECOMixin) else None
+
+    def run(
+        self, rows: Sequence[Row], what: Callable[[Sequence[Row]], Sequence[_Result]], title: str
+    ) -> Iterator[tuple[list[Row], Sequence[_Result]]]:
+        """Batches of `rows` with the results of `what`, under a progress bar.
+
+        Flagged rows come first and by themselves, the others run unguarded; each from the longest to the shortest, so
+        that what does not fit into memory is known at once. The rows of one prompt stay together, as far as they fit
+        into a batch.
+        """
+        training = self.model.training
+        self.model.eval()
+        try:
+            with logging.tqdm(total=len(rows), desc=title, dynamic_ncols=True, disable=not rows) as bar:
+                for batch in self._batches(rows):
+                    with self._guard(batch):
+                        results = what(batch)
+                    yield batch, results
+                    bar.update(len(batch))
+        finally:
+            self.model.train(training)
+
+    def losses(self, batch: Sequence[Row]) -> list[float]:
+        """Mean loss of each row's answer, in nats. A prompt of several rows is run once, where the model allows it.
+
+        Raises:
+            ValueError: a loss is no number, or a row is longer than the model reads.
+        """
+        predicting = self._behind_shared_prompts(batch) if self._shares(batch) else self._with_prompts(batch)
+        losses = []
+        for row, own in zip(batch, predicting, strict=True):
+            losses.append(cross_entropy(own.float(), torch.tensor(row.answer, device=own.device)).item())
+        if not all(map(math.isfinite, losses)):
+            raise ValueError(
+                f"{type(self.inner).__name__} gives losses that are no numbers: {losses}. Its weights are broken, or "
+                "the corruption is too strong for its dtype; use a lower strength, or bfloat16 or float32."
+            )
+        return losses
+
+    def next_token(self, batch: Sequence[Row]) -> list[Tensor]:
+        """For each row (vocabulary,) float32, the log-probabilities of what follows the prompt."""
+        logits, first = self._logits([Row(row.prompt, verdict=row.verdict) for row in batch])
+        return [
+            own[len(row.prompt) - 1 - first].float().log_softmax(-1) for row, own in zip(batch, logits, strict=True)
+        ]
+
+    def texts(self, batch: Sequence[Row], max_new_tokens: int) -> list[str]:
+        """The greedy continuation of each row's prompt, without special tokens and the white space around it."""
+        ids, mask = self._padded([row.prompt for row in batch], side="left", room=max_new_tokens)
+        own = self.inner.generation_config.eos_token_id
+        ends = {*(own if isinstance(own, list) else [own]), *self.ends}
+        how = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            eos_token_id=sorted(ends - {None}) or None,
+            pad_token_id=self._padding,
+        )
+        generated = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=how)
+        texts = self.tokenizer.batch_decode(generated[:, ids.shape[1] :], skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        groups: dict[tuple[bool, Ids], list[Row]] = {}
+        for row in sorted(rows, key=lambda row: (row.verdict is None, -len(row), -len(row.prompt))):
+            groups.setdefault((row.verdict is None, row.prompt), []).append(row)
+        batch: list[Row] = []
+        for (clean, _), group in groups.items():
+            if batch and (len(batch) + len(group) > self.batch_size or (batch[0].verdict is None) != clean):
+                yield batch
+                batch = []
+            batch = batch + group
+            while len(batch) > self.batch_size:
+                yield batch[: self.batch_size]
+                batch = batch[self.batch_size :]
+        if batch:
+            yield batch
+
+    @contextmanager
+    def _guard(self, batch: Sequence[Row]) -> Iterator[None]:
+        """The guard is on for a batch of flagged rows alone."""
+        unguarded = self.guarded.disable_guard() if self.guarded and batch[0].verdict is None else nullcontext()
+        with unguarded, torch.no_grad():
+            yield
+
+    @contextmanager
+    def _bounds(self, batch: Sequence[Row]) -> Iterator[None]:
+        """The guard is told where the prompts end."""
+        lengths = [len(row.prompt) for row in batch]
+        with self.guarded.prompt_lengths(lengths, protocol=self.protocol) if self.guarded else nullcontext():
+            yield
+
+    # -- the logits that predict answers, for each row (tokens of the answer, vocabulary)
+
+    def _with_prompts(self, batch: Sequence[Row]) -> list[Tensor]:
+        """In one pass of whole rows."""
+        logits, first = self._logits(batch)
+        return [
+            own[len(row.prompt) - 1 - first : len(row) - 1 - first] for row, own in zip(batch, logits, strict=True)
+        ]
+
+    def _shares(self, batch: Sequence[Row]) -> bool:
+        """True if `_behind_shared_prompts` saves something and gives what `_with_prompts` does."""
+        alike = len({row.prompt for row in batch}) < len(batch)
+        if not alike or (
+            batch[0].verdict is not None and self.protocol == "paper"
+        ):  # a flagged row is read as a whole
+            return False
+        columns = max(len(row.prompt) for row in batch) + max(len(row.answer) for row in batch)
+        return columns <= self._limit and shares_prompts(self.model, self.inner)
+
+    def _behind_shared_prompts(self, batch: Sequence[Row]) -> list[Tensor]:
+        """In a pass of the distinct prompts, and one of the answers behind their cache.
+
+        Prompts are padded on the left and answers on the right: nothing lies between them, and the last column of a
+        prompt predicts the first token of each of its answers. Nothing is asked of the answers' last token.
+        """
+        prompts = list({row.prompt: Row(row.prompt, verdict=row.verdict) for row in batch}.values())
+        place = {row.prompt: number for number, row in enumerate(prompts)}
+        owner = torch.tensor([place[row.prompt] for row in batch])
+        ids, mask = self._padded([row.prompt for row in prompts], side="left")
+        cache = prompt_cache(self.inner)
+        with self._bounds(prompts):
+            opening = self._run(ids, mask, cache, keep=1)[:, -1:][owner.to(self.model.device)]
+        answers = [row.answer[:-1] for row in batch]
+        if not any(answers):
+            return list(opening)
+        cache.batch_select_indices(owner)
+        ids, own_mask = self._padded(answers, side="right")
+        mask = torch.cat([mask[owner.to(mask.device)], own_mask], dim=1)
+        # Behind a prompt that it has corrupted, the guard would only leave the answers as they are.
+        with self.guarded.disable_guard() if self.guarded else nullcontext():
+            logits = self._run(ids, mask, cache, keep=ids.shape[1])
+        following = [own[: len(answer)] for own, answer in zip(logits, answers, strict=True)]
+        return [torch.cat(parts) for parts in zip(opening, following, strict=True)]
+
+    def _run(self, ids: Tensor, mask: Tensor, cache: Cache, keep: int) -> Tensor:
+        """(rows, at least the last `keep` columns, vocabulary), of ids (rows, columns) behind what `cache` holds; the
+        mask spans both."""
+        inputs = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
+        positions = count_positions(mask)[:, -ids.shape[1] :]
+        return self.model(**inputs, position_ids=positions, **self._keeping(keep)).logits
+
+    def _logits(self, batch: Sequence[Row]) -> tuple[Tensor, int]:
+        """(rows, columns, vocabulary), from the column before the first answer on, and which one that is."""
+        ids, mask = self._padded([row.prompt + row.answer for row in batch], side="right")
+        first = min(len(row.prompt) for row in batch) - 1
+        keep = self._keeping(ids.shape[1] - first)
+        with self._bounds(batch):
+            logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False, **keep).logits
+        return logits, first if keep else 0
+
+    def _keeping(self, columns: int) -> dict[str, Any]:
+        """Has a model that can do so compute the logits of the last columns alone; all may not fit into memory."""
+        can = "logits_to_keep" in inspect.signature(self.inner.forward).parameters
+        return {"logits_to_keep": columns} if can else {}
+
+    # -- ids
+
+    @property
+    def _limit(self) -> float:
+        """How many tokens of a row the model reads."""
+        limit = getattr(self.inner.config.get_text_config(), "max_position_embeddings", None)
+        return math.inf if limit is None else limit
+
+    @property
+    def _padding(self) -> int:
+        known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        return next((int(token) for token in known if token is not None), 0)
+
+    def _padded(self, rows: Sequence[Ids], side: str, room: int = 0) -> tuple[Tensor, Tensor]:
+        """ids and attention mask, both (rows, longest)."""
+        longest = max(map(len, rows))
+        if longest + room > self._limit:
+            raise ValueError(
+                f"A row has {longest} tokens{f' and {room} to come' if room else ''}, the model reads {self._limit}. "
+                "Shorten or leave out the longest rows."
+            )
+        ids, mask = torch.full((len(rows), longest), self._padding), torch.zeros(len(rows), longest, dtype=torch.long)
+        for number, row in enumerate(rows):
+            columns = slice(0, len(row)) if side == "right" else slice(longest - len(row), longest)
+            ids[number, columns] = torch.tensor(row)
+            mask[number, columns] = 1
+        return ids.to(self.model.device), mask.to(self.model.device)

@@ -1,0 +1,120 @@
+"""TOFU: questions about made-up authors, about real ones, and about the world."""
+
+from __future__ import annotations
+
+import os
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from ..data import has_rows, read_rows, text_of
+from ..estimates import mean_of, share_of
+from ..metrics import answer_probability, normalized_probability, rouge_l_recall, truth_ratio, truth_ratio_score
+from ..scoring import Scorer, as_chat
+from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
+
+_SUFFIX = "_perturbed"  # of the files that hold the wrong answers as well
+_OPTIONS = ("real_authors", "world_facts")  # where the wrong answers are the other options of a choice
+_ON_THE_HUB = ("forget01", "forget05", "forget10", "retain", *_OPTIONS)  # with wrong answers
+
+
+class TofuTask(Task):
+    """A split of TOFU (Maini et al. 2024, arXiv 2401.06121): does the model know the answers, and does it give them?
+
+    Of each row: `answer_probability`, the answer's probability, on real authors and world facts divided by the sum
+    over all options; `rouge_l_recall` of the generated answer; `truth_ratio`, of the paraphrased answer against its
+    perturbed ones, on real authors and world facts of the answer itself. The measure `truth_ratio` is the mean of
+    min(r, 1/r) for the kind "forget" and of max(0, 1 - r) for "retain". Rows without wrong answers (`full`,
+    `retain95`) have no truth ratio.
+
+    Args:
+        split: a split's name as published, e.g. "forget05", "retain", "real_authors", "world_facts", "holdout05".
+            Where a file or configuration `<split>_perturbed` exists, that is read.
+        source: a directory with the official .jsonl files, one such file, or a Hub id.
+        kind: "forget" or "retain"; None: by the split's name.
+        limit: the first so many rows. None: all.
+        max_new_tokens: where generated answers are cut off.
+        name: "tofu/<split>" if None.
+
+    Raises:
+        OSError: there is no such data.
+        ValueError: the data lack a question or an answer.
+    """
+
+    def __init__(
+        self,
+        split: str = "forget05",
+        source: str | os.PathLike[str] = "locuslab/TOFU",
+        *,
+        kind: Kind | None = None,
+        limit: int | None = None,
+        max_new_tokens: int = 128,
+        name: str | None = None,
+    ) -> None:
+        self.split = split.removesuffix(_SUFFIX)
+        self.name = name or f"tofu/{self.split}"
+        self.kind = check_kind(kind or ("forget" if self.split.startswith("forget") else "retain"))
+        self.max_new_tokens = max_new_tokens
+        self.options = self.split in _OPTIONS
+        perturbed = has_rows(source, self.split + _SUFFIX) if os.path.isdir(source) else self.split in _ON_THE_HUB
+        config = self.split + _SUFFIX if perturbed else self.split
+        rows = read_rows(source, config=config, split="train", limit=limit)
+        self.rows = [_checked(row, f"{self.name}, row {i}") for i, row in enumerate(rows)]
+
+    def run(self, scorer: Scorer, *, reference: Reference | None = None, seed: int = 0) -> TaskResult:
+        prompts = [as_chat(row["question"], scorer.tokenizer) for row in self.rows]
+        # each row's answers in a row: the answer, the right one in other words, the wrong ones
+        answers = [[row["answer"], row["paraphrased"], *row["perturbed"]] for row in self.rows]
+        repeated = [prompt for prompt, own in zip(prompts, answers, strict=True) for _ in own]
+        flat = scorer.losses(repeated, [answer for own in answers for answer in own])
+        ends = [0, *accumulate(map(len, answers))]
+        losses = [flat[start:stop] for start, stop in pairwise(ends)]
+        generated = scorer.generate(prompts, max_new_tokens=self.max_new_tokens)
+        recalls = rouge_l_recall([row["answer"] for row in self.rows], generated)
+        flagged = scorer.flagged(prompts)
+        rows = [
+            {
+                "question": row["question"],
+                "answer": row["answer"],
+                "generated": text,
+                "flagged": is_flagged,
+                **self._values(own),
+                "rouge_l_recall": float(recall),
+            }
+            for row, text, is_flagged, own, recall in zip(self.rows, generated, flagged, losses, recalls, strict=True)
+        ]
+        measures = {
+            "answer_probability": mean_of([row["answer_probability"] for row in rows], seed),
+            "rouge_l_recall": mean_of(recalls, seed),
+        }
+        ratios = [row["truth_ratio"] for row in rows if "truth_ratio" in row]
+        if ratios:
+            measures["truth_ratio"] = mean_of([truth_ratio_score([ratio], self.kind) for ratio in ratios], seed)
+        measures["flagged"] = share_of(flagged)
+        return TaskResult(self.name, self.kind, measures | fluency_of(generated, scorer, reference, seed), rows)
+
+    def _values(self, losses: np.ndarray) -> dict[str, Any]:
+        """A row's values from the losses of its answer, paraphrased answer and perturbed answers."""
+        answer, paraphrased, perturbed = losses[0], losses[1], losses[2:]
+        values: dict[str, Any] = {"losses": losses.tolist()}
+        if self.options and len(perturbed):
+            values["answer_probability"] = float(normalized_probability(answer, perturbed))
+        else:
+            values["answer_probability"] = float(answer_probability(answer))
+        if len(perturbed):
+            values["truth_ratio"] = float(truth_ratio(paraphrased, perturbed))
+        return values
+
+
+def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
+    answer = text_of(row, "answer", where)
+    perturbed = row.get("perturbed_answer") or []
+    if isinstance(perturbed, str):
+        perturbed = [perturbed]
+    return {
+        "question": text_of(row, "question", where),
+        "answer": answer,
+        "paraphrased": row.get("paraphrased_answer") or answer,
+        "perturbed": list(perturbed),
+    }

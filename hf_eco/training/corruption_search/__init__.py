@@ -1,0 +1,34 @@
+"""How strongly a scope's prompts are corrupted, learnt without a gradient and without a retrained model.
+
+| module | what it holds |
+|---|---|
+| `search` | the call, `optimize_corruption` |
+| `result` | what it gives back |
+| `questions` | what the model is asked |
+| `objective` | the scores |
+| `surrogates`, `counterfactuals`, `made_up` | what the score should be |
+| `optimiser` | the search in numbers, which knows of no model |
+| `choice` | what can be learnt, and which trial is taken |
+| `history`, `plots` | what is kept of a search |
+"""
+
+from .history import Trial
+from .questions import QuestionSet
+from .result import CorruptionSearch, SurrogateScore
+from .search import optimize_corruption
+from .surrogates import Counterfactuals, Estimate, LookAlikes, Refusals, RetainModel, Setting, Surrogate
+
+__all__ = [
+    "CorruptionSearch",
+    "Counterfactuals",
+    "Estimate",
+    "LookAlikes",
+    "QuestionSet",
+    "Refusals",
+    "RetainModel",
+    "Setting",
+    "Surrogate",
+    "SurrogateScore",
+    "Trial",
+    "optimize_corruption",
+]

@@ -1,0 +1,95 @@
+"""What can be learnt of a corruption, and which of those that were tried is the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...corruption import corrupt
+from .history import Trial
+from .objective import Floats
+from .optimiser import Parameter
+
+_RESAMPLES = 1000
+
+
+def find_parameters(
+    method: str, names: Sequence[str] | None, bounds: tuple[float, float], hidden: int
+) -> list[Parameter]:
+    """The parameters to learn for a corruption method.
+
+    Args:
+        method: its name.
+        names: of the parameters; None: the strength if the method heeds it, else the dims.
+        bounds: of the strength.
+        hidden: size of the embeddings, the most dims.
+
+    Raises:
+        ValueError: a name is unknown, or the method does not heed it; or the bounds are none.
+    """
+    low, high = bounds
+    if not (math.isfinite(high) and 0 < low < high):
+        raise ValueError(f"bounds must be two positive strengths, the lower one first, got {bounds}. Use (1e-2, 1e4).")
+    known = {"strength": Parameter("strength", low, high), "dims": Parameter("dims", 1, hidden, whole=True)}
+    heeded = [name for name in known if _heeds(method, name)]
+    if not heeded:
+        raise ValueError(f"Corruption {method!r} has neither strength nor dims to learn. Use another method.")
+    if names is None:
+        return [known[heeded[0]]]
+    wanted = [names] if isinstance(names, str) else list(names)
+    if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(heeded):
+        raise ValueError(f"parameters={names!r}, but what {method!r} heeds is {heeded}. Use some of these.")
+    return [known[name] for name in known if name in wanted]
+
+
+def _heeds(method: str, name: str) -> bool:
+    """Whether a change of `name` changes what the method does."""
+    embeddings = torch.linspace(-1, 1, 32).view(1, 4, 8)
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    given = {"strength": 1.0, "dims": 2}
+    one, other = (
+        corrupt(embeddings, mask, method, dims=int(how["dims"]), strength=how["strength"])
+        for how in (given, {**given, name: 2 * given[name]})
+    )
+    return not torch.equal(one, other)
+
+
+def choose(trials: Sequence[Trial], surrogate: float, tolerance: float, seed: int, hidden: int) -> Trial:
+    """The weakest of the trials that are as good as the best.
+
+    The best is nearest to the surrogate. Another is as good if it is within the tolerance, or farther than the best
+    by no more than the standard error of that difference, by the bootstrap over the prompts, both trials on the same
+    resamples. The weakest changes the embeddings least: strength * sqrt(dims), in which the noise's length grows.
+    """
+
+    def gap(trial: Trial) -> float:
+        return abs(trial.score - surrogate)
+
+    def weakness(trial: Trial) -> tuple[float, float]:
+        return trial.strength * math.sqrt(trial.dims or hidden), trial.dims or hidden
+
+    best = min(trials, key=lambda trial: (gap(trial), weakness(trial)))
+    best_gaps = np.abs(_resampled(np.array(best.values), seed) - surrogate)
+
+    def as_good(trial: Trial) -> bool:
+        if gap(trial) <= tolerance:
+            return True
+        error = np.std(np.abs(_resampled(np.array(trial.values), seed) - surrogate) - best_gaps)
+        return gap(trial) - gap(best) <= error
+
+    return min(filter(as_good, trials), key=weakness)
+
+
+def standard_error(values: Floats, seed: int) -> float:
+    """Of the mean of `values`, (n,), by the bootstrap; 0 where there is one."""
+    return float(np.std(_resampled(values, seed)))
+
+
+def _resampled(values: Floats, seed: int) -> NDArray[np.float64]:
+    """(resamples,): means of as many values drawn from `values` with replacement, the same draws for the same n."""
+    draws = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
+    return values[draws].mean(axis=1)

@@ -1,0 +1,100 @@
+"""The corruptions that have been tried, kept on disk so that none is tried twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+FILE_NAME = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A corruption that was tried.
+
+    Attributes:
+        strength: its strength.
+        dims: its dimensions; None for all.
+        values: the score of each prompt, or one for all.
+    """
+
+    strength: float
+    dims: int | None
+    values: tuple[float, ...]
+
+    @property
+    def score(self) -> float:
+        """The mean of the values."""
+        return float(np.mean(self.values))
+
+
+class History:
+    """Trials in the order in which they were asked for first.
+
+    Args:
+        directory: of its file, whose first line says what the trials belong to and each other one holds a trial; None
+            to keep them in memory alone.
+        settings: what the trials belong to: all that determines their scores but the corruption itself.
+
+    Raises:
+        ValueError: the directory holds the history of another search.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> None:
+        self.trials: list[Trial] = []
+        self._known: dict[tuple[float, int | None], Trial] = {}
+        self._path = None if directory is None else Path(directory) / FILE_NAME
+        if self._path is None:
+            return
+        written = json.loads(json.dumps(settings))
+        if self._path.exists() and self._path.stat().st_size > 0:
+            self._read(self._path, written)
+        else:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(written)
+
+    def find(self, strength: float, dims: int | None) -> Trial | None:
+        """The trial of that corruption, if there was one."""
+        trial = self._known.get((strength, dims))
+        if trial is not None and trial not in self.trials:
+            self.trials.append(trial)
+        return trial
+
+    def add(self, trial: Trial) -> None:
+        """Keeps `trial`."""
+        self._known[trial.strength, trial.dims] = trial
+        self.trials.append(trial)
+        self._append({"strength": trial.strength, "dims": trial.dims, "score": trial.score, "values": trial.values})
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        if self._path is not None:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def _read(self, path: Path, settings: Mapping[str, Any]) -> None:
+        text = path.read_text(encoding="utf-8")
+        lines = text.split("\n")
+        if lines[-1]:  # the run was interrupted while it wrote
+            logger.warning(f"The last line of {str(path)!r} is not complete; that corruption is tried again.")
+            path.write_text(text[: len(text) - len(lines[-1])], encoding="utf-8")
+        try:
+            known, *rows = [json.loads(line) for line in lines[:-1]]
+            trials = [Trial(row["strength"], row["dims"], tuple(row["values"])) for row in rows]
+            other = {key: (known.get(key), settings.get(key)) for key in {*known, *settings}}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"{str(path)!r} is no history of a search ({error}). Name another output_dir, or move the file away."
+            ) from error
+        if different := sorted(key for key, (before, now) in other.items() if before != now):
+            said = "; ".join(f"{key} was {other[key][0]!r}, now it is {other[key][1]!r}" for key in different)
+            raise ValueError(f"{str(path)!r} is the history of another search: {said}. Name another output_dir.")
+        self._known = {(trial.strength, trial.dims): trial for trial in trials}

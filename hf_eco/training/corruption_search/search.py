@@ -1,0 +1,270 @@
+"""Learning a scope's corruption."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from ...configuration import CorruptionConfig, ForgetScope, LearnedCorruption
+from ...errors import GuardError
+from ...evaluation.fingerprint import fingerprint
+from ...evaluation.result_cache import ResultCache, key_of
+from ...evaluation.scoring import Prompt, Protocol, Scorer, judge
+from ...extras import import_extra
+from ...guard import Guard
+from ...modeling import ECOMixin
+from ..prompt_lists import prompts_sha256
+from .choice import choose, find_parameters, standard_error
+from .history import History, Trial
+from .objective import Score, ScoreFunction, find_score
+from .optimiser import Enough, Parameter, Point, search
+from .plots import PLOT_NAME
+from .questions import QuestionSet, as_asked, text_of
+from .result import CorruptionSearch, SurrogateScore
+from .surrogates import Setting, SurrogateLike, UnguardedScorer, as_surrogate
+
+logger = logging.get_logger(__name__)
+
+
+@torch.no_grad()
+def optimize_corruption(
+    model: Any,
+    scope: str,
+    prompts: Sequence[Prompt],
+    answers: Sequence[str] | None = None,
+    *,
+    wrong_answers: Sequence[Sequence[str]] | None = None,
+    score: str | ScoreFunction = "answer_probability",
+    surrogate: SurrogateLike = "counterfactual",
+    protocol: Protocol = "strict",
+    parameters: Sequence[str] | None = None,
+    bounds: tuple[float, float] = (1e-2, 1e4),
+    tolerance: float = 0.005,
+    max_trials: int = 24,
+    max_new_tokens: int = 128,
+    batch_size: int = 16,
+    seed: int = 0,
+    output_dir: str | os.PathLike[str] | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    update: bool = True,
+) -> CorruptionSearch:
+    """Learns how strongly a scope's prompts are to be corrupted, so that their answers score like those of a model
+    that never learnt the scope; by zeroth-order optimisation (Liu et al. 2024, section 3.3), without a gradient.
+
+    What is minimised is |s - ŝ|: s the score of the guarded model on those of the prompts that the guard flags for the
+    scope and the surrogate speaks of, ŝ the surrogate. The method, the tokens and the noise's seed stay those of the
+    scope. While it runs, the model's guard corrupts by whatever is being tried: nobody else should use the model
+    meanwhile. If it fails or is interrupted, the scope has its old corruption again.
+
+    Args:
+        model: a guarded model.
+        scope: name of the scope.
+        prompts: prompts of the scope, questions or chats; none that the result will be judged by. A question is put
+            as a chat where the tokenizer has a chat template, else as "Question: ...\\nAnswer:".
+        answers: the right answer to each prompt, where the score needs them.
+        wrong_answers: some wrong answers to each, where the score needs them.
+        score: "answer_probability", "rouge_l_recall" (both need answers), "truth_ratio" (min(r, 1/r) of
+            [`truth_ratio`][hf_eco.evaluation.metrics.truth_ratio]; answers and wrong answers), "accuracy" (how often
+            the right option's letter is the likeliest; letters as answers and wrong answers), "refusal_similarity"
+            (ROUGE-L of the answer with the refusal it is most like); or a function of a
+            [`Scorer`][hf_eco.evaluation.scoring.Scorer] and a `QuestionSet` that gives a number for each prompt, or
+            one for all.
+        surrogate: "counterfactual" (see `Counterfactuals`), "refusals" (see `Refusals`), a number, chance level say,
+            a retain model, `LookAlikes(...)`, or whatever has `kind` and `estimate`.
+        protocol: how answers to flagged prompts are scored: "strict", they stay clean; "paper", their selected tokens
+            are corrupted too.
+        parameters: what is learnt: ("strength",), ("dims",) or ("strength", "dims"). None: the strength where the
+            method heeds it, else the dims.
+        bounds: lowest and highest strength.
+        tolerance: a gap that is small enough to stop at.
+        max_trials: corruptions to try at most.
+        max_new_tokens: of the answers that are generated for a score.
+        batch_size: rows of a forward pass.
+        seed: of the bootstrap and the directions of a search for two parameters.
+        output_dir: directory for `history.jsonl`, `results.jsonl` and `search.png`. With it, an interrupted call that
+            is made again goes on where it was, and more `max_trials` go on where it ended. None: nothing is kept.
+        tokenizer: the model's; the guard's if None.
+        update: False to leave the scope as it is.
+
+    Returns:
+        What was found. Its corruption is in force already and stands in the scope's config, with how it was learnt
+        beside it (`ForgetScope.learned`).
+
+    Raises:
+        GuardError: the model has no guard.
+        KeyError: the guard has no such scope.
+        TypeError: an argument is of the wrong kind.
+        ValueError: an argument is out of its range, the score lacks what it needs, the guard flags none of the prompts
+            for the scope, or `output_dir` holds the history of another search.
+        ImportError: `output_dir` is given and matplotlib is missing, or what the score needs.
+    """
+    guarded_model = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft's wrapper
+    if not isinstance(guarded_model, ECOMixin):
+        raise GuardError(f"{type(model).__name__} has no guard. Load it by AutoModelForCausalLMWithECO.")
+    guard = guarded_model.eco_guard
+    guarded = guard.config.scope(scope)
+    if max_trials < 1 or not tolerance >= 0:
+        raise ValueError(
+            f"max_trials must be positive and tolerance not negative, got max_trials={max_trials}, "
+            f"tolerance={tolerance}. Use e.g. max_trials=24, tolerance=0.005."
+        )
+    weight: Any = guarded_model.get_input_embeddings().weight
+    hidden = int(weight.shape[-1])
+    learnt = find_parameters(guarded.corruption.method, parameters, bounds, hidden)
+    given = QuestionSet(prompts, answers, wrong_answers)
+    objective, how = find_score(score, given, max_new_tokens), as_surrogate(surrogate)
+    if output_dir is not None:
+        import_extra("matplotlib", "eval")  # before the work, not after it
+
+    tokenizer = guard.tokenizer if tokenizer is None else tokenizer
+    cache = ResultCache.open(output_dir)
+    scorer = Scorer(model, tokenizer, protocol=protocol, batch_size=batch_size, cache=cache)
+    unguarded = UnguardedScorer(model, tokenizer, batch_size=batch_size, cache=cache)
+    questions = _flagged(guard, scorer, as_asked(given, tokenizer), scope)
+    estimate = how.estimate(Setting(objective, questions, unguarded, guard, scope))
+    target = np.asarray(estimate.values, dtype=np.float64)
+    aim = SurrogateScore(how.kind, float(target.mean()), standard_error(target, seed), target.size)
+    questions = questions if estimate.rows is None else questions.take(estimate.rows)
+    history = History(output_dir, _identity(model, guarded, objective, aim, protocol, questions, max_new_tokens))
+
+    with logging.tqdm(total=max_trials, desc="Learning the corruption", dynamic_ncols=True) as bar:
+
+        def residual(point: Point) -> float:
+            """Score minus surrogate, of a corruption that is tried if it has not been."""
+            tried = _at(guarded.corruption, learnt, point)
+            known = tried in asked
+            if not known and len(asked) == max_trials:
+                raise Enough
+            trial = history.find(tried.strength, tried.dims)
+            if trial is None:
+                with _in_force(guarded, tried):
+                    values = objective(scorer, questions)
+                trial = Trial(tried.strength, tried.dims, tuple(values.tolist()))
+                history.add(trial)
+            if not known:
+                asked.append(tried)
+                bar.update(1)
+                bar.set_postfix(strength=tried.strength, dims=tried.dims, score=trial.score, surrogate=aim.value)
+            if abs(trial.score - aim.value) <= tolerance:
+                raise Enough
+            return trial.score - aim.value
+
+        asked: list[CorruptionConfig] = []
+        with contextlib.suppress(Enough):
+            search(residual, learnt, seed)
+    best = choose(history.trials, aim.value, tolerance, seed, hidden)
+    found = CorruptionSearch(
+        scope=scope,
+        corruption=replace(guarded.corruption, strength=best.strength, dims=best.dims),
+        score=objective.name,
+        value=best.score,
+        standard_error=standard_error(np.array(best.values), seed),
+        surrogate=aim,
+        unguarded=float(objective(unguarded, questions).mean()),
+        history=tuple(history.trials),
+        n=len(questions),
+        prompts_sha256=prompts_sha256(map(text_of, given.prompts)),
+        seed=seed,
+    )
+    nearest = min(history.trials, key=lambda trial: abs(trial.score - aim.value))
+    missed = abs(nearest.score - aim.value)
+    if missed > tolerance and missed > standard_error(np.array(nearest.values), seed):
+        logger.warning(
+            f"The corruption of scope {scope!r} does not reach the surrogate: {found.score} is {nearest.score:.4g} at "
+            f"best, and should be {aim.value:.4g}. Try another method, dims=None, tokens='all', wider bounds or "
+            "more max_trials."
+        )
+    if output_dir is not None:
+        found.plot(Path(output_dir) / PLOT_NAME)
+    if update:
+        guarded.corruption, guarded.learned = found.corruption, _record(found, learnt, protocol)
+    return found
+
+
+def _flagged(guard: Guard, scorer: Scorer, questions: QuestionSet, scope: str) -> QuestionSet:
+    """Those questions that are flagged for the scope: on the others the corruption has no influence."""
+    guard.to(scorer.model.device)
+    verdicts = judge(guard, scorer.encode(questions.prompts))
+    rows = [i for i, verdict in enumerate(verdicts) if verdict is not None and verdict.scope == scope]
+    if not rows:
+        raise ValueError(
+            f"The guard flags none of the {len(questions)} prompts for scope {scope!r}, so no corruption changes "
+            "their answers. Pass prompts of the scope, or calibrate its threshold."
+        )
+    if len(rows) < len(questions):
+        logger.warning(
+            f"The guard flags {len(rows)} of {len(questions)} prompts for scope {scope!r}; only those are scored. The "
+            "others get through as they are: see to the classifier and its threshold."
+        )
+    return questions.take(rows)
+
+
+def _at(corruption: CorruptionConfig, parameters: Sequence[Parameter], point: Point) -> CorruptionConfig:
+    values: dict[str, Any] = {
+        p.name: int(value) if p.whole else value for p, value in zip(parameters, point, strict=True)
+    }
+    return replace(corruption, **values)
+
+
+@contextlib.contextmanager
+def _in_force(scope: ForgetScope, corruption: CorruptionConfig) -> Iterator[None]:
+    """Inside, the scope's prompts are corrupted by `corruption`."""
+    before, scope.corruption = scope.corruption, corruption
+    try:
+        yield
+    finally:
+        scope.corruption = before
+
+
+def _identity(
+    model: Any,
+    scope: ForgetScope,
+    score: Score,
+    aim: SurrogateScore,
+    protocol: str,
+    questions: QuestionSet,
+    max_new_tokens: int,
+) -> dict[str, Any]:
+    """All that determines the score of a corruption, the corruption aside."""
+    return {
+        "model": fingerprint(model),
+        "scope": scope.name,
+        "method": scope.corruption.method,
+        "noise_seed": scope.corruption.seed,
+        "tokens": scope.tokens,
+        "entities": scope.entities,
+        "score": score.name,
+        "max_new_tokens": max_new_tokens,
+        "protocol": protocol,
+        "surrogate": aim.kind,
+        "surrogate_value": round(aim.value, 6),
+        "questions": key_of(questions.prompts, questions.answers, questions.wrong_answers),
+    }
+
+
+def _record(found: CorruptionSearch, parameters: Sequence[Parameter], protocol: str) -> LearnedCorruption:
+    return LearnedCorruption(
+        corruption=replace(found.corruption),
+        parameters=[parameter.name for parameter in parameters],
+        score=found.score,
+        protocol=protocol,
+        value=found.value,
+        standard_error=found.standard_error,
+        unguarded=found.unguarded,
+        surrogate=found.surrogate.kind,
+        surrogate_value=found.surrogate.value,
+        surrogate_n=found.surrogate.n,
+        n_prompts=found.n,
+        trials=len(found.history),
+        prompts_sha256=found.prompts_sha256,
+        seed=found.seed,
+    )

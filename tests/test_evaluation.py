@@ -1,0 +1,184 @@
+"""Reports, comparisons and baselines: what they say, what they cost, their way to disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CLEAN, FLAGGED
+from tofu_data import write_tofu
+from transformers import AutoTokenizer
+
+from hf_eco.evaluation import (
+    ComparisonReport,
+    EvaluationReport,
+    PromptingBaseline,
+    RefusalBaseline,
+    Scorer,
+    TofuTask,
+    as_chat,
+    compare,
+    evaluate,
+    sweep_strength,
+)
+from hf_eco.evaluation.estimates import mean_of, share_of
+from hf_eco.evaluation.metrics import forget_quality, model_utility
+
+pytest.importorskip("rouge_score")
+pytest.importorskip("scipy")
+
+
+@pytest.fixture(scope="module")
+def tofu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tofu(tmp_path_factory.mktemp("tofu"))
+
+
+@pytest.fixture
+def tokenizer(base_dir: str):
+    return AutoTokenizer.from_pretrained(base_dir)
+
+
+@pytest.fixture
+def tasks(tofu: Path) -> list:
+    return [TofuTask(split, tofu, max_new_tokens=6) for split in ("forget05", "retain", "real_authors", "world_facts")]
+
+
+def test_intervals_hold_the_mean_and_narrow_with_the_rows() -> None:
+    rng = np.random.default_rng(0)
+    few, many = mean_of(rng.random(20)), mean_of(rng.random(2000))
+    assert few.low < few.value < few.high
+    assert many.high - many.low < (few.high - few.low) / 5
+    assert many.high - many.low == pytest.approx(2 * 1.96 * np.sqrt(1 / 12 / 2000), rel=0.15)
+    assert mean_of([0.2, 0.4], seed=1) == mean_of([0.2, 0.4], seed=1)
+    assert share_of([False] * 10).low == 0
+
+
+def test_a_report_comes_back_from_disk_as_it_was(guarded, tokenizer, tasks, tmp_path) -> None:
+    report = evaluate(guarded, tokenizer, tasks, "paper", name="mine")
+    report.to_json(tmp_path / "report.json")
+    assert EvaluationReport.from_json(tmp_path / "report.json") == report
+    assert "| tofu/forget05 | forget | truth_ratio |" in report.to_markdown()
+    assert report["tofu/retain"].kind == "retain"
+    with pytest.raises(KeyError, match="no task 'nonsense'"):
+        report["nonsense"]
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"other\.json' is no report"):
+        EvaluationReport.from_json(tmp_path / "other.json")
+
+
+def test_model_utility_is_of_the_nine_values_of_three_retain_sets(base, tokenizer, tasks) -> None:
+    report = evaluate(base, tokenizer, tasks)
+    nine = [
+        report[f"tofu/{split}"].measures[name].value
+        for split in ("retain", "real_authors", "world_facts")
+        for name in ("answer_probability", "rouge_l_recall", "truth_ratio")
+    ]
+    assert report.model_utility == pytest.approx(model_utility(nine))
+    assert evaluate(base, tokenizer, tasks[:2]).model_utility is None
+
+
+def test_tasks_of_one_name_are_refused(base, tokenizer, tasks) -> None:
+    with pytest.raises(ValueError, match="names of their own"):
+        evaluate(base, tokenizer, [tasks[0], tasks[0]])
+
+
+def test_a_comparison_tests_truth_ratios_against_the_retain_model(guarded, base, tokenizer, tasks, tmp_path) -> None:
+    models = {"original": base, "retain": base, "eco": guarded}
+    comparison = compare(models, tokenizer, tasks, cache_dir=tmp_path / "cache")
+    row = comparison.row("eco", "strict")
+    ratios = [
+        comparison.row(label, "strict").report["tofu/forget05"].column("truth_ratio") for label in ("eco", "retain")
+    ]
+    assert comparison.forget_quality(row) == {"tofu/forget05": forget_quality(*ratios)}
+    assert comparison.forget_quality(comparison.row("original", "paper"))["tofu/forget05"].p_value == 1
+    utility = comparison.relative_utility(row)
+    original = comparison.row("original", "strict").report.model_utility
+    assert utility is None if not original else utility == pytest.approx(row.report.model_utility / original)
+    text = comparison.to_markdown()
+    assert "forget quality p, tofu/forget05" in text
+    assert "| eco | paper |" in text
+    comparison.to_json(tmp_path / "comparison.json")
+    assert ComparisonReport.from_json(tmp_path / "comparison.json") == comparison
+    with pytest.raises(KeyError, match="has not been measured"):
+        comparison.row("eco", "loose")  # type: ignore[arg-type]
+
+
+def test_a_comparison_repeated_runs_no_model(guarded, base, tokenizer, tasks, tmp_path) -> None:
+    models = {"original": base, "eco": guarded, "told": PromptingBaseline(base, guarded.eco_guard)}
+    first = compare(models, tokenizer, tasks, cache_dir=tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the model was run again")
+
+    for model in (base, guarded):
+        model.model.register_forward_pre_hook(refuse)
+    assert compare(models, tokenizer, tasks, cache_dir=tmp_path) == first
+
+
+def test_the_prompting_baseline_says_its_text_before_flagged_prompts_alone(guarded, base, tokenizer) -> None:
+    questions = [as_chat(question, tokenizer) for question in (FLAGGED, CLEAN)]
+    baseline = PromptingBaseline(guarded, guarded.eco_guard, text="tell me about {scope}")
+    scorer, plain = baseline.scorer(tokenizer), Scorer(base, tokenizer)
+    told = [{"role": "system", "content": "tell me about wizards"}, *questions[0]]
+    assert scorer.flagged(questions) == [True, False]
+    answers = ["a dog", "a cat"]
+    np.testing.assert_allclose(
+        scorer.losses(questions, answers), plain.losses([told, questions[1]], answers), rtol=1e-6
+    )
+    texts = plain.generate([told, questions[1]], max_new_tokens=6)
+    assert scorer.generate(questions, max_new_tokens=6) == texts
+    assert scorer.flagged([FLAGGED]) == [True]
+    first = scorer.losses([FLAGGED], ["a dog"])[0]
+    assert first == pytest.approx(plain.losses([f"tell me about wizards\n\n{FLAGGED}"], ["a dog"])[0], rel=1e-6)
+
+
+def test_the_refusal_baseline_refuses_flagged_prompts_and_scores_behind_the_refusal(guarded, base, tokenizer) -> None:
+    questions = [as_chat(question, tokenizer) for question in (FLAGGED, CLEAN)]
+    scorer, plain = RefusalBaseline(guarded, guarded.eco_guard, ["hello"]).scorer(tokenizer), Scorer(base, tokenizer)
+    texts = scorer.generate(questions, max_new_tokens=6)
+    assert texts == ["hello", plain.generate(questions[1:], max_new_tokens=6)[0]]
+    losses = scorer.losses(questions, ["a dog", "a dog"])
+    assert losses[1] == pytest.approx(plain.losses(questions[1:], ["a dog"])[0], rel=1e-6)
+    opened = tokenizer.apply_chat_template(questions[0], add_generation_prompt=True, tokenize=False) + "hello\n"
+    closed = plain.losses([opened], ["a dog<|im_end|>"])[0]
+    assert losses[0] == pytest.approx(closed, rel=1e-6)
+    varied = RefusalBaseline(base, guarded.eco_guard).scorer(tokenizer)
+    many = [as_chat(f"{FLAGGED} {n}", tokenizer) for n in range(12)]
+    refusals = varied.generate(many)
+    assert refusals == varied.generate(many)
+    assert len(set(refusals)) > 1
+    with pytest.raises(ValueError, match="a list of refusals"):
+        RefusalBaseline(base, guarded.eco_guard, "no")
+
+
+def test_a_sweep_measures_each_strength_and_leaves_the_guard_as_it_was(guarded, base, tokenizer, tasks) -> None:
+    before = guarded.config.eco.to_dict()
+    sweep = sweep_strength(guarded, tokenizer, tasks[:1], [0.0, 30.0], others={"retain": base}, protocols=["strict"])
+    assert guarded.config.eco.to_dict() == before
+    assert [row.strength for row in sweep.rows] == [None, 0.0, 30.0]
+    losses = [row.report["tofu/forget05"].column("losses") for row in sweep.rows]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    assert not np.allclose(losses[1][0], losses[2][0])
+    assert losses[1][1] == losses[2][1]  # not flagged
+    with pytest.raises(ValueError, match="some strengths"):
+        sweep_strength(guarded, tokenizer, tasks[:1], [])
+    with pytest.raises(ValueError, match="strength=-1"):
+        sweep_strength(guarded, tokenizer, tasks[:1], [1.0, -1.0])
+    assert guarded.config.eco.to_dict() == before
+
+
+def test_reports_are_drawn(guarded, base, tokenizer, tasks, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    report = evaluate(guarded, tokenizer, tasks)
+    files = report.plot(tmp_path / "report")
+    sweep = sweep_strength(guarded, tokenizer, tasks, [1.0, 10.0], others={"original": base, "retain": base})
+    files += sweep.plot(tmp_path / "sweep")
+    assert {file.name for file in files} >= {
+        "measures.png",
+        "truth_ratios.png",
+        "forget_quality-tofu_forget05.png",
+        "truth_ratios-tofu_forget05-paper.png",
+        "strength-tofu_forget05.png",
+    }
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
