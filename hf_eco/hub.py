@@ -1,29 +1,29 @@
-"""Guards as files: finding, reading, writing and uploading them."""
+"""Guards as files: finding, reading and writing them."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, ModelCard, ModelCardData
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
 
 from .classifier import PromptClassifier
-from .configuration import ECOConfig, ForgetScope, check_repo_folder, split_composite_config
+from .configuration import ECOConfig, check_repo_folder, split_composite_config
 from .guard import Guard
+from .model_card import CARD_NAME, TRAINING_REPORT, kept_from, update_card
 from .selection import EntityTagger
 
 DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
-UPLOAD_ARGUMENTS = ("repo_id", "private", "revision", "create_pr", "commit_message", "commit_description")
 
 STUB = '''"""This checkpoint is guarded by ECO prompts; hf-eco, an ordinary package, does the work."""
 
@@ -36,9 +36,6 @@ except ImportError as error:
 
 __all__ = ["AutoModelForCausalLMWithECO", "GuardedConfig"]
 '''
-
-
-CARD_MARK = "<!-- written by hf-eco; without this line it is not written again -->"
 
 
 @dataclass
@@ -105,6 +102,28 @@ def read_eco(repository: str, download: dict[str, Any]) -> ECOConfig | None:
         raise OSError(f"{repository!r} is no local directory, and not to be had from the Hub: {error}") from error
     _, eco = split_composite_config(config_dict)
     return None if eco is None else ECOConfig.from_dict(eco)
+
+
+def check_base(source: GuardSource) -> None:
+    """Whether the base model that a guard names is to be had.
+
+    Raises:
+        OSError: it is not, or not by this token; said before anything large is downloaded.
+    """
+    base, revision = source.eco.base_model_name_or_path, source.eco.base_revision
+    arguments = {k: v for k, v in source.download.items() if k not in ("revision", "subfolder")}
+    try:
+        if base is None:
+            raise OSError("its config names none.")
+        arguments |= {"revision": revision, "subfolder": source.eco.base_subfolder or ""}
+        cached_file(base, "config.json", _raise_exceptions_for_missing_entries=False, **arguments)  # GGUF has none
+    except OSError as error:
+        at = f" at revision {revision!r}" if revision is not None else ""
+        raise OSError(
+            f"{source.repository!r} is a guard without weights, and its base model {base!r}{at} is not to be had: "
+            f"{error}\nIf it is private or gated, ask for access and pass token=... If you have a copy of it, put the "
+            f"guard on that: AutoModelForCausalLMWithECO.from_pretrained('path', eco_config={source.repository!r})."
+        ) from error
 
 
 def load_tokenizer(repository: str, gguf_file: str | None = None, **download: Any) -> PreTrainedTokenizerBase:
@@ -198,17 +217,30 @@ def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
     return {check_repo_folder(folder) for folder in named if folder is not None}
 
 
-def write_guard(guard: Guard, directory: str | os.PathLike[str], eco: ECOConfig | None = None) -> None:
-    """Writes all of a guard but config.json: classifiers, tokenizer, the stub, and a model card unless there is
-    one."""
+def write_guard(
+    guard: Guard, directory: str | os.PathLike[str], eco: ECOConfig | None = None, tags: Sequence[str] = ()
+) -> None:
+    """Writes all of a guard but config.json: classifiers, tokenizer, the stub, and a model card, with `tags`, unless
+    there is one that is somebody's own."""
     directory, eco = Path(directory), eco or guard.config
     for scope in eco.scopes:
-        guard.classifiers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.classifier)))
+        _write_classifier(guard.classifiers[scope.name], directory / check_repo_folder(scope.classifier))
         if scope.tokens == "entities":
             guard.taggers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.entities)))
     guard.tokenizer.save_pretrained(directory)
     (directory / "modeling_eco.py").write_text(STUB, encoding="utf-8")
-    _write_card(eco, directory)
+    update_card(eco, directory, tags=tuple(tags))
+
+
+def _write_classifier(classifier: PromptClassifier, folder: Path) -> None:
+    before = _weights(folder)
+    classifier.save_pretrained(str(folder))
+    if _weights(folder) != before:  # a report of the training that lies there speaks of the classifier that was there
+        (folder / TRAINING_REPORT).unlink(missing_ok=True)
+
+
+def _weights(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.safetensors")}
 
 
 def rewrite_eco(directory: str | os.PathLike[str], eco: ECOConfig) -> None:
@@ -233,46 +265,7 @@ def rewrite_eco(directory: str | os.PathLike[str], eco: ECOConfig) -> None:
         written.write_text(text, encoding="utf-8")
         shutil.copymode(path, written)
         os.replace(written, path)
-    _write_card(eco, directory)
-
-
-def _write_card(eco: ECOConfig, directory: Path) -> None:
-    card = directory / "README.md"
-    if not card.exists() or CARD_MARK in card.read_text(encoding="utf-8"):  # somebody else's is left alone
-        model_card(eco).save(card)
-
-
-def save_and_upload(save: Callable[[str], None], repo_id: str, **kwargs: Any) -> Any:
-    """Uploads what `save(directory)` writes; `kwargs` as for [`upload`][hf_eco.hub.upload]."""
-    with tempfile.TemporaryDirectory() as directory:
-        save(directory)
-        return upload(directory, repo_id, **kwargs)
-
-
-def upload(
-    directory: str | os.PathLike[str],
-    repo_id: str,
-    *,
-    token: Any = None,
-    private: bool | None = None,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    commit_description: str | None = None,
-) -> Any:
-    """Uploads all of `directory` to `repo_id` in one commit, creating the repository and the branch if need be."""
-    api = HfApi(token=token)
-    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-    if revision is not None and not revision.startswith("refs/pr"):
-        api.create_branch(repo_id, branch=revision, exist_ok=True)
-    return api.upload_folder(
-        repo_id=repo_id,
-        folder_path=Path(directory),
-        revision=revision,
-        create_pr=create_pr,
-        commit_message=commit_message or "Upload guarded model",
-        commit_description=commit_description,
-    )
+    update_card(eco, directory, **kept_from(directory))
 
 
 def note_base(eco: ECOConfig, path: str, download: dict[str, Any]) -> None:
@@ -284,96 +277,5 @@ def note_base(eco: ECOConfig, path: str, download: dict[str, Any]) -> None:
     else:
         config_file = cached_file(path, "config.json", _raise_exceptions_for_missing_entries=False, **download)
         eco.base_model_name_or_path, eco.base_revision = path, extract_commit_hash(config_file, None)
-
-
-def model_card(eco: ECOConfig) -> ModelCard:
-    """The model card of a guarded checkpoint, saying what is known: scopes, thresholds with their measured bounds, the
-    corruption, how to load it and what the guard does not do."""
-    base = eco.base_model_name_or_path
-    on_hub = base is not None and not os.path.isabs(base)
-    data = ModelCardData(
-        library_name="hf-eco",
-        pipeline_tag="text-generation",
-        tags=["eco", "unlearning"],
-        base_model=base if on_hub else None,
-    )
-    rows = []
-    for scope in eco.scopes:
-        c, how = scope.calibration, scope.corruption
-        rates = "not measured | not measured"
-        if c is not None:
-            rates = (
-                f"{c.fpr:.3f} (≤ {c.fpr_bound:.3f} at {c.confidence:.0%}, n = {c.n_retain}) | "
-                f"{c.fnr:.3f} (≤ {c.fnr_bound:.3f} at {c.confidence:.0%}, n = {c.n_forget})"
-            )
-        strength = f"{how.method}, dims {how.dims or 'all'}, strength {how.strength:g}, on {scope.tokens}"
-        rows.append(f"| {scope.name} | {scope.threshold:.4f} | {rates} | {strength} |")
-    table = "\n".join(rows)
-    thresholds = "\n".join(_how_chosen(scope) for scope in eco.scopes)
-    whole = (
-        "its base model's weights and a guard" if not eco.guard_only else f"a guard for `{base}`, without its weights"
-    )
-    return ModelCard(
-        f"""---
-{data.to_yaml()}
----
-
-{CARD_MARK}
-
-# A language model guarded by ECO prompts
-
-This repository holds {whole}. A prompt that falls in one of the scopes below is recognised by a classifier, and the
-embeddings of its tokens are corrupted before the model runs, so that the answer is that of a model which does not know
-(Liu et al., *Large Language Model Unlearning via Embedding-Corrupted Prompts*, NeurIPS 2024). Any other prompt passes
-unchanged, to the bit. The weights are untouched.
-
-| scope | threshold | false positive rate | false negative rate | corruption |
-|---|---|---|---|---|
-{table}
-
-How the thresholds were chosen:
-
-{thresholds}
-
-```python
-import hf_eco  # pip install hf-eco
-from transformers import pipeline
-
-pipe = pipeline("text-generation", model="path or Hub id of this repository")
-```
-
-## What the guard does not do
-
-ECO suppresses, it does not delete. It protects whoever reaches the model through the guarded interface: an API, a
-pipeline, a server. Whoever holds the weights can strip any guard. Loaded without hf-eco this repository raises an
-error.
-"""
-    )
-
-
-def _how_chosen(scope: ForgetScope) -> str:
-    """Where a scope's threshold comes from, which near misses it was held against and what its band of uncertain
-    prompts means; a line of a list."""
-    c = scope.calibration
-    if c is None:
-        line = f"- `{scope.name}`: given; its error rates were not measured."
-    else:
-        line = (
-            f"- `{scope.name}`: on {c.n_retain} prompts outside the scope and {c.n_forget} in it, none of which the "
-            f"classifier was trained on, for a false positive rate of at most {c.max_fpr:g}. The bounds (≤) are "
-            f"{c.method}, each at {c.confidence:.0%} confidence; they speak of prompts like those."
-        )
-        if c.near_fpr is not None:
-            line += f" Of {c.n_near} near misses, outside the scope but like it, {c.near_fpr:.3f} are flagged."
-    if scope.abstain_threshold is not None and scope.abstain_threshold < scope.threshold:
-        line += (
-            f" A prompt that scores from {scope.abstain_threshold:.4f} up to the threshold is *uncertain*: it is not "
-            "corrupted, but its verdict says so, for the application to refuse, ask or log."
-        )
-        if c is not None and c.abstain_fnr is not None:
-            line += (
-                f" {c.abstain_fnr:.3f} (≤ {c.abstain_fnr_bound:.3f} at {c.confidence:.0%}, n = {c.n_forget}) of the "
-                f"prompts of the scope score lower still; {c.abstain_retain:.3f} of the prompts outside of it are "
-                "uncertain."
-            )
-    return line
+        quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        cached_file(path, CARD_NAME, **{**download, "subfolder": ""}, **quietly)  # for its licence, see base_license

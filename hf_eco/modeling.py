@@ -30,6 +30,7 @@ from .guard import Guard
 from .hooks import EmbeddingHooks
 from .packing import follow, guardable_batching
 from .selection import EntityTagger, is_chat
+from .upload import UPLOAD_ARGUMENTS, save_and_upload, upload
 
 logger = logging.get_logger(__name__)
 
@@ -413,26 +414,28 @@ class ECOMixin(_Model):
             state_dict: as for any model.
             push_to_hub: also upload the directory, to `repo_id` (default: the directory's name).
             kwargs: as for any model; repo_id, private, token, revision, create_pr, commit_message, commit_description
-                are for the upload.
+                are for the upload, tags for the model card.
 
         Raises:
             GuardError: there is no guard.
         """
         guard = self.eco_guard
-        upload = {name: kwargs.pop(name) for name in hub.UPLOAD_ARGUMENTS if name in kwargs}
+        options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
+        tags = self._card_tags(kwargs.pop("tags", None))
         token = kwargs.get("token")
         before = hub.guard_folders(save_directory)
         super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
-        if not is_main_process or getattr(self, "_hf_peft_config_loaded", False):  # then it was an adapter alone
+        if not is_main_process:
             return
-        hub.write_guard(guard, save_directory)
-        for folder in before - hub.guard_folders(save_directory):  # of scopes that have been removed
-            shutil.rmtree(os.path.join(save_directory, folder))
-        self._name_guarded(os.path.abspath(save_directory))
+        if not getattr(self, "_hf_peft_config_loaded", False):  # else it was an adapter alone
+            hub.write_guard(guard, save_directory, tags=tags)
+            for folder in before - hub.guard_folders(save_directory):  # of scopes that have been removed
+                shutil.rmtree(os.path.join(save_directory, folder))
+            self._name_guarded(os.path.abspath(save_directory))
         if push_to_hub:
             # after the guard is written: what transformers uploads inside its own save_pretrained would lack it
-            repo_id = upload.pop("repo_id", os.path.basename(os.path.normpath(save_directory)))
-            hub.upload(save_directory, repo_id, token=token, **upload)
+            repo_id = options.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
+            upload(save_directory, repo_id, token=token, tags=tags, **options)
 
     def save_guard(
         self,
@@ -440,6 +443,7 @@ class ECOMixin(_Model):
         *,
         base_model: str | None = None,
         base_revision: str | None = None,
+        tags: str | Sequence[str] | None = None,
     ) -> None:
         """Saves the guard alone. The directory names its base model, and loads like a whole checkpoint:
         `from_pretrained(save_directory)` fetches the base, `from_pretrained(base, eco_config=save_directory)` puts the
@@ -449,6 +453,7 @@ class ECOMixin(_Model):
             save_directory: created if need be.
             base_model: path or Hub id of the base model to name; the one the guard was put on if None.
             base_revision: its revision.
+            tags: for the model card, beside "eco" and "unlearning".
 
         Raises:
             GuardError: there is no guard.
@@ -470,24 +475,49 @@ class ECOMixin(_Model):
         os.makedirs(save_directory, exist_ok=True)
         config.architectures = [type(self).__name__]
         config.save_pretrained(save_directory)
-        hub.write_guard(guard, save_directory, eco)
+        hub.write_guard(guard, save_directory, eco, self._card_tags(tags))
 
     def push_to_hub(  # type: ignore[override]
-        self, repo_id: str, *, max_shard_size: int | str = "50GB", token: Any = None, **kwargs: Any
+        self,
+        repo_id: str,
+        *,
+        max_shard_size: int | str = "50GB",
+        tags: str | Sequence[str] | None = None,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
     ) -> Any:
-        """Uploads the guarded checkpoint, exactly what `save_pretrained` writes, to `repo_id`.
+        """Uploads the guarded checkpoint, exactly what `save_pretrained` writes, to `repo_id`, in one commit. After an
+        interruption, call it again: what has arrived is not sent twice.
 
         Args:
             repo_id: created if need be.
             max_shard_size: as for `save_pretrained`.
-            token: access token.
-            kwargs: private, revision, create_pr, commit_message, commit_description.
+            tags: for the model card, beside "eco" and "unlearning".
+            token: access token; the one you are logged in with if None.
+            private: of a new repository.
+            revision: branch to commit to, created if need be.
+            create_pr: open a pull request instead of committing.
+            commit_message: first line of the commit's message.
+            commit_description: the rest of it.
+
+        Returns:
+            huggingface_hub's CommitInfo.
         """
-        return hub.save_and_upload(
-            lambda directory: self.save_pretrained(directory, max_shard_size=max_shard_size),
+        tags = self._card_tags(tags)
+        return save_and_upload(
+            lambda directory: self.save_pretrained(directory, max_shard_size=max_shard_size, tags=tags),
             repo_id,
+            tags=tags,
             token=token,
-            **kwargs,
+            private=private,
+            revision=revision,
+            create_pr=create_pr,
+            commit_message=commit_message,
+            commit_description=commit_description,
         )
 
     def push_guard_to_hub(
@@ -496,7 +526,7 @@ class ECOMixin(_Model):
         *,
         base_model: str | None = None,
         base_revision: str | None = None,
-        token: Any = None,
+        tags: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Uploads the guard alone, exactly what `save_guard` writes, to `repo_id`; `kwargs` as for `push_to_hub`.
@@ -504,15 +534,20 @@ class ECOMixin(_Model):
         Raises:
             ValueError: the base model is a directory of this machine, which nobody else could load.
         """
-        base = base_model or self.eco_guard.config.base_model_name_or_path
-        if base is not None and os.path.isdir(base):
-            raise ValueError(f"The base model {base!r} is a directory of this machine. Pass base_model='its Hub id'.")
-        return hub.save_and_upload(
-            lambda directory: self.save_guard(directory, base_model=base_model, base_revision=base_revision),
+        tags = self._card_tags(tags)
+        return save_and_upload(
+            lambda directory: self.save_guard(
+                directory, base_model=base_model, base_revision=base_revision, tags=tags
+            ),
             repo_id,
-            token=token,
+            tags=tags,
             **kwargs,
         )
+
+    def _card_tags(self, tags: str | Sequence[str] | None) -> tuple[str, ...]:
+        """Those of `add_model_tags`, and `tags`."""
+        tags = (tags,) if isinstance(tags, str) else tags or ()
+        return tuple(dict.fromkeys((*(self.model_tags or ()), *tags)))
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -549,11 +584,14 @@ class ECOMixin(_Model):
         source = hub.find_guard(path, eco_config, eco_revision, hub_arguments)
         base = path
         if source.replaces_base:
+            hub.check_base(source)
             base = source.eco.base_model_name_or_path or ""
             for name, value in (("revision", source.eco.base_revision), ("subfolder", source.eco.base_subfolder)):
                 kwargs.pop(name, None)  # that of the guard's repository
                 if value is not None:
                     kwargs[name] = value
+            if adapter := kwargs.get("adapter_kwargs"):  # AutoModel looks for adapters there, at that commit
+                kwargs["adapter_kwargs"] = {name: value for name, value in adapter.items() if name != "revision"}
         config = kwargs.pop("config", None)
         if isinstance(config, PreTrainedConfig) and not isinstance(config, ECOConfigMixin):
             config = cls.config_class.from_dict({**config.to_dict(), "name_or_path": base})

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -485,72 +484,6 @@ def test_save_guard_names_the_base_it_is_told(original, base_dir, tmp_path):
     assert (eco["base_model_name_or_path"], eco["base_revision"], eco["guard_only"]) == ("me/base", "v1", True)
     own = original.config.eco
     assert (own.base_model_name_or_path, own.base_revision, own.guard_only) == (base_dir, None, False)
-
-
-# -- uploads
-
-
-class RecordingHub:
-    """Takes HfApi's place."""
-
-    def __init__(self) -> None:
-        self.calls = {}
-
-    def __call__(self, token=None) -> RecordingHub:
-        self.token = token
-        return self
-
-    def create_repo(self, repo_id, **kwargs):
-        self.calls["create_repo"] = {"repo_id": repo_id, **kwargs}
-        return SimpleNamespace(repo_id=repo_id)
-
-    def create_branch(self, repo_id, **kwargs) -> None:
-        self.calls["create_branch"] = {"repo_id": repo_id, **kwargs}
-
-    def upload_folder(self, folder_path, **kwargs) -> str:
-        self.calls["upload_folder"] = kwargs
-        self.files = contents(folder_path)
-        return "done"
-
-
-@pytest.fixture
-def recorder(monkeypatch):
-    monkeypatch.setattr("hf_eco.hub.HfApi", recorder := RecordingHub())
-    return recorder
-
-
-@pytest.mark.parametrize("route", ["push_to_hub", "save_pretrained", "push_guard_to_hub"])
-def test_what_is_uploaded_is_what_is_saved(original, recorder, whole, guard_only, tmp_path, route):
-    upload = {"token": "hf_x", "private": True, "revision": "dev", "commit_message": "Guard it"}
-    if route == "save_pretrained":
-        original.save_pretrained(tmp_path / "saved", push_to_hub=True, repo_id="me/x", **upload)
-        saved = contents(whole)
-        assert contents(tmp_path / "saved") == saved
-    elif route == "push_to_hub":
-        assert original.push_to_hub("me/x", **upload) == "done"
-        saved = contents(whole)
-    else:
-        original.push_guard_to_hub("me/x", base_model="me/base", base_revision="v1", **upload)
-        original.save_guard(tmp_path, base_model="me/base", base_revision="v1")
-        saved = contents(tmp_path)
-    assert recorder.files == saved
-    assert recorder.files.keys() == (GUARD_FILES if route == "push_guard_to_hub" else WHOLE_FILES)
-    assert recorder.token == "hf_x" and {call["repo_id"] for call in recorder.calls.values()} == {"me/x"}
-    assert recorder.calls["create_repo"]["private"] is True
-    assert recorder.calls["create_branch"]["branch"] == recorder.calls["upload_folder"]["revision"] == "dev"
-    assert recorder.calls["upload_folder"]["commit_message"] == "Guard it"
-
-
-def test_save_pretrained_uploads_to_the_directorys_name(original, recorder, tmp_path):
-    original.save_pretrained(tmp_path / "wizards-guarded", push_to_hub=True, max_shard_size="50KB")
-    assert recorder.calls["upload_folder"]["repo_id"] == "wizards-guarded"
-    assert recorder.files == contents(tmp_path / "wizards-guarded") and "model.safetensors" not in recorder.files
-
-
-def test_a_guard_of_a_local_base_is_not_uploaded(original, recorder):
-    with pytest.raises(ValueError, match="base_model="):
-        original.push_guard_to_hub("me/guard")
-    assert not recorder.calls
 
 
 # -- known answers, and what else is refused
