@@ -136,13 +136,13 @@ def count_tokens(model) -> Tokens:
     return tokens
 
 
-def losses_alone(model, tokenizer, pairs, **options) -> np.ndarray:
-    """The losses of answers that share no pass with another."""
-    return np.concatenate([Scorer(model, tokenizer, **options).losses([p], [a]) for p, a in pairs])
-
-
 def texts_of(pairs) -> tuple[list[str], list[str]]:
     return [prompt for prompt, _ in pairs], [answer for _, answer in pairs]
+
+
+def losses_alone(model, tokenizer, pairs, **options) -> np.ndarray:
+    """The losses of answers that share no pass with another."""
+    return Scorer(model, tokenizer, batch_size=1, **options).losses(*texts_of(pairs))
 
 
 @pytest.mark.parametrize("batch_size", [2, 5, 64])
@@ -186,10 +186,9 @@ def test_no_more_rows_are_run_at_once_than_asked_for(base, tokenizer) -> None:
 def test_answers_of_one_token_need_no_pass_of_their_own(base, tokenizer) -> None:
     pairs = [("who is the baker ?", letter) for letter in "abc"]
     encoder, tokens = Scorer(base, tokenizer).encoder, count_tokens(base)
-    assert {len(encoder.encode_answer(*pair)) for pair in pairs} <= {1, 2}
+    assert {len(encoder.encode_answer(*pair)) for pair in pairs} == {1}
     losses = Scorer(base, tokenizer).losses(*texts_of(pairs))
-    behind = sum(len(encoder.encode_answer(*pair)) - 1 for pair in pairs)
-    assert tokens.run == len(encoder.encode_prompt(pairs[0][0])) + behind
+    assert tokens.run == len(encoder.encode_prompt(pairs[0][0]))
     np.testing.assert_allclose(losses, losses_alone(base, tokenizer, pairs), atol=1e-4)
 
 

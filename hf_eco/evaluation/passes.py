@@ -176,11 +176,9 @@ class Passes:
 
     def _shares(self, batch: Sequence[Row]) -> bool:
         """True if `_behind_shared_prompts` saves something and gives what `_with_prompts` does."""
-        alike = len({row.prompt for row in batch}) < len(batch)
-        if not alike or (
-            batch[0].verdict is not None and self.protocol == "paper"
-        ):  # a flagged row is read as a whole
-            return False
+        nothing_saved = len({row.prompt for row in batch}) == len(batch)
+        if nothing_saved or (self.protocol == "paper" and batch[0].verdict is not None):
+            return False  # under "paper" the guard reads a flagged prompt and its answer as a whole
         columns = max(len(row.prompt) for row in batch) + max(len(row.answer) for row in batch)
         return columns <= self._limit and shares_prompts(self.model, self.inner)
 
@@ -196,13 +194,13 @@ class Passes:
         ids, mask = self._padded([row.prompt for row in prompts], side="left")
         cache = prompt_cache(self.inner)
         with self._bounds(prompts):
-            opening = self._run(ids, mask, cache, keep=1)[:, -1:][owner.to(self.model.device)]
+            opening = self._run(ids, mask, cache, keep=1)[:, -1:][owner]
         answers = [row.answer[:-1] for row in batch]
         if not any(answers):
             return list(opening)
         cache.batch_select_indices(owner)
         ids, own_mask = self._padded(answers, side="right")
-        mask = torch.cat([mask[owner.to(mask.device)], own_mask], dim=1)
+        mask = torch.cat([mask[owner], own_mask], dim=1)
         # Behind a prompt that it has corrupted, the guard would only leave the answers as they are.
         with self.guarded.disable_guard() if self.guarded else nullcontext():
             logits = self._run(ids, mask, cache, keep=ids.shape[1])
