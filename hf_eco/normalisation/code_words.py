@@ -59,9 +59,9 @@ def _from_numbers(run: str) -> str:
     if len(numbers) < _LEAST or len(steps) < 3 or numbers == sorted(numbers):
         return ""
     gaps = [run[one.end() : other.start()] for one, other in pairwise(found)]
-    for first in (0,) if 0 in numbers else (1, 0):
-        if max(numbers) - first < 26:
-            letters = [chr(ord("a") + number - first) for number in numbers]
+    for first in (0, 1) if 0 in numbers else (1, 0):
+        if max(numbers) - first < 26:  # where a is 1, a 0 is a digit, of a year for example
+            letters = [chr(ord("a") + number - first) if number >= first else "0" for number in numbers]
             if reading := _reading(_in_words(letters, gaps)):
                 return reading
     return ""

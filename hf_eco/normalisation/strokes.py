@@ -24,6 +24,7 @@ _WIDEST = max(map(len, _DRAWN))
 _STROKES = re.compile(r"\|-\||\|_|_\||\||\\/|/\\|/-\\|\|[<>=)(23]|\(\)|><|(?<=\w)\((?=\w)|(?<!\S)\(\w+(?![\w)]*\))")
 _TOKEN = re.compile(r"\S+")
 _ENDS = "?.,!:;\"'"
+_JOINTS = ("'", "’", "-")  # between the parts of a word
 _LEAST_DRAWN = 3  # tokens drawn, or letters of one
 _SELDOM = 1.0  # nats
 _READS = 3.3  # nats per letter
@@ -68,6 +69,11 @@ def _read(token: str) -> tuple[str, int]:
             shape = core[start : start + width].lower()
             if len(shape) < width:
                 break
+            if shape in _JOINTS:
+                for last, (cost, word, drawn) in best[start].items():
+                    total = cost + pair_cost(last, " ") + _SELDOM
+                    if " " not in best[start + 1] or total < best[start + 1][" "][0]:
+                        best[start + 1][" "] = total, word + shape, drawn
             letters = [shape] if width == 1 and shape.isascii() and shape.isalpha() else _DRAWN.get(shape, ())
             for letter in letters:
                 for last, (cost, word, drawn) in best[start].items():
