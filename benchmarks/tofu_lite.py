@@ -16,6 +16,7 @@ Results are kept in --work-dir and not computed twice; a run that breaks off goe
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import shlex
@@ -42,6 +43,7 @@ from hf_eco.evaluation import (
     compare,
 )
 from hf_eco.evaluation.metrics import forget_quality
+from hf_eco.evaluation.scoring import Protocol
 from hf_eco.packaged import MINILM, SMOLLM2, resolve
 from hf_eco.training import calibrate_threshold, optimize_corruption, train_prompt_classifier
 from hf_eco.training.corruption_search import LookAlikes
@@ -101,7 +103,14 @@ def trained_classifier(data: Path, directory: Path, encoder: str, seed: int) -> 
 
 
 def learnt(
-    full: str, tokenizer: Any, classifier: PromptClassifier, scope: ForgetScope, variant: Variant, args: Any, name: str
+    full: str,
+    tokenizer: Any,
+    classifier: PromptClassifier,
+    scope: ForgetScope,
+    variant: Variant,
+    protocol: Protocol,
+    directory: Path,
+    args: argparse.Namespace,
 ) -> tuple[Any, dict[str, Any]]:
     """The guarded model with `variant`'s free value learnt on the forget set's even rows, and what was learnt."""
     scope = ForgetScope(
@@ -130,17 +139,16 @@ def learnt(
         [row["answer"] for row in rows],
         score=args.score,
         surrogate=surrogate,
-        protocol=args.protocol,
+        protocol=protocol,
         parameters=(variant.learns,),
         seed=args.seed,
         tokenizer=tokenizer,
-        output_dir=args.work_dir / "learnt" / f"{name}-{args.score}-{args.surrogate}-{args.protocol}-{args.seed}",
+        output_dir=directory,
     )
     about = {
-        "variant": name,
         **asdict(search.corruption),
         "score": args.score,
-        "protocol": args.protocol,
+        "protocol": protocol,
         "surrogate kind": args.surrogate,
         "unguarded": search.unguarded,
         "n": search.n,
@@ -212,7 +220,9 @@ def main() -> None:
         choices=("counterfactual", "look-alikes", "retain"),
         help="what the score should be: by made-up names, by holdout05's questions, or by the retain model itself",
     )
-    parser.add_argument("--protocol", default="strict", choices=("strict", "paper"), help="what is learnt under")
+    parser.add_argument(
+        "--protocols", nargs="+", default=["strict", "paper"], choices=("strict", "paper"), help="what is learnt under"
+    )
     parser.add_argument("--limit", type=int, help="rows of each set; all if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work-dir", type=Path, default=Path("tofu-lite"), help="checkpoints and finished parts")
@@ -247,18 +257,18 @@ def main() -> None:
         print(markdown(command, lines[-2 * len(models) :], learning[-1:]), flush=True)
 
     baselines = None
-    for name, variant in variants(args.tagger).items():
-        if args.variants and name not in args.variants:
-            continue
-        guarded, about = learnt(full, tokenizer, classifier, scope, variant, args, name)
+    known = variants(args.tagger)
+    for name, protocol in itertools.product(args.variants or known, args.protocols):
+        directory = args.work_dir / "learnt" / f"{name}-{args.score}-{args.surrogate}-{protocol}-{args.seed}"
+        guarded, about = learnt(full, tokenizer, classifier, scope, known[name], protocol, directory, args)
         if baselines is None:
             baselines = {
                 "prompting": PromptingBaseline(original, guarded.eco_guard),
                 "refusal": RefusalBaseline(original, guarded.eco_guard),
             }
             add(baselines)
-        learning.append(about)
-        add({f"eco {name}": guarded})
+        learning.append({"variant": name, **about})
+        add({f"eco {name}, learnt {protocol}": guarded})
 
 
 if __name__ == "__main__":

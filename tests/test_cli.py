@@ -133,19 +133,19 @@ def test_inspect_shows_that_a_prompt_is_uncertain(run, guarded, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "wanted", "message"),
     [
-        (["--write"], "Pass --forget"),
-        (["--scope", "witches"], "No scope is called 'witches': the guard holds wizards"),
-        (["--forget", "{forget}", "--max-fpr", "0.001"], "retain prompts cannot show a false positive rate"),
+        (["--write"], 2, "Pass --forget"),
+        (["--scope", "witches"], 2, "No scope is called 'witches': the guard holds wizards"),
+        (["--forget", "{forget}", "--max-fpr", "0.001"], 1, "retain prompts cannot show a false positive rate"),
     ],
     ids=["write without forget prompts", "a scope that is not there", "too few prompts"],
 )
-def test_calibrate_refuses_with_one_line(run, calibrated, prompt_files, options, message):
+def test_calibrate_refuses_with_one_line(run, calibrated, prompt_files, options, wanted, message):
     before = (calibrated / "config.json").read_bytes()
     options = [option.format(**prompt_files) for option in options]
     status, _, err = run("calibrate", calibrated, "--retain", prompt_files["retain"], *options)
-    assert status == 2 and message in err and err.startswith("Error: ") and err.count("\n") == 1
+    assert status == wanted and message in err and err.startswith("Error: ") and err.count("\n") == 1
     assert (calibrated / "config.json").read_bytes() == before
 
 
@@ -178,7 +178,7 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
-def test_bad_input_ends_with_one_line_and_status_2_and_leaves_nothing(
+def test_bad_input_ends_with_one_line_and_status_1_and_leaves_nothing(
     run, base_dir, encoder, prompt_files, tmp_path, changes, message
 ):
     (tmp_path / "empty.jsonl").write_text("\n")
@@ -192,7 +192,7 @@ def test_bad_input_ends_with_one_line_and_status_2_and_leaves_nothing(
         if name in changes:
             changes[name] = tmp_path / changes[name]
     status, out, err = run(*guard_arguments(base, prompt_files, tmp_path / "out", encoder=encoder, **changes))
-    assert (status, out) == (2, "")
+    assert (status, out) == (1, "")
     assert message in err and err.startswith("Error: ") and err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
 
@@ -201,7 +201,7 @@ def test_a_directory_that_holds_something_else_is_not_replaced(run, base_dir, en
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("...")
     status, _, err = run(*guard_arguments(base_dir, prompt_files, tmp_path / "mine", encoder=encoder))
-    assert status == 2 and "holds something else" in err
+    assert status == 1 and "holds something else" in err
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
@@ -209,7 +209,7 @@ def test_a_checkpoint_with_files_of_ones_own_is_not_replaced(run, base_dir, enco
     guarded.save_pretrained(tmp_path / "guarded")
     (tmp_path / "guarded" / "notes.txt").write_text("...")
     status, _, err = run(*guard_arguments(base_dir, prompt_files, tmp_path / "guarded", encoder=encoder))
-    assert status == 2 and "holds something else" in err
+    assert status == 1 and "holds something else" in err
     (tmp_path / "guarded" / "notes.txt").unlink()
     status, _, err = run(*guard_arguments(base_dir, prompt_files, tmp_path / "guarded", encoder=encoder))
     assert status == 0, err
@@ -223,15 +223,7 @@ def test_a_guard_made_for_another_tokenizer_is_refused(run, guarded, tmp_path):
     vocabulary["a"], vocabulary["e"] = vocabulary["e"], vocabulary["a"]
     tokenizer.write_text(json.dumps(document))
     status, _, err = run("inspect", tmp_path / "guard", FLAGGED)
-    assert status == 2 and "made for another tokenizer" in err and err.count("\n") == 1
-
-
-@pytest.mark.parametrize("command", [[], ["guard"], ["inspect"], ["calibrate"], ["demo"]], ids=" ".join)
-def test_help_has_examples(run, command):
-    _, out, err = run(*command, "--help")
-    assert "hf-eco" in out + err
-    if command:
-        assert "Example" in out
+    assert status == 1 and "made for another tokenizer" in err and err.count("\n") == 1
 
 
 def test_the_library_works_without_the_commands_libraries():

@@ -1,0 +1,88 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
+from .frame import Misuse
+
+
+class Tokens(str, Enum):
+    """Which tokens of a flagged prompt are corrupted."""
+
+    content = "content"
+    all = "all"
+    entities = "entities"
+
+
+class Protocol(str, Enum):
+    """How answers to flagged prompts are scored."""
+
+    strict = "strict"
+    paper = "paper"
+
+
+Guarded = Annotated[str, typer.Argument(help="Path or Hub id of a guarded checkpoint or a guard.")]
+GuardedDirectory = Annotated[str, typer.Argument(help="Directory of a guarded checkpoint or a guard.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+ScopeChoice = Annotated[str | None, typer.Option("--scope", help="Which scope, if the guard has several.")]
+Method = Annotated[str | None, typer.Option(help="Corruption method, e.g. rand_noise_first_n, zero_out_top_k.")]
+Dims = Annotated[int | None, typer.Option(help="Embedding dimensions corrupted per token; 0 for all.")]
+Strength = Annotated[float | None, typer.Option(help="Strength of the corruption.")]
+TokenChoice = Annotated[Tokens, typer.Option(help="Which tokens of a flagged prompt are corrupted.")]
+Entities = Annotated[str | None, typer.Option(help="Token classifier for --tokens entities.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Option(help="Full name of whom or what the scope is about; repeat for several. Mined if not given."),
+]
+Documents = Annotated[
+    str | None, typer.Option(help="Texts of the scope, in the same forms; their sentences count as prompts.")
+]
+Encoder = Annotated[str | None, typer.Option(help="Encoder the classifier stands on. \\[default: all-MiniLM-L6-v2]")]
+ExampleCount = Annotated[
+    int | None, typer.Option(help="Examples made for training; fewer take less time. \\[default: 18000]")
+]
+Device = Annotated[
+    str | None, typer.Option(help="Where the model runs, e.g. cpu, cuda:1. \\[default: cuda if there is one]")
+]
+
+
+def corruption_from(method: str | None, dims: int | None, strength: float | None, seed: int) -> CorruptionConfig:
+    """The corruption that was asked for; what was not said is the default."""
+    given: dict[str, Any] = {"method": method, "dims": dims, "strength": strength}
+    given = {name: value for name, value in given.items() if value is not None}
+    if dims == 0:
+        given["dims"] = None
+    return CorruptionConfig(**given, seed=seed)
+
+
+def choose_scope(eco: ECOConfig, name: str | None) -> ForgetScope:
+    """The scope called `name`; the only one if None. Raises Misuse."""
+    names = [scope.name for scope in eco.scopes]
+    if name is None and len(names) == 1:
+        return eco.scopes[0]
+    if name not in names:
+        asked = "Which scope is meant" if name is None else f"No scope is called {name!r}"
+        raise Misuse(f"{asked}: the guard holds {', '.join(names)}. Name one of them.")
+    return eco.scope(name)
+
+
+def check_directory(model: str) -> None:
+    """Raises OSError unless `model` is a directory, whose guard can be changed."""
+    if not Path(model).is_dir():
+        raise NotADirectoryError(
+            f"{model!r} is no directory of this machine, so its guard cannot be changed. Download it first: "
+            f"hf download {model} --local-dir guarded"
+        )
+
+
+def place(device: str | None) -> str:
+    """The device that models are loaded on."""
+    import torch
+
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")

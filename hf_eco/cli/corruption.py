@@ -1,0 +1,150 @@
+"""Learning a scope's corruption: tune."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+import typer
+
+from .arguments import AsJson, Device, Guarded, Protocol, ScopeChoice, check_directory, choose_scope, place
+from .frame import MAKE, app, for_example
+from .printing import in_words, print_json, say
+
+
+@app.command(
+    rich_help_panel=MAKE,
+    epilog=for_example(
+        "hf-eco tune guarded --prompts forget-with-answers.jsonl --search-dir search",
+        "hf-eco tune guarded --prompts forget.txt --score refusal_similarity --surrogate refusals --dry-run",
+        "hf-eco tune guarded --scope chemistry --prompts questions.jsonl --score accuracy --surrogate 0.25",
+    ),
+)
+def tune(
+    model: Guarded,
+    prompts: Annotated[
+        str, typer.Option(help="Prompts of the scope, with answers where the score needs them: .jsonl, .csv or .txt.")
+    ],
+    scope: ScopeChoice = None,
+    prompt_column: Annotated[str | None, typer.Option(help="Column of the prompts.")] = None,
+    answer_column: Annotated[str, typer.Option(help="Column of the right answers, where there is one.")] = "answer",
+    wrong_column: Annotated[
+        str, typer.Option(help="Column of the lists of wrong answers, where there is one.")
+    ] = "perturbed_answer",
+    score: Annotated[
+        str,
+        typer.Option(help="answer_probability, rouge_l_recall, truth_ratio, accuracy or refusal_similarity."),
+    ] = "answer_probability",
+    surrogate: Annotated[
+        str, typer.Option(help="What the score should be: counterfactual, refusals, or a number.")
+    ] = "counterfactual",
+    retain_model: Annotated[
+        str | None, typer.Option(help="Path or Hub id of a model that never learnt the scope, as the surrogate.")
+    ] = None,
+    protocol: Annotated[Protocol, typer.Option(help="How answers to flagged prompts are scored.")] = Protocol.strict,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(help="What is learnt: strength or dims; repeat for both. \\[default: strength if it matters]"),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="A gap that is small enough to stop at.")] = 0.005,
+    max_trials: Annotated[int, typer.Option(help="Corruptions to try at most.")] = 24,
+    batch_size: Annotated[int, typer.Option(help="Rows of a forward pass.", min=1)] = 16,
+    search_dir: Annotated[
+        str | None,
+        typer.Option(help="Directory for history.jsonl and a plot; an interrupted search goes on from there."),
+    ] = None,
+    device: Device = None,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    write: Annotated[
+        bool, typer.Option("--write/--dry-run", help="Put what was learnt into the checkpoint, or only show it.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Learn how strongly a scope's prompts are corrupted, so that the model answers as if it had never learnt it."""
+    from transformers import AutoModelForCausalLM
+
+    from ..auto import AutoModelForCausalLMWithECO
+    from ..hub import find_guard, rewrite_eco
+    from ..training import optimize_corruption
+
+    if write:
+        check_directory(model)
+    eco = find_guard(model, None, None, {}).eco
+    of = choose_scope(eco, scope)
+    questions = _read_questions(prompts, prompt_column, answer_column, wrong_column)
+    where = place(device)
+    aim: Any = _number_or_name(surrogate)
+    if retain_model is not None:
+        aim = AutoModelForCausalLM.from_pretrained(retain_model, device_map=where)
+    guarded = AutoModelForCausalLMWithECO.from_pretrained(model, device_map=where)
+    found = optimize_corruption(
+        guarded,
+        of.name,
+        **questions,
+        score=score,
+        surrogate=aim,
+        protocol=protocol.value,
+        parameters=parameter,
+        tolerance=tolerance,
+        max_trials=max_trials,
+        batch_size=batch_size,
+        seed=seed,
+        output_dir=search_dir,
+    )
+    before = of.corruption
+    if write:
+        learnt = guarded.config.eco.scope(of.name)
+        of.corruption, of.learned = learnt.corruption, learnt.learned
+        rewrite_eco(model, eco)
+    if as_json:
+        print_json(
+            {
+                "scope": found.scope,
+                "before": dataclasses.asdict(before),
+                "corruption": dataclasses.asdict(found.corruption),
+                "score": found.score,
+                "protocol": protocol.value,
+                "value": found.value,
+                "standard_error": found.standard_error,
+                "surrogate": dataclasses.asdict(found.surrogate),
+                "unguarded": found.unguarded,
+                "n": found.n,
+                "trials": [{"strength": t.strength, "dims": t.dims, "score": t.score} for t in found.history],
+                "written": write,
+            }
+        )
+        return
+    say(f"Scope [bold]{found.scope}[/]: {in_words(found.corruption)} (before: {in_words(before)})")
+    say(
+        f"{found.score}, {protocol.value} protocol: {found.value:.4g} ± {found.standard_error:.2g} with the guard, "
+        f"{found.unguarded:.4g} without; should be {found.surrogate.value:.4g} ({found.surrogate.kind}). "
+        f"{found.n} prompts, {len(found.history)} corruptions tried."
+    )
+    say(f"Written to {model}." if write else "Nothing was written: --dry-run.")
+
+
+def _read_questions(source: str, prompt_column: str | None, answers: str, wrong: str) -> dict[str, Any]:
+    """Prompts, and the answers and wrong answers that stand beside them, as `optimize_corruption` takes them."""
+    from ..evaluation.data import read_rows
+    from ..prompts import PROMPT_COLUMNS, read_prompts
+
+    if source.endswith(".txt"):
+        return {"prompts": read_prompts(source, column=prompt_column)}
+    rows = read_rows(source, split="train")
+    known = [name for name in rows[0] if all(name in row for row in rows)]
+    column = prompt_column or next((name for name in PROMPT_COLUMNS if name in known), None)
+    if column not in known:
+        wanted = repr(column) if column else " or ".join(map(repr, PROMPT_COLUMNS))
+        raise ValueError(f"{source!r} has no column {wanted} in all rows, only {known}. Pass --prompt-column.")
+    return {
+        "prompts": [row[column] for row in rows],
+        "answers": [row[answers] for row in rows] if answers in known else None,
+        "wrong_answers": [row[wrong] for row in rows] if wrong in known else None,
+    }
+
+
+def _number_or_name(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,92 @@
+"""What all commands share: their frame, how they end, and the one line they say when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from .. import __version__
+from ..errors import ECOError
+
+app = typer.Typer(
+    help="Make a language model forget, at inference, and ship that as an ordinary Hugging Face checkpoint.",
+    epilog="Exit status: 0 done, 1 an error, 2 a wrong command line.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+MAKE, LOOK, SHARE = "Make a guard", "Look at it", "Share and check"  # panels of the help
+
+_UsageError: Any = typer.BadParameter.__base__  # click's, or the copy of it that newer versions of typer bring
+
+
+class Misuse(ValueError):
+    """Arguments that do not go together."""
+
+
+def for_example(*lines: str) -> str:
+    """What stands at the end of a command's help."""
+    return "\n\n".join(["Example:" if len(lines) == 1 else "Examples:", *lines])
+
+
+def main() -> None:
+    """Runs the command.
+
+    Exit status: 0 done; 1 an error, said in one line on standard error; 2 a command line that is wrong, likewise; 3
+    `calibrate` has found an outdated calibration; 130 interrupted.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that scratch directories are removed then, too
+    try:
+        sys.exit(app(prog_name="hf-eco", standalone_mode=False) or 0)
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+        else:
+            command = error.ctx.command_path if error.ctx is not None else "hf-eco"
+            _complain(f"{error.format_message()} See: {command} --help")
+        sys.exit(2)
+    except (ValueError, TypeError, OSError, ImportError, ECOError) as error:
+        if {"--verbose", "-v"} & set(sys.argv):
+            raise
+        _complain(str(error) or type(error).__name__)
+        sys.exit(2 if isinstance(error, Misuse) else 1)
+    except (KeyboardInterrupt, typer.Abort):
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _complain(message: str) -> None:
+    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show what the libraries have to say, and whole tracebacks.")
+    ] = False,
+) -> None:
+    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    if not verbose:
+        logging.set_verbosity_error()
+        hub_logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+        disable_progress_bars()
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # read when datasets is imported

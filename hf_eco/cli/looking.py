@@ -1,0 +1,99 @@
+"""Looking at what a guard does: inspect and demo."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import ECOError
+from .arguments import AsJson, Guarded
+from .frame import LOOK, app, for_example
+from .printing import calibration_values, console, print_json, rates, say
+
+
+@app.command(
+    rich_help_panel=LOOK,
+    epilog=for_example(
+        "hf-eco inspect guarded 'Who is Harry Potter?' 'Who is Prince Harry?'",
+        "hf-eco inspect me/guard 'Who is Harry Potter?' --json",
+    ),
+)
+def inspect(
+    model: Guarded,
+    prompts: Annotated[list[str], typer.Argument(help="Prompts to judge.")],
+    raw: Annotated[bool, typer.Option(help="Take the prompt as it is, not as a chat message.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a guard decides about prompts, and which of their tokens it would corrupt."""
+    from ..hub import read_guard
+
+    reader = read_guard(model)
+    chat = reader.tokenizer.chat_template is not None and not raw
+    verdicts = reader.inspect([[{"role": "user", "content": p}] if chat else p for p in prompts])
+    if as_json:
+        found = zip(prompts, verdicts, strict=True)
+        print_json([{"prompt": prompt, **dataclasses.asdict(verdict)} for prompt, verdict in found])
+        return
+    for verdict in verdicts:
+        text = Text(verdict.text.strip("\n"))
+        shift = len(verdict.text) - len(verdict.text.lstrip("\n"))
+        for token in verdict.tokens:
+            start, end = verdict.offsets[token]
+            text.stylize("bold white on red", start - shift, end - shift)
+        style = "red" if verdict.flagged else "yellow" if verdict.uncertain else "green"
+        console.print(verdict.reason, style=style, highlight=False, soft_wrap=True)
+        console.print(text, end="\n\n", soft_wrap=True)
+
+
+@app.command(
+    rich_help_panel=LOOK, epilog=for_example("hf-eco demo", "hf-eco demo --model Qwen/Qwen2.5-0.5B-Instruct -o qwen")
+)
+def demo(
+    model: Annotated[
+        str | None, typer.Option(help="Instruct model to guard. \\[default: SmolLM2-135M-Instruct]")
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Directory for the guarded checkpoint.")
+    ] = "demo-output",
+    max_new_tokens: Annotated[int, typer.Option(help="Length of the answers.", min=1)] = 24,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a small model forget the Harry Potter books, and show it before and after."""
+    from ..demo import run_demo
+    from ..packaged import SMOLLM2
+
+    result = run_demo(
+        model or SMOLLM2,
+        output,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        say=(lambda line: None) if as_json else say,
+    )
+    inside = [a for a in result.answers if a.in_scope]
+    outside = [a for a in result.answers if not a.in_scope]
+    if as_json:
+        measured = calibration_values(result.calibration)
+        answers = [dataclasses.asdict(answer) for answer in result.answers]
+        print_json({"directory": result.directory, "calibration": measured, "answers": answers})
+    else:
+        say(rates(result.calibration.threshold, result.calibration))
+        for title, answered in (("In the forget scope", inside), ("Out of scope", outside)):
+            table = Table("prompt", "p(forget)", "original answer", "guarded answer", title=title, show_lines=True)
+            for a in answered:
+                same = Text("identical", style="dim") if a.guarded == a.original else Text(a.guarded)
+                color = "red" if a.flagged else "green"
+                table.add_row(Text(a.prompt), Text(f"{a.probability:.4f}", style=color), Text(a.original), same)
+            console.print(table)
+        identical = sum(a.original == a.guarded for a in outside)
+        say(f"Flagged in scope: {sum(a.flagged for a in inside)} of {len(inside)}.")
+        say(f"Out of scope, identical to the unguarded model's answer: {identical} of {len(outside)}.")
+        mistaken = sum(a.flagged for a in outside)
+        if mistaken:
+            say(f"Out of scope but flagged, a false positive: {mistaken}.")
+    if any(a.original != a.guarded for a in result.answers if not a.flagged):
+        raise ECOError("An answer changed although its prompt was not flagged. Please report this.")

@@ -1,0 +1,189 @@
+"""Measuring what is forgotten and what is kept: evaluate and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .arguments import AsJson, Device, Guarded, Protocol, place
+from .frame import LOOK, Misuse, app, for_example
+from .printing import console, print_json, say
+
+if TYPE_CHECKING:
+    from ..evaluation import ComparisonReport, Task
+    from ..evaluation.tasks import Kind
+
+_FILES = (".txt", ".jsonl", ".csv")
+
+
+@app.command(
+    rich_help_panel=LOOK,
+    epilog=for_example(
+        "hf-eco evaluate guarded --task tofu:forget05 --task tofu:retain --limit 100 -o results.json",
+        "hf-eco evaluate guarded --task forget:forget.jsonl --task retain:everyday.txt --task wmdp-bio --json",
+        "hf-eco evaluate guarded --task tofu:forget05 --original ./base --retain ./never-saw-it --protocol paper "
+        "-o results.json",
+    ),
+)
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Path or Hub id of a guarded checkpoint, or of any other model.")],
+    task: Annotated[
+        list[str],
+        typer.Option(
+            help="What it is measured at; repeat for several: tofu:SPLIT, a multiple-choice set by name "
+            "(wmdp-bio, mmlu, arc-challenge ...), forget:FILE or retain:FILE of prompts, recite:FILE of passages."
+        ),
+    ],
+    tofu: Annotated[str, typer.Option(help="Where TOFU's files are: a directory, or a Hub id.")] = "locuslab/TOFU",
+    original: Annotated[
+        str | None, typer.Option(help="Path or Hub id of the unguarded model, to compare with.")
+    ] = None,
+    retain: Annotated[
+        str | None,
+        typer.Option(help="Path or Hub id of a model that never learnt the scope; forget quality needs it."),
+    ] = None,
+    protocol: Annotated[
+        list[Protocol] | None,
+        typer.Option(help="How answers to flagged prompts are scored; repeat for both. \\[default: strict]"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="The first so many rows of each task.", min=1)] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows of a forward pass.", min=1)] = 16,
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Directory that keeps every row's results; an interrupted run goes on from there."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="JSON file for all rows; hf-eco report reads it.")
+    ] = None,
+    device: Device = None,
+    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what a model still knows of the scope, and of the rest, alone or beside others."""
+    from transformers import AutoModelForCausalLM
+
+    from ..evaluation import compare
+    from ..hub import load_tokenizer
+
+    tasks = [_task(name, tofu, limit) for name in task]
+    tokenizer, where = load_tokenizer(model), place(device)
+    paths = {"original": original, "retain": retain, _label(model): model}
+    models: dict[str, Any] = {
+        label: AutoModelForCausalLM.from_pretrained(path, device_map=where) for label, path in paths.items() if path
+    }
+    found = compare(
+        models,
+        tokenizer,
+        tasks,
+        protocols=[own.value for own in protocol or [Protocol.strict]],
+        batch_size=batch_size,
+        cache_dir=cache,
+        seed=seed,
+    )
+    if output is not None:
+        found.to_json(output)
+    if as_json:
+        print_json(_comparison_values(found))
+        return
+    console.print(found.to_markdown(), markup=False, highlight=False, soft_wrap=True)
+    if output is not None:
+        say(f"All rows are in {output}. Draw them: hf-eco report {model} --comparison {output}")
+
+
+@app.command(
+    rich_help_panel=LOOK,
+    epilog=for_example(
+        "hf-eco report guarded -o report.html",
+        "hf-eco report guarded --forget new-forget.txt --retain new-retain.txt --history search/history.jsonl "
+        "--comparison results.json -o report.html",
+    ),
+)
+def report(
+    model: Guarded,
+    output: Annotated[str, typer.Option("--output", "-o", help="The HTML file.")] = "report.html",
+    forget: Annotated[
+        str | None, typer.Option(help="Prompts in the scope, to be answered with and without the guard.")
+    ] = None,
+    retain: Annotated[str | None, typer.Option(help="Prompts outside of it, likewise.")] = None,
+    limit: Annotated[int, typer.Option(help="The first so many of each.", min=1)] = 8,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of the answers.", min=1)] = 48,
+    history: Annotated[
+        list[Path] | None, typer.Option(help="history.jsonl of hf-eco tune; repeat for several scopes.")
+    ] = None,
+    comparison: Annotated[Path | None, typer.Option(help="What hf-eco evaluate --output wrote.")] = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML page, readable by itself, about what a guard forgets and how surely. What was not measured, it
+    says."""
+    from ..auto import AutoModelForCausalLMWithECO
+    from ..prompts import read_prompts
+    from ..report import Example, ask, write_report
+
+    answered: list[Example] = []
+    files: dict[Kind, str | None] = {"forget": forget, "retain": retain}
+    prompts = {kind: read_prompts(file)[:limit] for kind, file in files.items() if file is not None}
+    if prompts:
+        guarded = AutoModelForCausalLMWithECO.from_pretrained(model, device_map=place(device))
+        for kind, own in prompts.items():
+            answered += ask(guarded, own, kind=kind, max_new_tokens=max_new_tokens)
+    written = write_report(model, output, examples=answered, histories=history or (), comparison=comparison)
+    if as_json:
+        print_json({"file": str(written.path), "not_measured": written.not_measured})
+        return
+    say(f"Written: {written.path}")
+    for missing in written.not_measured:
+        say(f"Not measured: {missing}")
+
+
+def _task(name: str, tofu: str, limit: int | None) -> Task:
+    """The task that a name on the command line stands for. Raises Misuse."""
+    from ..evaluation import ContinuationTask, MultipleChoiceTask, PromptsTask, TofuTask
+    from ..evaluation.tasks import KNOWN
+
+    what, _, rest = name.partition(":")
+    if what == "tofu" and rest:
+        return TofuTask(rest, tofu, limit=limit)
+    if what in ("forget", "retain") and rest:
+        kind: Kind = "forget" if what == "forget" else "retain"
+        return PromptsTask(rest, kind=kind, limit=limit, name=f"prompts/{kind}/{Path(rest).stem}")
+    if what == "recite" and rest:
+        return ContinuationTask(rest, limit=limit, name=f"continuation/{Path(rest).stem}")
+    if name in KNOWN:
+        return MultipleChoiceTask(name, kind="forget" if name.startswith("wmdp") else "retain", limit=limit)
+    if name.endswith(_FILES):
+        raise Misuse(f"Are the prompts of {name!r} in the scope or not? Write forget:{name} or retain:{name}.")
+    raise Misuse(
+        f"Unknown task {name!r}. Use tofu:SPLIT, forget:FILE, retain:FILE, recite:FILE or {', '.join(KNOWN)}."
+    )
+
+
+def _label(model: str) -> str:
+    """What a model is called in the table."""
+    name = Path(model).name
+    return f"{name} (evaluated)" if name in ("original", "retain", "") else name
+
+
+def _comparison_values(found: ComparisonReport) -> list[dict[str, Any]]:
+    """The measures without their rows."""
+    return [
+        {
+            "model": row.label,
+            "protocol": row.report.protocol,
+            "model_utility": row.report.model_utility,
+            "relative_utility": found.relative_utility(row),
+            "forget_quality": {task: quality.p_value for task, quality in found.forget_quality(row).items()},
+            "tasks": [
+                {
+                    "name": result.name,
+                    "kind": result.kind,
+                    "n": len(result.rows),
+                    "measures": {name: vars(estimate) for name, estimate in result.measures.items()},
+                }
+                for result in row.report.results
+            ],
+        }
+        for row in found.rows
+    ]

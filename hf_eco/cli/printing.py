@@ -1,0 +1,72 @@
+"""What the commands print: lines for people, or one JSON document."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from rich.console import Console
+
+from ..configuration import Calibration, CorruptionConfig, ForgetScope
+
+console = Console()
+
+
+def say(line: str) -> None:
+    """One line, which a pipe gets as one line."""
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_json(values: Any) -> None:
+    """The whole of standard output."""
+    print(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def scope_values(scope: ForgetScope) -> dict[str, Any]:
+    """What is known of a scope, for JSON; without the calibration's single scores and the known answers."""
+    values = dataclasses.asdict(scope)
+    del values["probes"]
+    if scope.calibration is not None:
+        values["calibration"] = calibration_values(scope.calibration)
+    return values
+
+
+def calibration_values(calibration: Calibration) -> dict[str, Any]:
+    """A calibration without its single scores."""
+    values = dataclasses.asdict(calibration)
+    return {name: value for name, value in values.items() if name not in ("retain_scores", "forget_scores")}
+
+
+def in_words(corruption: CorruptionConfig) -> str:
+    """A corruption in a few words."""
+    return f"{corruption.method}, dims {corruption.dims or 'all'}, strength {corruption.strength:g}"
+
+
+def rates(threshold: float, calibration: Calibration | None) -> str:
+    """One line about a threshold and its measured error rates."""
+    if calibration is None:
+        return f"Threshold {threshold:.4f}, as given; its error rates were not measured."
+    c = calibration
+    line = (
+        f"Threshold {threshold:.4f}: false positive rate {c.fpr:.4f} (<= {c.fpr_bound:.4f}, n = {c.n_retain}), "
+        f"false negative rate {c.fnr:.4f} (<= {c.fnr_bound:.4f}, n = {c.n_forget}), bounds at {c.confidence:.0%} "
+        "confidence."
+    )
+    if c.near_fpr is not None:
+        line += f" Of {c.n_near} near misses {c.near_fpr:.4f} are flagged."
+    if c.abstain_threshold is not None and c.abstain_threshold < threshold:
+        line += (
+            f" Uncertain from {c.abstain_threshold:.4f}: below that lie {c.abstain_fnr:.4f} (<= "
+            f"{c.abstain_fnr_bound:.4f}) of the forget prompts."
+        )
+    return line
+
+
+def warn_of_misses(calibration: Calibration | None) -> None:
+    """Says so where a guard overlooks a good part of its scope."""
+    if calibration is not None and calibration.fnr > 0.2:
+        say(
+            f"[bold red]It misses {calibration.fnr:.0%} of the forget prompts kept aside.[/] Add prompts of both "
+            "kinds, or allow more false positives with --max-fpr."
+        )

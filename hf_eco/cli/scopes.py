@@ -1,0 +1,155 @@
+"""The scopes of a guard on disk: scopes add, remove and list."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from .arguments import (
+    AsJson,
+    Dims,
+    Entities,
+    Guarded,
+    GuardedDirectory,
+    Method,
+    Strength,
+    TokenChoice,
+    Tokens,
+    check_directory,
+    choose_scope,
+    corruption_from,
+)
+from .frame import MAKE, Misuse, app, for_example
+from .printing import console, in_words, print_json, rates, say, scope_values, warn_of_misses
+
+scopes = typer.Typer(help="Add, remove and list what a guard forgets.", no_args_is_help=True)
+app.add_typer(
+    scopes,
+    name="scopes",
+    rich_help_panel=MAKE,
+    epilog=for_example("hf-eco scopes list guarded", "hf-eco scopes remove guarded jane-doe"),
+)
+
+
+@scopes.command(
+    epilog=for_example(
+        "hf-eco scopes add guarded --scope jane-doe --classifier jane-classifier --label jane-doe "
+        "--forget held-out-forget.txt --retain held-out-retain.txt",
+        "hf-eco scopes add guarded --scope jane-doe --classifier jane-classifier --label jane-doe --threshold 0.9",
+    )
+)
+def add(
+    model: GuardedDirectory,
+    scope: Annotated[str, typer.Option(help="A short name for what is to be forgotten.")],
+    classifier: Annotated[str, typer.Option(help="Path or Hub id of its classifier, see hf-eco train.")],
+    label: Annotated[str, typer.Option(help="The classifier's label that means 'forget'.")] = "forget",
+    threshold: Annotated[
+        float | None, typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one.")
+    ] = None,
+    forget: Annotated[
+        str | None, typer.Option(help="Prompts in the scope that the classifier was not trained on, to calibrate by.")
+    ] = None,
+    retain: Annotated[str | None, typer.Option(help="Likewise, prompts outside of the scope.")] = None,
+    max_fpr: Annotated[float, typer.Option(help="Highest false positive rate the calibration may allow.")] = 0.01,
+    confidence: Annotated[float, typer.Option(help="Confidence of the calibration's bounds.")] = 0.95,
+    method: Method = None,
+    dims: Dims = None,
+    strength: Strength = None,
+    tokens: TokenChoice = Tokens.content,
+    entities: Entities = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Guard one scope more; the others' verdicts stay as they are, and the base model's weights are not touched."""
+    from ..classifier import PromptClassifier
+    from ..configuration import ForgetScope
+    from ..prompts import read_prompts
+    from ..training import calibrate_threshold
+
+    if (threshold is None) == (forget is None or retain is None):
+        raise Misuse("A scope needs a threshold. Pass --threshold, or --forget and --retain to calibrate one by.")
+    check_directory(model)
+    corruption = corruption_from(method, dims, strength, seed)
+    options: dict[str, Any] = {"corruption": corruption, "tokens": tokens.value, "entities": entities, "label": label}
+    new = ForgetScope(scope, threshold=0.5 if threshold is None else threshold, **options)
+    guarded = _without_weights(model)
+    trained = PromptClassifier.from_pretrained(classifier)
+    if forget is not None and retain is not None:
+        measured = calibrate_threshold(
+            trained, read_prompts(forget), read_prompts(retain), max_fpr=max_fpr, confidence=confidence, label=label
+        )
+        new.threshold, new.calibration = measured.threshold, measured
+    guarded.add_scope(new, classifier=trained)
+    _write_scopes(model, guarded)
+    if as_json:
+        print_json({"directory": model, "scope": scope_values(new)})
+        return
+    say(f"Added [bold]{scope}[/] to {model}.")
+    say(rates(new.threshold, new.calibration))
+    warn_of_misses(new.calibration)
+
+
+@scopes.command(epilog=for_example("hf-eco scopes remove guarded jane-doe"))
+def remove(
+    model: GuardedDirectory,
+    scope: Annotated[str, typer.Argument(help="Name of the scope.")],
+    as_json: AsJson = False,
+) -> None:
+    """Stop guarding a scope, and delete its classifier. The last one stays."""
+    check_directory(model)
+    guarded = _without_weights(model)
+    guarded.remove_scope(choose_scope(guarded.config.eco, scope).name)
+    _write_scopes(model, guarded)
+    left = [kept.name for kept in guarded.config.eco.scopes]
+    if as_json:
+        print_json({"directory": model, "removed": scope, "scopes": left})
+        return
+    say(f"Removed [bold]{scope}[/] from {model}, which still forgets {', '.join(left)}.")
+
+
+@scopes.command("list", epilog=for_example("hf-eco scopes list guarded", "hf-eco scopes list me/guard --json"))
+def list_scopes(model: Guarded, as_json: AsJson = False) -> None:
+    """Show what a guard forgets, how surely, and how it corrupts. Nothing is loaded but its config."""
+    from ..hub import find_guard
+
+    eco = find_guard(model, None, None, {}).eco
+    if as_json:
+        print_json([scope_values(scope) for scope in eco.scopes])
+        return
+    table = Table()
+    for name in ("scope", "threshold", "false positives", "false negatives", "corruption", "on tokens"):
+        table.add_column(name, overflow="fold")  # a name in full, however narrow the window
+    for scope in eco.scopes:
+        c = scope.calibration if scope.calibration and scope.calibration.threshold == scope.threshold else None
+        measured = (
+            ("not measured", "not measured")
+            if c is None
+            else (f"{c.fpr:.4f} (<= {c.fpr_bound:.4f})", f"{c.fnr:.4f} (<= {c.fnr_bound:.4f})")
+        )
+        table.add_row(scope.name, f"{scope.threshold:.4f}", *measured, in_words(scope.corruption), scope.tokens)
+    console.print(table)
+
+
+def _without_weights(directory: str) -> Any:
+    """The guarded model of a directory with all its guard, and none of its weights."""
+    from ..auto import AutoModelForCausalLMWithECO
+
+    return AutoModelForCausalLMWithECO.from_pretrained(directory, device_map="meta")
+
+
+def _write_scopes(directory: str, model: Any) -> None:
+    """Puts the scopes of `model` in place of those in `directory`: the classifiers first, so that config.json never
+    names one that is not there."""
+    from ..hub import guard_folders, read_eco, rewrite_eco, write_guard
+
+    before, eco = guard_folders(directory), read_eco(directory, {})
+    assert eco is not None  # it has been loaded from there
+    eco.scopes = model.config.eco.scopes
+    write_guard(model.eco_guard, directory, eco)
+    rewrite_eco(directory, eco)
+    for folder in before - guard_folders(directory):
+        shutil.rmtree(Path(directory, folder))

@@ -1,0 +1,181 @@
+"""The threshold of a guard, held against new prompts: calibrate."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ..configuration import Calibration, ForgetScope
+from .arguments import AsJson, Guarded, ScopeChoice, check_directory, choose_scope
+from .frame import MAKE, Misuse, app, for_example
+from .printing import calibration_values, console, print_json, say, warn_of_misses
+
+if TYPE_CHECKING:
+    from ..training import CalibrationCheck
+
+OUTDATED = 3  # exit status where a stored calibration no longer fits the prompts
+
+
+@app.command(
+    rich_help_panel=MAKE,
+    epilog=for_example(
+        "hf-eco calibrate guarded --retain todays-prompts.jsonl",
+        "hf-eco calibrate guarded --retain todays-prompts.jsonl --forget new-forget.jsonl --max-fnr 0.05 --write",
+    ),
+)
+def calibrate(
+    model: Guarded,
+    retain: Annotated[str, typer.Option(help="New prompts outside the scope: .txt, .jsonl, .csv or a data set id.")],
+    forget: Annotated[
+        str | None,
+        typer.Option(help="New prompts in the scope. Without them the threshold is checked, not chosen anew."),
+    ] = None,
+    near: Annotated[
+        str | None, typer.Option(help="Near misses: prompts that look like the scope but are outside of it.")
+    ] = None,
+    scope: ScopeChoice = None,
+    retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
+    forget_column: Annotated[str | None, typer.Option(help="Column of the forget prompts.")] = None,
+    near_column: Annotated[str | None, typer.Option(help="Column of the near misses.")] = None,
+    max_fpr: Annotated[
+        float | None, typer.Option(help="Highest false positive rate. \\[default: as before, else 0.01]")
+    ] = None,
+    max_fnr: Annotated[
+        float | None,
+        typer.Option(help="Highest rate of forget prompts that are not even uncertain. \\[default: as before]"),
+    ] = None,
+    max_near_fpr: Annotated[
+        float | None, typer.Option(help="Highest share of near misses flagged. \\[default: as before, else 0.02]")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Confidence of the bounds. \\[default: as before, else 0.95]")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write/--dry-run", help="Put the new threshold into the checkpoint, or only show it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a guard's calibration on new prompts, and choose its threshold anew.
+
+    The exit status is 3 if the new prompts refute a stored bound, or score otherwise than the old ones, and nothing
+    new was written.
+    """
+    from ..hub import read_guard, rewrite_eco
+    from ..prompts import read_prompts
+    from ..training import calibrate_threshold, check_calibration
+
+    if write and forget is None:
+        raise Misuse("A new threshold takes forget prompts, too. Pass --forget, or leave out --write.")
+    if write:
+        check_directory(model)
+    retain_prompts = read_prompts(retain, column=retain_column)
+    forget_prompts = None if forget is None else read_prompts(forget, column=forget_column)
+    near_prompts = None if near is None else read_prompts(near, column=near_column)
+    reader = read_guard(model)
+    of = choose_scope(reader.config, scope)
+    classifier = reader.classifiers[of.name]
+    # the rates of another threshold than the one in force say nothing
+    old = of.calibration if of.calibration is not None and of.calibration.threshold == of.threshold else None
+    if old is None and forget_prompts is None:
+        raise Misuse(f"Scope {of.name!r} has no calibration to check. Pass --forget to make one.")
+
+    check = new = None
+    if old is not None:
+        check = check_calibration(old, classifier, retain_prompts, forget_prompts, label=of.label)
+    if forget_prompts is not None:
+        settings: dict[str, Any] = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence}
+        settings["max_near_fpr"] = max_near_fpr
+        if old is not None:
+            settings = {name: getattr(old, name) if value is None else value for name, value in settings.items()}
+        settings = {name: value for name, value in settings.items() if value is not None}
+        new = calibrate_threshold(
+            classifier, forget_prompts, retain_prompts, near=near_prompts, label=of.label, **settings
+        )
+    outdated = check is not None and not (check.tenable and not check.shifted)
+    if as_json:
+        print_json(
+            {
+                "scope": of.name,
+                "threshold": of.threshold,
+                "check": None if check is None else _check_values(check),
+                "new": None if new is None else calibration_values(new),
+                "outdated": outdated,
+                "written": write,
+            }
+        )
+    else:
+        _print(of, check, old, new, near=bool(near_prompts))
+    if write and new is not None:
+        of.threshold, of.abstain_threshold, of.calibration = new.threshold, new.abstain_threshold, new
+        rewrite_eco(model, reader.config)
+        if not as_json:
+            say(f"Written to {model}.")
+    if outdated and check is not None:
+        if not as_json:
+            what = "The stored bounds are not to be relied on any more"
+            what = what if not check.tenable else "The prompts have changed"
+            say(f"[bold red]{what}.[/]" + ("" if write else " Calibrate anew: --forget FILE --write."))
+        if not write:
+            raise typer.Exit(OUTDATED)
+
+
+def _print(
+    scope: ForgetScope, check: CalibrationCheck | None, old: Calibration | None, new: Calibration | None, near: bool
+) -> None:
+    if check is not None:
+        say(f"The stored calibration of [bold]{scope.name}[/], on the new prompts:")
+        for line in check.lines:
+            say(line)
+    if new is None:
+        return
+    console.print(_side_by_side(scope.threshold, old, new))
+    warn_of_misses(new)
+    if old is not None and old.n_near and not near:
+        say(
+            f"[yellow]The old threshold was also held against {old.n_near} near misses, the new one is not.[/] "
+            "Pass --near."
+        )
+
+
+def _check_values(check: CalibrationCheck) -> dict[str, Any]:
+    return {**dataclasses.asdict(check), "tenable": check.tenable, "shifted": check.shifted}
+
+
+def _side_by_side(old_threshold: float, old: Calibration | None, new: Calibration) -> Table:
+    """The thresholds and rates of two calibrations; no more than the threshold where the old one was not measured."""
+
+    def rate(share: float | None, bound: float | None) -> str:
+        if share is None:
+            return "-"
+        return f"{share:.4f}" if bound is None else f"{share:.4f} (<= {bound:.4f})"
+
+    def column(c: Calibration) -> list[str]:
+        return [
+            "-" if c.abstain_threshold is None else f"{c.abstain_threshold:.8g}",
+            rate(c.fpr, c.fpr_bound),
+            rate(c.fnr, c.fnr_bound),
+            rate(c.abstain_fnr, c.abstain_fnr_bound),
+            rate(c.abstain_retain, None),
+            rate(c.near_fpr, None),
+            f"{c.n_retain}, {c.n_forget}, {c.n_near}",
+            f"{c.confidence:.0%}",
+        ]
+
+    rows = [
+        "uncertain from",
+        "false positive rate",
+        "false negative rate",
+        "neither flagged nor uncertain",
+        "retain prompts uncertain",
+        "near misses flagged",
+        "retain, forget, near prompts",
+        "confidence of the bounds",
+    ]
+    table = Table("", "old", "new")
+    table.add_row("threshold", f"{old_threshold:.8g}", f"{new.threshold:.8g}")
+    for row in zip(rows, ["not measured"] * len(rows) if old is None else column(old), column(new), strict=True):
+        table.add_row(*row)
+    return table
