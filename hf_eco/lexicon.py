@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import math
 import re
@@ -18,6 +17,7 @@ from .normalisation import skeleton
 from .normalisation.games import pig_latin
 from .normalisation.language import DETERMINERS, FUNCTION_WORDS
 from .normalisation.spelling import Spelling, likeness_to_words, spelling, wrong_letters
+from .prompts import SHIPPED, shipped_rows
 
 SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
 # What a last name by itself adds to a text's log-odds: other people bear it, but seldom where the rest of the text
@@ -107,13 +107,12 @@ class Mention:
 def _known_words() -> frozenset[str]:
     """The words of the names, paragraphs and English prompts shipped with the package: one of them is no misspelling
     of another."""
-    folder = importlib.resources.files("hf_eco") / "data"
-    lines = (folder / "general" / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    text = " ".join(row["prompt"] for row in rows if row["kind"] != "language").lower()
-    for file in (folder / "names.json", folder / "general" / "paragraphs.jsonl"):
-        text += file.read_text(encoding="utf-8").lower()
-    return FUNCTION_WORDS.union(OPENING_WORDS, _OTHER_FORMS, re.findall("[a-z]+", text))
+    texts = [row["prompt"] for row in shipped_rows("general/prompts") if row["kind"] != "language"]
+    texts += [row["text"] for row in shipped_rows("general/paragraphs")]
+    texts += [
+        name for names in json.loads((SHIPPED / "names.json").read_text(encoding="utf-8")).values() for name in names
+    ]
+    return FUNCTION_WORDS.union(OPENING_WORDS, _OTHER_FORMS, re.findall("[a-z]+", " ".join(texts).lower()))
 
 
 @dataclass
@@ -184,8 +183,8 @@ def _keys(spelt: Spelling) -> set[str]:
 
 @dataclass(frozen=True)
 class _Order:
-    """The words of a name in one of the orders in which it is written; `extra` wrong letters count against it, or
-    against it if it is misspelt as well; `gap` words may stand between the first and the last."""
+    """The words of a name in one of the orders in which it is written; `extra` wrong letters count against it where it
+    is misspelt as well, or has a gap; up to `gap` words stand between the first and the last then."""
 
     words: tuple[str, ...]
     extra: float = 0.0

@@ -229,6 +229,24 @@ def test_an_interrupted_search_goes_on_where_it_was(guarded, tmp_path: Path) -> 
     assert (tmp_path / "search.png").stat().st_size > 5000
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_that_is_no_history_stays_as_it_is(guarded, tmp_path: Path, whole: bool) -> None:
+    mine = '{"epoch": 1}\n{"epoch": 2, "note": "é"}' if whole else "half a line"
+    (tmp_path / "history.jsonl").write_text(mine, encoding="utf-8")
+    with pytest.raises(ValueError, match="Name another output_dir"):
+        learn(guarded, Falling(guarded), output_dir=tmp_path)
+    assert (tmp_path / "history.jsonl").read_text(encoding="utf-8") == mine
+
+
+def test_a_search_that_ends_at_its_first_trial_is_drawn_and_kept(guarded, tmp_path: Path) -> None:
+    scope = guarded.config.eco.scope(SCOPE)
+    scope.corruption = CorruptionConfig(method="rand_noise_first_n", dims=None)
+    found = learn(guarded, lambda scorer, questions: 0.5, output_dir=tmp_path)
+    assert len(found.history) == 1
+    assert scope.corruption == found.corruption and scope.learned is not None
+    assert (tmp_path / "search.png").stat().st_size > 5000
+
+
 def test_another_searchs_history_is_refused(guarded, tmp_path: Path) -> None:
     learn(guarded, Falling(guarded), output_dir=tmp_path, update=False)
     with pytest.raises(ValueError, match=r"surrogate_value was 0.5, now it is 0.4.*Name another output_dir"):
@@ -361,6 +379,7 @@ def test_no_made_up_name_is_drawn_twice_or_is_a_real_one() -> None:
     drawn = [names.word(5) for _ in range(500)] + [names.title(words) for words in (1, 2, 3, 4) for _ in range(50)]
     assert len({name.lower() for name in drawn}) == len(drawn)
     assert not {name.lower() for name in drawn} & {*real_places(), "braba"}
+    assert len({names.title(2) for _ in range(1000)}) == 1000  # more than there are of two words
     again = MadeUpNames("0", taken=["braba"])
     assert [again.word(5) for _ in range(500)] == drawn[:500]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLEAN, FLAGGED, by_hand
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
 
 from hf_eco.evaluation.fingerprint import fingerprint
 from hf_eco.evaluation.result_cache import ResultCache
@@ -253,13 +253,27 @@ def test_adapters_and_soft_prompts_are_scored_as_by_themselves(base, tokenizer) 
 
 
 def test_generation_is_the_models_own_alone_and_in_a_batch(guarded, tokenizer, chats) -> None:
-    guarded.generation_config.repetition_penalty = 3.0  # greedy means greedy
+    own = guarded.generation_config  # greedy means greedy
+    own.repetition_penalty, own.no_repeat_ngram_size, own.prompt_lookup_num_tokens = 3.0, 1, 2
+    own.suppress_tokens, own.num_return_sequences = list(range(5, 25)), 2
+    before = own.to_dict()
     texts = Scorer(guarded, tokenizer, batch_size=4).generate(chats, max_new_tokens=8)
+    assert guarded.generation_config is own and own.to_dict() == before
+    guarded.generation_config = GenerationConfig(eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id)
     for chat, text in zip(chats, texts, strict=True):
         inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
-        own = guarded.generate(**inputs, max_new_tokens=8, do_sample=False, repetition_penalty=1.0)
+        own = guarded.generate(**inputs, max_new_tokens=8, do_sample=False)
         own = own[0, inputs["input_ids"].shape[1] :]
         assert text == tokenizer.decode(own, skip_special_tokens=True).strip()
+
+
+def test_a_token_that_begins_to_end_the_models_texts_is_heeded(base, tokenizer, chats) -> None:
+    scorer = Scorer(base, tokenizer)
+    (before,) = scorer.generate(chats[1:2], max_new_tokens=8)
+    first = int(scorer.next_token_log_probabilities(chats[1:2]).argmax())
+    base.generation_config.eos_token_id = [first]
+    (after,) = scorer.generate(chats[1:2], max_new_tokens=8)
+    assert after == tokenizer.decode([first]).strip() != before
 
 
 def test_next_token_probabilities_are_those_of_the_last_logits(guarded, tokenizer, chats) -> None:
@@ -324,6 +338,26 @@ def test_adapters_in_use_are_a_part_of_the_model(base) -> None:
     with model.disable_adapter():
         assert fingerprint(model) != with_adapter
     assert fingerprint(model) == with_adapter
+
+
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "VeraConfig", "IA3Config", "LoraConfig"])
+def test_adapters_of_any_kind_are_told_apart(base, kind) -> None:
+    peft = pytest.importorskip("peft")
+    how = {
+        "PromptTuningConfig": {"num_virtual_tokens": 3},
+        "VeraConfig": {"target_modules": ["q_proj"], "r": 2, "init_weights": False},
+        "IA3Config": {"target_modules": ["q_proj"], "feedforward_modules": [], "init_ia3_weights": False},
+        "LoraConfig": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"], "init_lora_weights": False},
+    }
+    config = getattr(peft, kind)(task_type="CAUSAL_LM", **how[kind])
+    model = peft.get_peft_model(base, config, adapter_name="one")
+    model.add_adapter("two", config)
+    first = fingerprint(model)
+    model.set_adapter("two")
+    second = fingerprint(model)
+    with model.disable_adapter():
+        assert len({first, second, fingerprint(model)}) == 3
+    assert fingerprint(model) == second
 
 
 def test_equal_prompts_are_judged_once(guarded, tokenizer, monkeypatch) -> None:

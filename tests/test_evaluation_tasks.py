@@ -20,7 +20,9 @@ from hf_eco.evaluation import (
     TofuTask,
     as_chat,
 )
-from hf_eco.evaluation.metrics import rouge_l_recall
+from hf_eco.evaluation.data import read_rows
+from hf_eco.evaluation.metrics import perplexity, rouge_l_recall
+from hf_eco.evaluation.tasks.base import fluency_of
 from hf_eco.evaluation.tasks.choice_data import KNOWN, read_choice
 
 pytest.importorskip("rouge_score")
@@ -85,8 +87,19 @@ def test_tofu_reads_a_file_and_a_limit_and_says_what_is_missing(tofu, tmp_path) 
     (tmp_path / "forget05.jsonl").write_text('{"question": "who ?"}\n')
     with pytest.raises(ValueError, match="row 0: there is no column 'answer'"):
         TofuTask("forget05", tmp_path)
-    with pytest.raises(ValueError, match="limit=0"):
-        TofuTask("forget05", tofu, limit=0)
+    for refused in (
+        lambda: TofuTask("forget05", tofu, limit=0),
+        lambda: PromptsTask(["a", "b"], limit=-1),
+        lambda: ContinuationTask(["a", "b"], limit=-1),
+    ):
+        with pytest.raises(ValueError, match="limit must be positive"):
+            refused()
+
+
+def test_any_character_but_a_line_end_may_stand_in_a_csv(tmp_path) -> None:
+    (tmp_path / "a.csv").write_text('question,answer\none\u2028two,b\n"three\nfour",d\x85\n', encoding="utf-8")
+    rows = read_rows(tmp_path / "a.csv")
+    assert rows == [{"question": "one\u2028two", "answer": "b"}, {"question": "three\nfour", "answer": "d\x85"}]
 
 
 def test_multiple_choice_takes_the_likeliest_letter_and_the_likeliest_option(base, tokenizer, tmp_path) -> None:
@@ -106,6 +119,14 @@ def test_multiple_choice_takes_the_likeliest_letter_and_the_likeliest_option(bas
     assert [row["option_correct"] for row in result.rows] == [float(n == losses.argmin()) for n in range(3)]
     assert result.measures["letter_accuracy"].value == pytest.approx(1 / 3)
     assert result.measures["chance"].value == pytest.approx(1 / 3)
+
+
+def test_letters_that_share_their_first_token_are_refused(base, tokenizer, tmp_path, monkeypatch) -> None:
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"question": "q", "choices": ["a", "b"], "answer": 0}) + "\n")
+    scorer = Scorer(base, tokenizer)
+    monkeypatch.setattr(scorer.encoder, "encode_answer", lambda prompt, letter: (7, ord(letter)))
+    with pytest.raises(ValueError, match=r"A, B the first tokens \[7, 7\]"):
+        MultipleChoiceTask(tmp_path / "mine.jsonl").run(scorer)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +176,27 @@ def test_a_recited_passage_is_recognised(base, tokenizer) -> None:
     assert result.kind == "forget"
     with pytest.raises(ValueError, match="nothing follows its first 512"):
         ContinuationTask(["hello"], prompt_tokens=512).run(scorer)
+
+
+def test_a_passage_recited_to_its_end_is_recited_whatever_comes_behind(base, tokenizer, monkeypatch) -> None:
+    pytest.importorskip("sacrebleu")
+    passage = "the king was born in the garden of the wizard of the north and the dog"
+    scorer = Scorer(base, tokenizer)
+    task = ContinuationTask([passage], prompt_tokens=8, continuation_tokens=64)
+    rest = tokenizer.decode(tokenizer(passage)["input_ids"][8:]).strip()
+    monkeypatch.setattr(scorer, "generate", lambda *_, **__: [rest + " does sleep for breakfast" * 5])
+    (row,) = task.run(scorer).rows
+    assert (row["generated"], row["bleu"], row["rouge_l_recall"]) == (rest, pytest.approx(1), 1)
+
+
+def test_perplexity_is_of_the_unguarded_reference_and_of_answers_with_words(guarded, base, tokenizer) -> None:
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")  # changes nothing yet
+    wrapped = peft.get_peft_model(guarded, config)
+    texts, scorer = [FLAGGED, "", CLEAN], Scorer(base, tokenizer)
+    measured = fluency_of(texts, scorer, (wrapped, tokenizer), 0)["perplexity"]
+    assert measured.value == pytest.approx(perplexity([FLAGGED, CLEAN], base, tokenizer))
+    assert measured.n == 2
 
 
 def test_prompts_say_how_many_are_flagged_and_how_fluent_the_answers_are(guarded, base, tokenizer) -> None:

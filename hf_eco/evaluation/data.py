@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -31,8 +32,7 @@ def read_rows(
         OSError: there is no such file or data set.
         ValueError: it holds no rows, or one that is no object, or `limit` is not positive.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be positive, got limit={limit}. Use None for all rows.")
+    check_limit(limit)
     path = Path(source)
     if path.is_dir():
         path = _file_in(path, config, split)
@@ -43,6 +43,12 @@ def read_rows(
     if not rows:
         raise ValueError(f"{str(source)!r} holds no rows.")
     return rows
+
+
+def check_limit(limit: int | None) -> None:
+    """Raises ValueError if `limit` is no number of rows."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be positive, got limit={limit}. Use None for all rows.")
 
 
 def has_rows(directory: str | os.PathLike[str], name: str) -> bool:
@@ -85,7 +91,7 @@ def _from_file(path: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{str(path)!r} is of no known kind. Use .jsonl or .csv.")
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".csv":
-        return list(csv.DictReader(text.splitlines(keepends=True)))
+        return list(csv.DictReader(io.StringIO(text, newline="")))
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

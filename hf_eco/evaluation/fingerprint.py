@@ -48,13 +48,22 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _settings(model: nn.Module) -> str:
     config = getattr(model, "config", None)
     values = dict(config.to_dict()) if config is not None else {}
-    adapters = [
-        (name, module.disable_adapters, module.active_adapters, module.merged_adapters, sorted(module.scaling.items()))
-        for name, module in model.named_modules()
-        if hasattr(module, "scaling") and hasattr(module, "merged_adapters")  # a layer of peft's
-    ]
     kept = {key: value for key, value in values.items() if key not in _IRRELEVANT}
+    adapters = [(name, *state) for name, module in model.named_modules() if (state := _adapter_state(module))]
     return json.dumps([kept, adapters], sort_keys=True, default=str)
+
+
+def _adapter_state(module: nn.Module) -> tuple[Any, ...] | None:
+    """Which adapters are at work in a layer or a model of peft's, and how strongly; None of any other module."""
+    if not hasattr(module, "disable_adapters") or callable(module.disable_adapters):
+        active = getattr(module, "active_adapters", None)
+        if not hasattr(module, "prompt_encoder") or active is None or callable(active):
+            return None
+        return getattr(module, "_adapters_disabled", False), active  # soft prompts, which lie in no layer
+    state: list[Any] = [module.disable_adapters, module.active_adapters]
+    if hasattr(module, "merged_adapters"):
+        state += [module.merged_adapters, sorted(getattr(module, "scaling", {}).items(), key=str)]
+    return tuple(state)
 
 
 @torch.no_grad()

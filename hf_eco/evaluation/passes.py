@@ -64,7 +64,7 @@ class Passes:
         self.model = model
         self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft's wrapper
         self.tokenizer = tokenizer
-        self.ends = ends
+        self.ends = tuple(token for token in ends if token is not None)
         self.protocol: Protocol = protocol
         self.batch_size = batch_size
 
@@ -121,19 +121,35 @@ class Passes:
     def texts(self, batch: Sequence[Row], max_new_tokens: int) -> list[str]:
         """The greedy continuation of each row's prompt, without special tokens and the white space around it."""
         ids, mask = self._padded([row.prompt for row in batch], side="left", room=max_new_tokens)
-        own = self.inner.generation_config.eos_token_id
-        ends = {*(own if isinstance(own, list) else [own]), *self.ends}
         how = GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
-            repetition_penalty=1.0,
-            eos_token_id=sorted(ends - {None}) or None,
+            eos_token_id=sorted({*self.ends, *self.own_ends}) or None,
             pad_token_id=self._padding,
         )
-        generated = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=how)
+        with self._greedy():
+            generated = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=how)
         texts = self.tokenizer.batch_decode(generated[:, ids.shape[1] :], skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+    @property
+    def own_ends(self) -> tuple[int, ...]:
+        """The tokens that end the model's text by its own generation config and are not among `ends`."""
+        own = self.inner.generation_config.eos_token_id
+        tokens = own if isinstance(own, (list, tuple)) else [own]
+        return tuple(sorted({int(token) for token in tokens if token is not None} - set(self.ends)))
+
+    @contextmanager
+    def _greedy(self) -> Iterator[None]:
+        """Inside, nothing of the model's generation config (penalties, suppressed tokens ...) fills what a call leaves
+        open."""
+        own = self.inner.generation_config
+        self.inner.generation_config = GenerationConfig(bos_token_id=own.bos_token_id)
+        try:
+            yield
+        finally:
+            self.inner.generation_config = own
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         groups: dict[tuple[bool, Ids], list[Row]] = {}
@@ -238,8 +254,8 @@ class Passes:
 
     @property
     def _padding(self) -> int:
-        known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
-        return next((int(token) for token in known if token is not None), 0)
+        pad = self.tokenizer.pad_token_id
+        return int(pad) if pad is not None else next(iter((*self.ends, *self.own_ends)), 0)
 
     def _padded(self, rows: Sequence[Ids], side: str, room: int = 0) -> tuple[Tensor, Tensor]:
         """ids and attention mask, both (rows, longest)."""

@@ -110,8 +110,10 @@ class Scorer:
         def run(batch: Sequence[Row]) -> list[str]:
             return self._passes.texts(batch, max_new_tokens)
 
-        rows = self._rows(prompts)
-        return self._remember("text", rows, run, "Generating answers", {"max_new_tokens": max_new_tokens})
+        settings: dict[str, Any] = {"max_new_tokens": max_new_tokens}
+        if ends := self._passes.own_ends:
+            settings["ends"] = ends
+        return self._remember("text", self._rows(prompts), run, "Generating answers", settings)
 
     def next_token_log_probabilities(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
         """log p(token | prompt) of every token as the first of the answer: (n, vocabulary), in nats.
@@ -201,8 +203,8 @@ class Scorer:
 def judge(guard: Guard, prompts: Sequence[Ids]) -> list[Verdict | None]:
     """The guard's verdict on each prompt that it flags, None on the others; equal prompts are judged once."""
     state = [
-        (scope.name, scope.threshold, scope.label, scope.tokens, guard.classifiers[scope.name])
-        for scope in guard.config.scopes
+        (s.name, s.threshold, s.label, s.tokens, guard.classifiers[s.name], guard.taggers.get(s.name))
+        for s in guard.config.scopes
     ]
     if guard not in _VERDICTS or _VERDICTS[guard][0] != state:
         _VERDICTS[guard] = state, {}

@@ -59,9 +59,9 @@ def _oddity(shape: str, letter: str) -> float:
 def _read(token: str) -> tuple[str, int]:
     """The likeliest word drawn by `token`, and how many of its letters are drawn; "" if it is none."""
     core = token.rstrip(_ENDS)
-    marks = [token[len(core) :]]
-    if marks[0].startswith("!"):
-        core, marks = token, [""]
+    marks = token[len(core) :]
+    if marks.startswith("!"):
+        core, marks = token, ""
     # for each end within the token and each last letter: cost, word and letters drawn so far
     best: list[dict[str, tuple[float, str, int]]] = [{" ": (0.0, "", 0)}] + [{} for _ in core]
     for start in range(len(core)):
@@ -85,4 +85,4 @@ def _read(token: str) -> tuple[str, int]:
     if not best[-1]:
         return "", 0
     last, (_, word, drawn) = min(best[-1].items(), key=lambda end: end[1][0] + pair_cost(end[0], " "))
-    return word + marks[0], drawn
+    return word + marks, drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -87,23 +88,20 @@ def fluency_of(texts: Sequence[str], scorer: Scorer, reference: Reference | None
     ratios = unique_token_ratio(texts, scorer.tokenizer)
     found = {"unique_token_ratio": mean_of(ratios, seed)}
     if reference is not None:
-        value = _perplexity(texts, scorer, reference)
-        if value is not None:
-            found["perplexity"] = Estimate(value, None, None, len(texts))
+        readable = [text for text in texts if len(reference[1](text)["input_ids"]) > 1]  # type: ignore[arg-type]
+        if readable:
+            found["perplexity"] = Estimate(_perplexity(readable, scorer, reference), None, None, len(readable))
+        else:
+            logger.warning("All answers are empty, so they have no perplexity.")
     return found
 
 
-def _perplexity(texts: Sequence[str], scorer: Scorer, reference: Reference) -> float | None:
+def _perplexity(texts: Sequence[str], scorer: Scorer, reference: Reference) -> float:
     model, tokenizer = reference
-    readable = [text for text in texts if len(tokenizer(text)["input_ids"]) > 1]  # type: ignore[arg-type]
-    if not readable:
-        logger.warning("All answers are empty, so they have no perplexity.")
-        return None
-    key = key_of("perplexity", fingerprint(model), [tokenizer(text)["input_ids"] for text in readable])
+    key = key_of("perplexity", fingerprint(model), [tokenizer(text)["input_ids"] for text in texts])
     if key not in scorer.cache:
-        if isinstance(model, ECOMixin):
-            with model.disable_guard():
-                scorer.cache.update({key: perplexity(readable, model, tokenizer)})
-        else:
-            scorer.cache.update({key: perplexity(readable, model, tokenizer)})
+        unwrap: Any = getattr(model, "get_base_model", lambda: model)  # peft's wrapper
+        inner = unwrap()
+        with inner.disable_guard() if isinstance(inner, ECOMixin) else nullcontext():
+            scorer.cache.update({key: perplexity(texts, model, tokenizer)})
     return float(scorer.cache[key])

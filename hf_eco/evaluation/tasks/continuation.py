@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from itertools import takewhile
 
-from ..data import read_rows, text_of
+from ..data import check_limit, read_rows, text_of
 from ..estimates import mean_of, share_of
 from ..metrics import bleu, rouge
 from ..scoring import Scorer
@@ -18,7 +18,7 @@ class ContinuationTask(Task):
     how the passage goes on.
 
     Of each row: `rouge_l_recall` and `bleu`, from 0 to 1; `exact_prefix`, how many tokens in a row are right from the
-    first on. High: the model recites.
+    first on. High: the model recites. What is written beyond a passage's end is cut off.
 
     Args:
         passages: texts, or a .jsonl or .csv file of them, or a Hub id.
@@ -33,7 +33,7 @@ class ContinuationTask(Task):
 
     Raises:
         OSError: there is no such file or data set.
-        ValueError: there are no passages, one is no text, or a number of tokens is not positive.
+        ValueError: there are no passages, one is no text, or `limit` or a number of tokens is not positive.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class ContinuationTask(Task):
                 f"Both numbers of tokens must be positive, got prompt_tokens={prompt_tokens} and "
                 f"continuation_tokens={continuation_tokens}."
             )
+        check_limit(limit)
         self.name, self.kind = name, check_kind(kind)
         self.prompt_tokens, self.continuation_tokens = prompt_tokens, continuation_tokens
         if isinstance(passages, (str, os.PathLike)):
@@ -66,7 +67,12 @@ class ContinuationTask(Task):
     def run(self, scorer: Scorer, *, reference: Reference | None = None, seed: int = 0) -> TaskResult:
         pairs = [self._split(scorer, passage, number) for number, passage in enumerate(self.passages)]
         prompts, expected = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        generated = scorer.generate(prompts, max_new_tokens=self.continuation_tokens)
+        generated = [
+            _cut(scorer, text, like)
+            for text, like in zip(
+                scorer.generate(prompts, max_new_tokens=self.continuation_tokens), expected, strict=True
+            )
+        ]
         recalls, bleus = rouge(expected, generated, "rougeL").recall, bleu(expected, generated)
         prefixes = [_exact_prefix(scorer, *pair) for pair in zip(expected, generated, strict=True)]
         flagged = scorer.flagged(prompts)
@@ -103,6 +109,12 @@ class ContinuationTask(Task):
                 f"{self.prompt_tokens}. Use longer passages, or a lower prompt_tokens."
             )
         return prompt, continuation.strip()
+
+
+def _cut(scorer: Scorer, text: str, like: str) -> str:
+    """The tokens of `text`, as many as `like` has at most."""
+    ids, most = scorer.encoder.tokens(text), len(scorer.encoder.tokens(like))
+    return text if len(ids) <= most else str(scorer.tokenizer.decode(list(ids[:most]))).strip()
 
 
 def _exact_prefix(scorer: Scorer, expected: str, generated: str) -> int:

@@ -107,5 +107,11 @@ def _with_letters(question: str, options: tuple[str, ...]) -> str:
 
 
 def _letters(scorer: Scorer, prompt: Prompt, count: int) -> list[int]:
-    """The first token of each letter as an answer to `prompt`."""
-    return [scorer.encoder.encode_answer(prompt, letter)[0] for letter in _LETTERS[:count]]
+    """The first token of each letter as an answer to `prompt`. Raises ValueError if two share theirs."""
+    tokens = [scorer.encoder.encode_answer(prompt, letter)[0] for letter in _LETTERS[:count]]
+    if len(set(tokens)) < count:
+        raise ValueError(
+            f"This tokenizer gives the letters {', '.join(_LETTERS[:count])} the first tokens {tokens} as answers, so "
+            "they cannot be told apart by one. Set tokenizer.chat_template, or use another tokenizer."
+        )
+    return tokens

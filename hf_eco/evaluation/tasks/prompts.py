@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from ...prompts import read_prompts
+from ..data import check_limit
 from ..estimates import share_of
 from ..scoring import Scorer, as_chat
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
@@ -26,7 +27,7 @@ class PromptsTask(Task):
 
     Raises:
         OSError: there is no such file or data set.
-        ValueError: there are no prompts.
+        ValueError: there are no prompts, or `limit` is not positive.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class PromptsTask(Task):
         max_new_tokens: int = 64,
         name: str | None = None,
     ) -> None:
+        check_limit(limit)
         self.kind = check_kind(kind)
         self.name = name or f"prompts/{kind}"
         self.max_new_tokens = max_new_tokens

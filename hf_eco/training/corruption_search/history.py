@@ -81,11 +81,8 @@ class History:
                 file.write(json.dumps(row) + "\n")
 
     def _read(self, path: Path, settings: Mapping[str, Any]) -> None:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8", errors="replace")  # its own lines are ASCII
         lines = text.split("\n")
-        if lines[-1]:  # the run was interrupted while it wrote
-            logger.warning(f"The last line of {str(path)!r} is not complete; that corruption is tried again.")
-            path.write_text(text[: len(text) - len(lines[-1])], encoding="utf-8")
         try:
             known, *rows = [json.loads(line) for line in lines[:-1]]
             trials = [Trial(row["strength"], row["dims"], tuple(row["values"])) for row in rows]
@@ -97,4 +94,8 @@ class History:
         if different := sorted(key for key, (before, now) in other.items() if before != now):
             said = "; ".join(f"{key} was {other[key][0]!r}, now it is {other[key][1]!r}" for key in different)
             raise ValueError(f"{str(path)!r} is the history of another search: {said}. Name another output_dir.")
+        if lines[-1]:  # the run was interrupted while it wrote
+            logger.warning(f"The last line of {str(path)!r} is not complete; that corruption is tried again.")
+            with open(path, "r+b") as file:
+                file.truncate(len(text.encode()) - len(lines[-1].encode()))
         self._known = {(trial.strength, trial.dims): trial for trial in trials}

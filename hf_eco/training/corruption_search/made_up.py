@@ -24,6 +24,7 @@ _THINGS = (
     "Thimble", "Tide", "Tunnel", "Umbrella", "Vineyard", "Whistle",
 )  # fmt: skip
 _LETTERS_PER_SYLLABLE = 3
+_ATTEMPTS = 100  # at a title that nobody has
 
 
 class MadeUpNames:
@@ -49,15 +50,18 @@ class MadeUpNames:
                 return drawn.capitalize()
 
     def title(self, words: int) -> str:
-        """A work's title of about so many words: ordinary ones, and from four words on a made-up one."""
+        """A work's title of about so many words: ordinary ones, and from four words on a made-up one, as there is
+        where the shorter titles have run out."""
+        attempts = 0
         while True:
+            attempts += 1
             quality, thing = self._random.choice(_QUALITIES), self._random.choice(_THINGS)
-            if words == 1:
-                drawn = f"{quality}{thing.lower()}"
-            elif words < 4:
-                drawn = f"{quality} {thing}" if words == 2 else f"The {quality} {thing}"
-            else:
+            if words > 3 or attempts > _ATTEMPTS:
                 drawn = f"The {quality} {thing} of {self.word(6)}"
+            elif words == 1:
+                drawn = f"{quality}{thing.lower()}"
+            else:
+                drawn = f"{quality} {thing}" if words == 2 else f"The {quality} {thing}"
             if drawn.lower() not in self._taken:
                 self._taken.add(drawn.lower())
                 return drawn

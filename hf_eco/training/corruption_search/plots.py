@@ -21,7 +21,9 @@ def plot_search(found: CorruptionSearch, path: str | os.PathLike[str]) -> None:
     """
     figure = import_extra("matplotlib.figure", "eval").Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    over = "dims" if len({trial.strength for trial in found.history}) == 1 else "strength"
+    # what was learnt; of a single trial, whatever can be drawn
+    fixed = len({trial.strength for trial in found.history}) == 1
+    over = "dims" if fixed and all(trial.dims for trial in found.history) else "strength"
     xs = [getattr(trial, over) for trial in found.history]
     scores = [trial.score for trial in found.history]
     ordered = sorted(zip(xs, scores, strict=True))

@@ -77,7 +77,7 @@ def optimize_corruption(
             the right option's letter is the likeliest; letters as answers and wrong answers), "refusal_similarity"
             (ROUGE-L of the answer with the refusal it is most like); or a function of a
             [`Scorer`][hf_eco.evaluation.scoring.Scorer] and a `QuestionSet` that gives a number for each prompt, or
-            one for all.
+            one for all. `output_dir` tells such functions apart by their names alone.
         surrogate: "counterfactual" (see `Counterfactuals`), "refusals" (see `Refusals`), a number, chance level say,
             a retain model, `LookAlikes(...)`, or whatever has `kind` and `estimate`.
         protocol: how answers to flagged prompts are scored: "strict", they stay clean; "paper", their selected tokens
@@ -183,10 +183,10 @@ def optimize_corruption(
             f"best, and should be {aim.value:.4g}. Try another method, dims=None, tokens='all', wider bounds or "
             "more max_trials."
         )
-    if output_dir is not None:
-        found.plot(Path(output_dir) / PLOT_NAME)
     if update:
         guarded.corruption, guarded.learned = found.corruption, _record(found, learnt, protocol)
+    if output_dir is not None:
+        found.plot(Path(output_dir) / PLOT_NAME)
     return found
 
 
