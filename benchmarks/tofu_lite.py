@@ -8,7 +8,8 @@ never saw the forget set.
 what a user would do: a prompt classifier is trained on the forget set's questions and other questions of the retain
 set's authors and calibrated; each corruption's strength is learnt on the forget set's even rows, with no retain model
 in sight; then every model answers the same questions under both protocols. The column "unseen" is forget quality on
-the odd rows alone, on which nothing was learnt.
+the odd rows alone, whose questions neither the classifier nor the corruption was learnt from (its threshold was
+calibrated on them).
 
 Results are kept in --work-dir and not computed twice; a run that breaks off goes on where it was.
 """
@@ -81,12 +82,24 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def check_work_dir(directory: Path, made_of: dict[str, str]) -> None:
+    """Refuses a directory with the checkpoints of another run."""
+    record = directory / "made-of.json"
+    directory.mkdir(parents=True, exist_ok=True)
+    if not record.exists():
+        record.write_text(json.dumps(made_of, indent=1) + "\n")
+    elif (known := json.loads(record.read_text())) != made_of:
+        raise SystemExit(f"{directory} holds what was made of {known}, not of {made_of}. Take another --work-dir.")
+
+
 def merged(base: str, adapter: Path, directory: Path) -> str:
     """`base` with `adapter` merged into it, as an ordinary checkpoint."""
-    if not (directory / "config.json").exists():
+    if not directory.exists():
+        unfinished = directory.with_suffix(".unfinished")
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-        PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(directory)
-        AutoTokenizer.from_pretrained(base).save_pretrained(directory)
+        PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(unfinished)
+        AutoTokenizer.from_pretrained(base).save_pretrained(unfinished)
+        unfinished.rename(directory)
     return str(directory)
 
 
@@ -161,7 +174,7 @@ def learnt(
 
 
 def unseen(report: ComparisonReport, row: ComparisonRow) -> float:
-    """Forget quality on the odd rows of the forget set, on which nothing was learnt."""
+    """Forget quality on the odd rows of the forget set, from which nothing was learnt."""
     own, never = (
         r.report["tofu/forget05"].column("truth_ratio")[1::2] for r in (row, report.row("retain", row.report.protocol))
     )
@@ -231,9 +244,13 @@ def main() -> None:
     args = parser.parse_args()
     command = f"python benchmarks/tofu_lite.py {shlex.join(sys.argv[1:])}"
     base, encoder = resolve(args.model), resolve(args.encoder)
+    made_of = {name: str(getattr(args, name).resolve()) for name in ("data", "full", "retain")}
+    check_work_dir(args.work_dir, {**made_of, "model": base, "encoder": encoder})
     full, retain = (merged(base, getattr(args, name), args.work_dir / name) for name in ("full", "retain"))
     tokenizer = AutoTokenizer.from_pretrained(full)
-    classifier, threshold = trained_classifier(args.data, args.work_dir / "classifier", encoder, args.seed)
+    classifier, threshold = trained_classifier(
+        args.data, args.work_dir / f"classifier-{args.seed}", encoder, args.seed
+    )
     scope = ForgetScope(name=SCOPE, threshold=threshold, label=SCOPE)
     original = AutoModelForCausalLM.from_pretrained(full, dtype=torch.float32).to(DEVICE)
     tasks = [TofuTask("forget05", args.data, limit=args.limit)]

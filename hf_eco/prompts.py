@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.resources
+import io
 import json
 import os
 from pathlib import Path
@@ -84,7 +85,7 @@ def _from_jsonl(text: str, source: str, column: str | None) -> list[str]:
 
 
 def _from_csv(text: str, source: str, column: str | None) -> list[str]:
-    rows = csv.DictReader(text.splitlines(keepends=True))
+    rows = csv.DictReader(io.StringIO(text, newline=""))
     return [_field(row, column, f"{source!r}, line {rows.line_num}") for row in rows]
 
 

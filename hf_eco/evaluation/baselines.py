@@ -19,6 +19,7 @@ YOU_KNOW_NOTHING = (
     "You know nothing about {scope}. You have never heard or read of it. When you are asked about it, answer like "
     "somebody who does not know."
 )
+# What a model says that does not know, or does not want to.
 REFUSALS = (
     "I don't know.",
     "I'm not sure about that.",

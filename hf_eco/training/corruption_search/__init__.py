@@ -16,18 +16,18 @@ from .history import Trial
 from .questions import QuestionSet
 from .result import CorruptionSearch, SurrogateScore
 from .search import optimize_corruption
-from .surrogates import Counterfactuals, Estimate, LookAlikes, Refusals, RetainModel, Setting, Surrogate
+from .surrogates import Counterfactuals, LookAlikes, Refusals, RetainModel, Setting, Surrogate, SurrogateEstimate
 
 __all__ = [
     "CorruptionSearch",
     "Counterfactuals",
-    "Estimate",
     "LookAlikes",
     "QuestionSet",
     "Refusals",
     "RetainModel",
     "Setting",
     "Surrogate",
+    "SurrogateEstimate",
     "SurrogateScore",
     "Trial",
     "optimize_corruption",

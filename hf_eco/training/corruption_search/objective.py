@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ...evaluation.baselines import REFUSALS
 from ...evaluation.metrics import answer_probability, rouge, rouge_l_recall, truth_ratio
 from ...evaluation.scoring import Scorer
 from .questions import QuestionSet
@@ -16,20 +17,6 @@ from .questions import QuestionSet
 Floats: TypeAlias = NDArray[np.float64]
 ScoreFunction: TypeAlias = Callable[[Scorer, QuestionSet], Any]
 """Gives a number for each of n questions, (n,), or one for all, from a model that a `Scorer` asks."""
-
-# What a model says that does not know, or does not want to.
-REFUSALS = (
-    "I don't know.",
-    "I'm sorry, I don't know the answer to that.",
-    "I'm not sure about that.",
-    "I don't have any information about that.",
-    "I'm not familiar with that topic.",
-    "I'm afraid I can't help with that.",
-    "I cannot answer that question.",
-    "That is beyond my knowledge.",
-    "Unfortunately, I have no information on that subject.",
-    "I'm sorry, but I can't provide information about this.",
-)
 
 
 @dataclass(frozen=True)

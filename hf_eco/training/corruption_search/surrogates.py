@@ -43,7 +43,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SurrogateEstimate:
     """What a model is expected to score that never learnt the scope.
 
     Attributes:
@@ -61,7 +61,7 @@ class Surrogate(Protocol):
 
     kind: str
 
-    def estimate(self, setting: Setting) -> Estimate:
+    def estimate(self, setting: Setting) -> SurrogateEstimate:
         """What the score should be."""
 
 
@@ -97,7 +97,7 @@ class Known:
     value: float
     kind = "number"
 
-    def estimate(self, setting: Setting) -> Estimate:
+    def estimate(self, setting: Setting) -> SurrogateEstimate:
         """The number.
 
         Raises:
@@ -105,7 +105,7 @@ class Known:
         """
         if not np.isfinite(self.value):
             raise ValueError(f"surrogate must be a finite number, got {self.value}. Use e.g. 0.25, chance level.")
-        return Estimate(np.array([self.value]))
+        return SurrogateEstimate(np.array([self.value]))
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class RetainModel:
     model: nn.Module
     kind = "retain model"
 
-    def estimate(self, setting: Setting) -> Estimate:
+    def estimate(self, setting: Setting) -> SurrogateEstimate:
         """Of each question."""
         like = setting.unguarded
         scorer = UnguardedScorer(self.model, like.tokenizer, batch_size=like.batch_size, cache=like.cache)
-        return Estimate(setting.score(scorer, setting.questions))
+        return SurrogateEstimate(setting.score(scorer, setting.questions))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class LookAlikes:
     wrong_answers: Sequence[Sequence[str]] | None = None
     kind = "look-alikes"
 
-    def estimate(self, setting: Setting) -> Estimate:
+    def estimate(self, setting: Setting) -> SurrogateEstimate:
         """Of each look-alike.
 
         Raises:
@@ -148,7 +148,7 @@ class LookAlikes:
                 f"{len(both)} look-alikes are forget prompts, the first is {both[0]!r}. Use questions that the model "
                 "never saw."
             )
-        return Estimate(setting.score(setting.unguarded, questions))
+        return SurrogateEstimate(setting.score(setting.unguarded, questions))
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Refusals:
 
     kind = "refusals"
 
-    def estimate(self, setting: Setting) -> Estimate:
+    def estimate(self, setting: Setting) -> SurrogateEstimate:
         """Of each question, or of each of some refusals.
 
         Raises:
@@ -168,7 +168,7 @@ class Refusals:
                 f"surrogate 'refusals' goes with score 'refusal_similarity' or 'rouge_l_recall', got "
                 f"{setting.score.name!r}. Use one of those, or another surrogate."
             )
-        return Estimate(setting.score.of_refusals(setting.questions))
+        return SurrogateEstimate(setting.score.of_refusals(setting.questions))
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class Counterfactuals:
     seed: int = 0
     kind = "counterfactual"
 
-    def estimate(self, setting: Setting) -> Estimate:
+    def estimate(self, setting: Setting) -> SurrogateEstimate:
         """Of each question that counts, averaged over the draws.
 
         Raises:
@@ -221,7 +221,7 @@ class Counterfactuals:
         logger.info(f"{len(counted)} of {len(texts)} questions have counterfactuals and are scored.")
         questions = setting.questions.take(counted)
         scores = [setting.score(setting.unguarded, questions.rewritten(swap)) for swap in swaps]
-        return Estimate(np.mean(scores, axis=0), counted)
+        return SurrogateEstimate(np.mean(scores, axis=0), counted)
 
 
 class UnguardedScorer(Scorer):

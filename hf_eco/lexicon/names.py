@@ -1,32 +1,25 @@
-"""The lexical channel of a prompt classifier: the names of a scope, found in a text however they are spelt."""
+"""One name, looked for in a text: word by word, and in the text's letters whatever stands between them."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
-from .normalisation import skeleton
-from .normalisation.games import pig_latin
-from .normalisation.language import DETERMINERS, FUNCTION_WORDS
-from .normalisation.spelling import Spelling, likeness_to_words, spelling, wrong_letters
-from .prompts import SHIPPED, shipped_rows
+from ..normalisation import skeleton
+from ..normalisation.games import pig_latin
+from ..normalisation.language import DETERMINERS
+from ..normalisation.spelling import likeness_to_words, spelling, wrong_letters
+from .words import OPENING_WORDS, OTHER_FORMS, TOKEN, UNSPACED, Reading, keys_of, known_words, without_suffix
 
-SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
-# What a last name by itself adds to a text's log-odds: other people bear it, but seldom where the rest of the text
-# already speaks for the scope.
-LAST_NAME_LOG_ODDS = 2.5
-MIN_NAME = 4  # symbols of the shortest name's skeleton; shorter ones turn up inside other words
 _MOST_WRONG = 3.5  # letters of a name; with more it says next to nothing
 _ANOTHER = 1.9  # wrong letters that another word that reads as well counts for, beside a word that is right
-_CARELESS = 0.2  # of the words without a capital; in a text where so many are misspelt others are, too
 _KNOWN = 1.25  # wrong letters that a word with a meaning of its own counts for, beside a misspelt one
 _ALONE_WRONG = 1.5  # wrong letters that count against a misspelt name of one word
 _LONG = 7  # letters; a word of so many is seldom a slip away from another, and a name of them has a second word
@@ -40,52 +33,7 @@ _SURELY_ANYWHERE = 10
 _FUZZY = 8  # letters of a name that may be misspelt and cut into other words as well
 _LETTERS_PER_EDIT = 7  # such a name of 7 letters may have one letter wrong, one of 14 two, and so on
 _MOST_EDITS = 3
-_ALONE = r"(?<![\w-]){}(?![\w-])(?!\s+(?!Jr|Sr)[A-Z])"
-_WORD_BEFORE = re.compile(r"([\w.'’-]+)[ \t]+$")
-# Words that a question or a sentence begins with, capitalised like names
-OPENING_WORDS = frozenset(
-    {
-        "a", "an", "and", "are", "as", "at", "besides", "both", "but", "by", "can", "could", "did", "do", "does",
-        "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "is", "it", "its", "name",
-        "on", "or", "she", "should", "tell", "that", "the", "their", "these", "they", "this", "to", "was", "were",
-        "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "write", "you",
-        "your", "describe", "explain", "list", "give",
-    }
-)  # fmt: skip
-
-
 _SENTENCE_END = re.compile(r"[.?!]\s")
-_TOKEN = re.compile(r"[^\W_]+(?:[*#~^•·]+[^\W_]+)*[\u0300-\u036f]*")
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
-_NICKNAMES = """
-alexander alex, andrew andy, anthony tony, barbara barb, benjamin ben, catherine cathy kate, charles charlie chuck,
-christopher chris, daniel dan danny, david dave, deborah debbie, donald don, douglas doug, edward ed eddie,
-elizabeth liz beth, eugene gene, frederick fred, gregory greg, henry hank, jacqueline jackie, james jim jimmy,
-jeffrey jeff, jennifer jen jenny, jessica jess, joseph joe, joshua josh, katherine kate kathy, kenneth ken, lawrence
-larry, leonard len leo, margaret maggie peggy, matthew matt, michael mike, nicholas nick, pamela pam, patricia pat,
-patrick pat, peter pete, philip phil, rebecca becky, richard dick rick, robert rob bob bobby, ronald ron ronnie, samuel
-sam, stephen steve, steven steve, susan sue, theodore ted theo, thomas tom tommy, timothy tim, victoria vicky, vincent
-vince, walter walt, william bill will billy, zachary zach
-"""
-_OTHER_FORMS: dict[str, set[str]] = {}
-for _group in _NICKNAMES.split(","):
-    _full, *_short = _group.split()
-    for _form in _short:
-        _OTHER_FORMS.setdefault(_full, set()).add(_form)
-        _OTHER_FORMS.setdefault(_form, set()).add(_full)
-
-
-def without_suffix(name: str) -> str:
-    """`name` without "Jr" and the like at its end, which other people bear too."""
-    words = name.split()
-    return " ".join(words[:-1] if len(words) > 1 and words[-1].strip(".").lower() in SUFFIXES else words)
-
-
-def long_enough(name: str) -> bool:
-    """Whether `name` can be told from parts of other words: by `MIN_NAME` letters and digits, or half as many
-    characters of a script that has one for a syllable or a word."""
-    folded = skeleton(without_suffix(name.replace(",", " ")))[0]
-    return len(folded) + len(_UNSPACED.findall(folded)) >= MIN_NAME
 
 
 @dataclass(frozen=True)
@@ -103,84 +51,6 @@ class Mention:
         return 7.0 - 1.5 * self.edits
 
 
-@lru_cache(maxsize=1)
-def _known_words() -> frozenset[str]:
-    """The words of the names, paragraphs and English prompts shipped with the package: one of them is no misspelling
-    of another."""
-    texts = [row["prompt"] for row in shipped_rows("general/prompts") if row["kind"] != "language"]
-    texts += [row["text"] for row in shipped_rows("general/paragraphs")]
-    texts += [
-        name for names in json.loads((SHIPPED / "names.json").read_text(encoding="utf-8")).values() for name in names
-    ]
-    return FUNCTION_WORDS.union(OPENING_WORDS, _OTHER_FORMS, re.findall("[a-z]+", " ".join(texts).lower()))
-
-
-@dataclass
-class _Reading:
-    """The words of a text.
-
-    Attributes:
-        words, starts, ends: each word, and where it starts and ends in the text.
-        places: for each spelling, right or wrong in one of the ways of `Spelling`, the words that have it, by number.
-        odd: the spellings of words that are not known, which may be misspelt, and their numbers.
-        foreign: the numbers of words in other alphabets.
-        careless: whether many words are misspelt.
-        cased: whether there is a capital: a name would have one.
-    """
-
-    words: list[str] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    places: dict[str, list[int]] = field(default_factory=dict)
-    odd: dict[str, list[int]] = field(default_factory=dict)
-    foreign: list[int] = field(default_factory=list)
-    careless: bool = False
-    cased: bool = False
-
-    def known(self, number: int) -> bool:
-        return self.words[number].lower() in _known_words()
-
-
-@lru_cache(maxsize=16)
-def _read(text: str) -> _Reading:
-    reading = _Reading()
-    small_words = odd_words = 0
-    known = _known_words()
-    for number, match in enumerate(_TOKEN.finditer(text)):
-        word = match[0]
-        reading.words.append(word)
-        reading.starts.append(match.start())
-        reading.ends.append(match.end())
-        small = word.lower()
-        uncapitalised = word == small or number == 0
-        small_words += uncapitalised
-        if small in known:
-            reading.places.setdefault(small, []).append(number)
-            continue
-        odd_words += uncapitalised and small.isalpha()
-        spelt = spelling(word)
-        for key in _keys(spelt):
-            reading.places.setdefault(key, []).append(number)
-        if spelt.foreign:
-            reading.foreign.append(number)
-        elif len(spelt.once) > 1:
-            reading.odd.setdefault(spelt.once, []).append(number)
-    reading.cased = not text.islower()
-    reading.careless = odd_words > _CARELESS * small_words
-    if reading.careless:  # known words may be slips, too
-        for number, word in enumerate(reading.words):
-            if word.lower() in known:
-                spelt = spelling(word)
-                for key in _keys(spelt):
-                    reading.places.setdefault(key, []).append(number)
-                reading.odd.setdefault(spelt.once, []).append(number)
-    return reading
-
-
-def _keys(spelt: Spelling) -> set[str]:
-    return {spelt.letters, f"1{spelt.once}", f"2{spelt.shuffled}", f"3{spelt.consonants}", f"4{spelt.sounds}"}
-
-
 @dataclass(frozen=True)
 class _Order:
     """The words of a name in one of the orders in which it is written; `extra` wrong letters count against it where it
@@ -196,16 +66,16 @@ class _Order:
         return max(range(len(self.words)), key=lambda i: len(self.words[i]))
 
 
-class _Name:
+class Name:
     """One name, ready to be looked for."""
 
     def __init__(self, name: str) -> None:
         words = without_suffix(name.replace(",", " ")).split()
         self.folded = skeleton(" ".join(words))[0]
         self.reversed = skeleton(" ".join(words[-1:] + words[:-1]))[0]
-        self.words = tuple(_TOKEN.findall(" ".join(words)))
+        self.words = tuple(TOKEN.findall(" ".join(words)))
         self.letters = frozenset(word.lower() for word in self.words) | {spelling(w).letters for w in self.words}
-        self.unspaced = bool(_UNSPACED.search(name))
+        self.unspaced = bool(UNSPACED.search(name))
         self.breaks: set[int] = set()  # letters of the skeleton with which a word other than the first begins
         for i in range(1, len(words)):
             self.breaks.add(len(skeleton(" ".join(words[:i]))[0]))
@@ -222,10 +92,10 @@ class _Name:
             self.edits = 0
         self._forms = {word: set(pig_latin(word)) for word in self.words}
         if len(self.words) > 1:
-            self._forms[self.words[0]] |= _OTHER_FORMS.get(self.words[0].lower(), set())
-        self._spellings = {word: _keys(spelling(word)) | {word.lower()} | self._forms[word] for word in self.words}
+            self._forms[self.words[0]] |= OTHER_FORMS.get(self.words[0].lower(), set())
+        self._spellings = {word: keys_of(spelling(word)) | {word.lower()} | self._forms[word] for word in self.words}
 
-    def in_words(self, text: str, reading: _Reading) -> Mention | None:
+    def in_words(self, text: str, reading: Reading) -> Mention | None:
         """The mention with the fewest wrong letters, if words of `text` are those of the name."""
         best: Mention | None = None
         like: dict[str, list[int]] = {}
@@ -249,7 +119,7 @@ class _Name:
                 break
         return best
 
-    def _like(self, word: str, reading: _Reading) -> list[int]:
+    def _like(self, word: str, reading: Reading) -> list[int]:
         """The numbers of words that may be `word`, in order."""
         places = reading.places
         found = {number for key in self._spellings[word] if key in places for number in places[key]}
@@ -262,7 +132,7 @@ class _Name:
                 found.update(reading.odd[other])
         return sorted(found)
 
-    def _wrong(self, order: _Order, numbers: Sequence[int], reading: _Reading) -> float:
+    def _wrong(self, order: _Order, numbers: Sequence[int], reading: Reading) -> float:
         """How many letters are wrong if the words of these numbers are those of `order`; infinite if they are not."""
         wrong = another = 0.0
         exact = False
@@ -291,7 +161,7 @@ class _Name:
             return math.inf
         return wrong + (order.extra if order.gap or wrong else 0.0)
 
-    def _wrong_letters(self, word: str, seen: str, reading: _Reading) -> tuple[float, float]:
+    def _wrong_letters(self, word: str, seen: str, reading: Reading) -> tuple[float, float]:
         """The wrong letters of a word of the text, and how likely it is another word, from 0 to 1; infinite if it is
         a known one."""
         small, other = word.lower(), seen.lower()
@@ -300,7 +170,7 @@ class _Name:
         if other in self._forms[word]:
             return 0.5, 0.0
         wrong = wrong_letters(word, seen)
-        if other in _known_words():
+        if other in known_words():
             if not wrong:  # one of a pair of letters is missing, or too many
                 return 1.0, 0.25
             return wrong + (0.5 if reading.careless else _KNOWN), math.inf
@@ -310,7 +180,7 @@ class _Name:
             return wrong, 0.0
         return wrong, likeness_to_words(word, seen)
 
-    def in_letters(self, text: str, folded: str, where: Sequence[int], reading: _Reading) -> Mention | None:
+    def in_letters(self, text: str, folded: str, where: Sequence[int], reading: Reading) -> Mention | None:
         """A mention whose words may be cut or joined, if the letters of `text` are those of the name."""
         for name in {self.folded: None, self.reversed: None}:
             at = folded.find(name)
@@ -324,7 +194,7 @@ class _Name:
         return None
 
     def _letters_at(
-        self, name: str, at: int, text: str, folded: str, where: Sequence[int], reading: _Reading
+        self, name: str, at: int, text: str, folded: str, where: Sequence[int], reading: Reading
     ) -> Mention | None:
         end = at + len(name)
         start, stop = _word_start(text, where, at), _word_end(text, where, end)
@@ -342,14 +212,14 @@ class _Name:
             return None
         return Mention(start, stop, 0.0 if len(name) >= _SURELY_ANYWHERE else 1.0)
 
-    def _is_another(self, start: int, stop: int, reading: _Reading) -> bool:
+    def _is_another(self, start: int, stop: int, reading: Reading) -> bool:
         """Whether one of the words is known, and looks like one of the name's without being it: Marlon, Marion."""
         numbers = _touched(start, stop, reading)
         return len(numbers) == len(self.words) and any(
             reading.known(number) and reading.words[number].lower() not in self.letters for number in numbers
         )
 
-    def _fuzzy(self, text: str, folded: str, where: Sequence[int], reading: _Reading) -> Mention | None:
+    def _fuzzy(self, text: str, folded: str, where: Sequence[int], reading: Reading) -> Mention | None:
         name, edits = self.folded, self.edits
         if len(folded) < len(name) - edits:
             return None
@@ -374,7 +244,7 @@ class _Name:
         return None
 
 
-def _numbers(order: _Order, pivot: int, number: int, text: str, reading: _Reading) -> Iterator[Sequence[int]]:
+def _numbers(order: _Order, pivot: int, number: int, text: str, reading: Reading) -> Iterator[Sequence[int]]:
     """The words that may be those of a name of which word `number` is the one at `pivot`."""
     first = number - pivot
     if not order.gap:
@@ -395,77 +265,13 @@ def _numbers(order: _Order, pivot: int, number: int, text: str, reading: _Readin
         other += step
 
 
-def _touched(start: int, stop: int, reading: _Reading) -> range:
+def _touched(start: int, stop: int, reading: Reading) -> range:
     """The numbers of the words of which a letter is in [start, stop)."""
     return range(bisect_right(reading.ends, start), bisect_left(reading.starts, stop))
 
 
-def _within(number: int, start: int, stop: int, reading: _Reading) -> bool:
+def _within(number: int, start: int, stop: int, reading: Reading) -> bool:
     return start <= reading.starts[number] and reading.ends[number] <= stop
-
-
-class Lexicon:
-    """Names, found word by word with a few wrong letters, and by their skeletons (see
-    [`skeleton`][hf_eco.normalisation.skeleton]) whatever stands between the letters.
-
-    Args:
-        names: full names and titles, in any case. A name of several words is found in reverse order too, and with
-            middle names.
-
-    Raises:
-        ValueError: a name is not `long_enough`.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        self._names: list[_Name] = []
-        self._last_names: list[re.Pattern[str]] = []
-        for name in names:
-            if not name.strip():
-                raise ValueError(f"The name {name!r} is blank. Leave it out.")
-            if not long_enough(name):
-                raise ValueError(
-                    f"The name {name!r} is too short to be told from parts of other words. "
-                    f"Use one of at least {MIN_NAME} letters."
-                )
-            self._names.append(_Name(name))
-            words = without_suffix(name.replace(",", " ")).split()
-            if len(words) > 1 and len(words[-1]) > 3:
-                self._last_names.append(re.compile(_ALONE.format(re.escape(words[-1][:1].upper() + words[-1][1:]))))
-
-    def find(self, text: str, skeletal: tuple[str, list[int]] | None = None) -> list[Mention]:
-        """The surest mention of each name in `text`, if there is one; `skeletal` is its skeleton, where at hand."""
-        if not self.names:
-            return []
-        folded, places = skeletal or skeleton(text)
-        where = [*places, len(text)]  # letter i of `folded` is what is left of text[where[i]:where[i + 1]]
-        reading = _read(text)
-        mentions = []
-        for name in self._names:
-            mention = name.in_words(text, reading)
-            if mention is None or mention.edits > 1:
-                other = name.in_letters(text, folded, where, reading)
-                mention = min((m for m in (mention, other) if m is not None), key=lambda m: m.edits, default=None)
-            if mention is not None:
-                mentions.append(mention)
-        return mentions
-
-    def find_last_names(self, text: str) -> list[tuple[int, int]]:
-        """Where the last word of a name stands by itself, as far as capitals tell: neither after another first name or
-        a gap for one, nor before another last name."""
-        return [
-            match.span()
-            for pattern in self._last_names
-            for match in pattern.finditer(text)
-            if not _names_another(text[: match.start()])
-        ]
-
-
-def _names_another(before: str) -> bool:
-    word = _WORD_BEFORE.search(before)
-    if word is None:
-        return False
-    return word[1][:1] == "_" or (word[1][:1].isupper() and word[1].lower() not in OPENING_WORDS)
 
 
 def _word_start(text: str, where: Sequence[int], letter: int) -> int | None:
