@@ -22,7 +22,7 @@ pytest.importorskip("rouge_score")
 
 COMMANDS = [
     *(["guard"], ["train"], ["calibrate"], ["tune"], ["scopes"], ["scopes", "add"], ["scopes", "remove"]),
-    *(["scopes", "list"], ["inspect"], ["demo"], ["evaluate"], ["report"], ["push"], ["doctor"]),
+    *(["scopes", "list"], ["inspect"], ["demo"], ["evaluate"], ["report"], ["push"], ["app"], ["doctor"]),
 ]
 
 
