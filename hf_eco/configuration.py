@@ -219,6 +219,18 @@ class ForgetScope:
             self.learned = _from_dict(LearnedCorruption, self.learned)
         self.probes = [_from_dict(Probe, probe) for probe in self.probes]
 
+    @property
+    def calibration_in_force(self) -> Calibration | None:
+        """The calibration, if it was made for the threshold in force: rates of another one say nothing."""
+        c = self.calibration
+        return c if c is not None and c.threshold == self.threshold else None
+
+    @property
+    def learned_in_force(self) -> LearnedCorruption | None:
+        """How the corruption was learnt, if what was learnt is the corruption in force."""
+        learned = self.learned
+        return learned if learned is not None and learned.corruption == self.corruption else None
+
 
 @dataclass
 class ECOConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +61,18 @@ class Verdict:
         if self.flagged and self.probability < self.threshold:
             return f"{outcome}: the conversation was flagged before"
         return f"{outcome}: p(forget) = {self.probability:.4f} {'>=' if self.flagged else '<'} {self.threshold:.4f}"
+
+    def marks(self, spans: Iterable[Span]) -> list[bool]:
+        """For each character of `text` whether it lies in one of `spans`."""
+        found = [False] * len(self.text)
+        for start, end in spans:
+            found[start:end] = [True] * (end - start)
+        return found
+
+    @property
+    def corrupted(self) -> list[bool]:
+        """For each character of `text` whether its token is corrupted."""
+        return self.marks(self.offsets[i] for i in self.tokens)
 
     def __str__(self) -> str:
         return f"Verdict({self.reason})"

@@ -7,6 +7,7 @@ import importlib.resources
 import io
 import json
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ def shipped_rows(name: str) -> list[dict[str, Any]]:
     """The rows of a file that comes with hf_eco, named by its place in hf_eco/data without its ending."""
     text = (SHIPPED / f"{name}.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+@cache
+def shipped_names() -> dict[str, list[str]]:
+    """The names that come with hf_eco, by kind: people, works, places, first and last names. Not to be changed."""
+    return dict(json.loads((SHIPPED / "names.json").read_text(encoding="utf-8")))
 
 
 def _from_lines(text: str, source: str, column: str | None) -> list[str]:

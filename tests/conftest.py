@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches a network
 
@@ -20,8 +21,16 @@ from transformers import (
     logging,
 )
 
-from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, PromptClassifier
+from hf_eco import (
+    AutoModelForCausalLMWithECO,
+    Calibration,
+    CorruptionConfig,
+    ECOConfig,
+    ForgetScope,
+    PromptClassifier,
+)
 from hf_eco.corruption import corrupt
+from hf_eco.training import calibrate_threshold
 
 logging.disable_progress_bar()
 torch.set_num_threads(1)  # on models this small, threads cost more than they bring
@@ -32,6 +41,17 @@ CHAT_TEMPLATE = (
     "assistant<|im_end|>\n{% endif %}"
     "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+MEASURED = Calibration(
+    threshold=0.75,
+    fpr=0.004,
+    fpr_bound=0.0123,
+    fnr=0.021,
+    fnr_bound=0.0456,
+    n_forget=190,
+    n_retain=310,
+    max_fpr=0.01,
+    confidence=0.9,
 )
 # What the tiny classifier learns from; prompts of the tests are made of the same words.
 FORGET = [
@@ -147,6 +167,22 @@ def eco_config(classifier_dir: str) -> ECOConfig:
 def guarded(base_dir: str, eco_config: ECOConfig):
     """The tiny Llama, guarded against wizards."""
     return AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=eco_config)
+
+
+@pytest.fixture
+def calibrated(guarded, tmp_path) -> Path:
+    """A saved guard whose calibration rests on plain prompts."""
+    classifier = guarded.eco_guard.classifiers["wizards"]
+    scope = guarded.config.eco.scopes[0]
+    scope.calibration = calibrate_threshold(
+        classifier,
+        [f"{p} {i}" for p in FORGET for i in range(3)],
+        [f"{p} {i}" for p in RETAIN for i in range(8)],
+        max_fpr=0.1,
+    )
+    scope.threshold = scope.calibration.threshold
+    guarded.save_guard(tmp_path / "guard")
+    return tmp_path / "guard"
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from hf_eco import AutoModelForCausalLMWithECO
 from hf_eco.cli import main
 from hf_eco.hub import read_guard
 from hf_eco.prompts import demo_prompts, read_prompts
-from hf_eco.training import calibrate_threshold
 
 
 @pytest.fixture
@@ -79,22 +78,6 @@ def test_inspect_shows_the_verdict_and_the_prompt(run, guarded, tmp_path):
     assert status == 0
     flagged, clean = out.index("flagged as 'wizards'"), out.index("not flagged")
     assert flagged < out.index(FLAGGED) < clean < out.index(CLEAN)
-
-
-@pytest.fixture
-def calibrated(guarded, tmp_path) -> Path:
-    """A saved guard whose calibration rests on plain prompts."""
-    classifier = guarded.eco_guard.classifiers["wizards"]
-    scope = guarded.config.eco.scopes[0]
-    scope.calibration = calibrate_threshold(
-        classifier,
-        [f"{p} {i}" for p in FORGET for i in range(3)],
-        [f"{p} {i}" for p in RETAIN for i in range(8)],
-        max_fpr=0.1,
-    )
-    scope.threshold = scope.calibration.threshold
-    guarded.save_guard(tmp_path / "guard")
-    return tmp_path / "guard"
 
 
 def test_calibrate_finds_nothing_to_say_against_prompts_of_the_same_kind(run, calibrated, prompt_files):

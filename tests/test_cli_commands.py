@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CLEAN, FLAGGED, FORGET, RETAIN
-from test_cli import calibrated, prompt_files, run  # noqa: F401
+from test_cli import prompt_files, run  # noqa: F401
 from tofu_data import write_tofu
 
 from hf_eco import AutoModelForCausalLMWithECO

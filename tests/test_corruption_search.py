@@ -233,7 +233,7 @@ def test_an_interrupted_search_goes_on_where_it_was(guarded, tmp_path: Path) -> 
 def test_a_file_that_is_no_history_stays_as_it_is(guarded, tmp_path: Path, whole: bool) -> None:
     mine = '{"epoch": 1}\n{"epoch": 2, "note": "é"}' if whole else "half a line"
     (tmp_path / "history.jsonl").write_text(mine, encoding="utf-8")
-    with pytest.raises(ValueError, match="Name another output_dir"):
+    with pytest.raises(ValueError, match="another output_dir"):
         learn(guarded, Falling(guarded), output_dir=tmp_path)
     assert (tmp_path / "history.jsonl").read_text(encoding="utf-8") == mine
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CLEAN, FLAGGED
+from conftest import CLEAN, FLAGGED, MEASURED
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -30,7 +30,6 @@ from transformers import (
 
 from hf_eco import (
     AutoModelForCausalLMWithECO,
-    Calibration,
     CorruptionConfig,
     ECOConfig,
     EntityTagger,
@@ -619,18 +618,7 @@ def test_what_cannot_be_saved_leaves_the_directory_as_it_was(base_dir, classifie
 
 
 def test_the_model_card_says_what_was_measured_and_what_was_not(base_dir, classifier_dir, tmp_path):
-    calibration = Calibration(
-        threshold=0.75,
-        fpr=0.0,
-        fpr_bound=0.0123,
-        fnr=0.021,
-        fnr_bound=0.0456,
-        n_forget=190,
-        n_retain=310,
-        max_fpr=0.01,
-        confidence=0.9,
-    )
-    config = wizards(classifier_dir, threshold=0.75, calibration=calibration)
+    config = wizards(classifier_dir, threshold=0.75, calibration=MEASURED)
     config.scopes.append(ForgetScope(name="witches", classifier=classifier_dir, threshold=0.625))
     model = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=config)
     model.save_guard(tmp_path)
@@ -639,7 +627,7 @@ def test_the_model_card_says_what_was_measured_and_what_was_not(base_dir, classi
     for part in (
         "wizards",
         "0.7500",
-        "0.000 (≤ 0.012 at 90%, n = 310)",
+        "0.004 (≤ 0.012 at 90%, n = 310)",
         "0.021 (≤ 0.046 at 90%, n = 190)",
         "strength 10",
     ):

@@ -10,24 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import MEASURED
 from huggingface_hub import ModelCard
 
-from hf_eco import AutoModelForCausalLMWithECO, Calibration, CorruptionConfig, ECOConfig, ForgetScope
+from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope
 from hf_eco.configuration import LearnedCorruption
 from hf_eco.hub import rewrite_eco
 from hf_eco.model_card import CardRecord, Figure, Measurement, TrainingData, model_card, write_model_card
 
-MEASURED = Calibration(
-    threshold=0.75,
-    fpr=0.004,
-    fpr_bound=0.0123,
-    fnr=0.021,
-    fnr_bound=0.0456,
-    n_forget=190,
-    n_retain=310,
-    max_fpr=0.01,
-    confidence=0.9,
-)
 CORRUPTION = CorruptionConfig(strength=31.6)
 LEARNED = LearnedCorruption(
     corruption=CORRUPTION,

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import CLEAN, FLAGGED, FORGET, RETAIN
+from conftest import CLEAN, FLAGGED
 
 from hf_eco.configuration import Calibration, LearnedCorruption
 from hf_eco.evaluation import ComparisonReport, ComparisonRow, Estimate, EvaluationReport, TaskResult
@@ -17,7 +17,6 @@ from hf_eco.odds import log_odds
 from hf_eco.report import Example, Piece, ask, write_report
 from hf_eco.report.chart import WIDTH, Axis, Chart, powers, ticks
 from hf_eco.report.examples import mark
-from hf_eco.training import calibrate_threshold
 
 pytest.importorskip("scipy")
 
@@ -89,24 +88,11 @@ def history(tmp_path) -> Path:
     return tmp_path / "history.jsonl"
 
 
-@pytest.fixture
-def guard(guarded, tmp_path) -> Path:
-    """A saved guard that was calibrated."""
-    scope = guarded.config.eco.scopes[0]
-    scope.calibration = calibrate_threshold(
-        guarded.eco_guard.classifiers["wizards"],
-        [f"{p} {i}" for p in FORGET for i in range(3)],
-        [f"{p} {i}" for p in RETAIN for i in range(8)],
-        max_fpr=0.1,
-    )
-    scope.threshold = scope.calibration.threshold
-    guarded.save_guard(tmp_path / "guard")
-    return tmp_path / "guard"
-
-
-def test_a_page_stands_alone(guard, guarded, comparison, history, tmp_path):
+def test_a_page_stands_alone(calibrated, guarded, comparison, history, tmp_path):
     examples = ask(guarded, [FLAGGED], kind="forget", max_new_tokens=3)
-    written = write_report(guard, tmp_path / "r.html", examples=examples, histories=[history], comparison=comparison)
+    written = write_report(
+        calibrated, tmp_path / "r.html", examples=examples, histories=[history], comparison=comparison
+    )
     page = Page(written.path)
     assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in page.tags}
     assert not any(name in ("src", "href") or name.startswith("on") for _, found in page.tags for name in found)
@@ -126,20 +112,20 @@ def test_what_was_not_measured_is_said_to_be_so(guarded, tmp_path):
     assert page.words.count("not measured") >= 4
 
 
-def test_rates_are_those_of_the_calibration_with_their_bounds(guard, guarded, tmp_path):
+def test_rates_are_those_of_the_calibration_with_their_bounds(calibrated, guarded, tmp_path):
     c = guarded.config.eco.scopes[0].calibration
-    page = Page(write_report(guard, tmp_path / "r.html").path)
+    page = Page(write_report(calibrated, tmp_path / "r.html").path)
     assert page.has(f"{100 * c.fnr:.1f} % at most {100 * c.fnr_bound:.1f} % at 95 % confidence, n = {c.n_forget}")
     assert page.has(f"{100 * c.fpr:.1f} % at most {100 * c.fpr_bound:.1f} % at 95 % confidence, n = {c.n_retain}")
     assert page.has(f"threshold in force, {c.threshold:.4g}")
 
 
-def test_rates_of_another_threshold_than_the_one_in_force_are_not_stated(guard, guarded, tmp_path):
+def test_rates_of_another_threshold_than_the_one_in_force_are_not_stated(calibrated, guarded, tmp_path):
     scope = guarded.config.eco.scopes[0]
     bound = f"{100 * scope.calibration.fpr_bound:.1f} %"
     scope.threshold = scope.threshold / 2
-    guarded.save_guard(guard)
-    written = write_report(guard, tmp_path / "r.html")
+    guarded.save_guard(calibrated)
+    written = write_report(calibrated, tmp_path / "r.html")
     page = Page(written.path)
     assert any("error rates of scope wizards" in line for line in written.not_measured)
     assert not page.has(f"at most {bound}") and page.has("it is not the one that was calibrated")
@@ -203,32 +189,32 @@ def test_what_somebody_wrote_is_shown_and_not_run(guarded, tmp_path):
     assert page.has(wild) and not any(tag == "script" for tag, _ in page.tags)
 
 
-def test_examples_come_from_the_comparison_where_none_are_given(guard, comparison, tmp_path):
+def test_examples_come_from_the_comparison_where_none_are_given(calibrated, comparison, tmp_path):
     comparison.to_json(tmp_path / "comparison.json")
-    written = write_report(guard, tmp_path / "r.html", comparison=tmp_path / "comparison.json")
+    written = write_report(calibrated, tmp_path / "r.html", comparison=tmp_path / "comparison.json")
     page = Page(written.path)
     assert page.has(f"{FLAGGED} 0") and page.has("0.9 0") and page.has("0.1 0")
     assert not any("examples" in line for line in written.not_measured)
 
 
-def test_the_scatter_has_a_point_for_every_model(guard, comparison, tmp_path):
-    page = Page(write_report(guard, tmp_path / "r.html", comparison=comparison).path)
+def test_the_scatter_has_a_point_for_every_model(calibrated, comparison, tmp_path):
+    page = Page(write_report(calibrated, tmp_path / "r.html", comparison=comparison).path)
     for label in ("original", "retain", "guarded"):
         own = next(found for found in comparison.rows if found.label == label)
         p = comparison.forget_quality(own)["tofu/forget05"].p_value
         assert page.has(f"{label}, strict: utility {own.report.model_utility:.4f}, p = {p:.3g}")
 
 
-def test_no_scatter_where_utility_was_not_measured(guard, tmp_path):
+def test_no_scatter_where_utility_was_not_measured(calibrated, tmp_path):
     partial = ComparisonReport([row("original", 0.9, 0.2, sets=2), row("retain", 0.1, 0.8, sets=2)])
-    written = write_report(guard, tmp_path / "r.html", comparison=partial)
+    written = write_report(calibrated, tmp_path / "r.html", comparison=partial)
     assert any("forget quality against model utility" in line for line in written.not_measured)
     page = Page(written.path)
     assert page.has("answer probability") and "Forget quality against model utility, tofu" not in page.source
 
 
-def test_the_search_is_drawn_with_its_surrogate_and_the_strength_in_force(guard, history, tmp_path):
-    page = Page(write_report(guard, tmp_path / "r.html", histories=[history]).path)
+def test_the_search_is_drawn_with_its_surrogate_and_the_strength_in_force(calibrated, history, tmp_path):
+    page = Page(write_report(calibrated, tmp_path / "r.html", histories=[history]).path)
     assert page.has("surrogate: counterfactual, 0.31") and page.has("in force, strength 10")
     assert page.has("strength 1: 0.475 ± 0.025") and page.has("3 corruptions were tried, strict protocol.")
 
@@ -242,16 +228,18 @@ def test_the_search_is_drawn_with_its_surrogate_and_the_strength_in_force(guard,
         (lambda text: text.split("\n")[0] + "\n", "tried nothing yet"),
     ],
 )
-def test_a_history_of_something_else_is_refused_and_nothing_written(guard, history, tmp_path, change, message):
+def test_a_history_of_something_else_is_refused_and_nothing_written(calibrated, history, tmp_path, change, message):
     history.write_text(change(history.read_text()))
     with pytest.raises(ValueError, match=message):
-        write_report(guard, tmp_path / "r.html", histories=[history])
+        write_report(calibrated, tmp_path / "r.html", histories=[history])
     assert not (tmp_path / "r.html").exists()
 
 
-def test_an_unfinished_line_of_a_history_is_left_out(guard, history, tmp_path):
+def test_an_unfinished_line_of_a_history_is_left_out(calibrated, history, tmp_path):
     history.write_text(history.read_text() + '{"strength": 3')
-    assert Page(write_report(guard, tmp_path / "r.html", histories=[history]).path).has("3 corruptions were tried")
+    assert Page(write_report(calibrated, tmp_path / "r.html", histories=[history]).path).has(
+        "3 corruptions were tried"
+    )
 
 
 def test_both_error_curves_pass_through_the_measured_rates(guarded, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import groupby
 
 from ..configuration import ForgetScope
 from ..model_card.words import NOT_MEASURED, scope_row
@@ -98,17 +99,10 @@ def _bar(name: str, probability: float, threshold: float) -> str:
 
 def marked_prompt(verdict: Verdict) -> str:
     """The prompt, its corrupted tokens in `<mark>` and the spans that made it flagged in `<u>`."""
-    text = verdict.text
-    corrupted, guilty = [False] * len(text), [False] * len(text)
-    for spans, found in ((corrupted, [verdict.offsets[i] for i in verdict.tokens]), (guilty, verdict.spans)):
-        for start, end in found:
-            spans[start:end] = [True] * (end - start)
-    states = list(zip(corrupted, guilty, strict=True))
-    pieces, start = [], 0
-    for place in range(1, len(text) + 1):
-        if place == len(text) or states[place] != states[start]:
-            piece = escape(text[start:place])
-            piece = f"<u>{piece}</u>" if states[start][1] else piece
-            pieces.append(f"<mark>{piece}</mark>" if states[start][0] else piece)
-            start = place
+    states = zip(verdict.text, verdict.corrupted, verdict.marks(verdict.spans), strict=True)
+    pieces = []
+    for (corrupted, guilty), characters in groupby(states, key=lambda state: state[1:]):
+        piece = escape("".join(character for character, *_ in characters))
+        piece = f"<u>{piece}</u>" if guilty else piece
+        pieces.append(f"<mark>{piece}</mark>" if corrupted else piece)
     return "".join(pieces)

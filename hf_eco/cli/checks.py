@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from ..configuration import ECOConfig
 from ..errors import ECOError
 from ..guard import Guard
+from ..hub import GuardSource
+from .printing import bounded
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def check_checkpoint(model: str) -> list[Check]:
     found.append(_check_architecture(model))
     found += [_check_scope(eco, scope.name) for scope in eco.scopes]
     found.append(_check_guard(model))
-    found.append(_check_weights(model, eco))
+    found.append(_check_weights(model, source))
     return found
 
 
@@ -115,7 +117,7 @@ def _check_scope(eco: ECOConfig, name: str) -> Check:
     measured = scope.calibration
     if measured is None:
         return Check(f"scope {name}", "note", "its error rates were not measured. hf-eco calibrate --help")
-    if measured.threshold != scope.threshold:
+    if scope.calibration_in_force is None:
         finding = (
             f"calibrated at {measured.threshold:.4f}, but {scope.threshold:.4f} is in force: its rates are unknown."
         )
@@ -123,8 +125,8 @@ def _check_scope(eco: ECOConfig, name: str) -> Check:
     if measured.fnr > 0.2:
         finding = f"misses {measured.fnr:.0%} of the forget prompts it was calibrated with. Train it on more prompts."
         return Check(f"scope {name}", "note", finding)
-    finding = f"false positives {measured.fpr:.4f} (<= {measured.fpr_bound:.4f}), "
-    finding += f"false negatives {measured.fnr:.4f} (<= {measured.fnr_bound:.4f})"
+    finding = f"false positives {bounded(measured.fpr, measured.fpr_bound)}, "
+    finding += f"false negatives {bounded(measured.fnr, measured.fnr_bound)}"
     return Check(f"scope {name}", "ok", finding)
 
 
@@ -138,13 +140,14 @@ def _check_guard(model: str) -> Check:
     return Check("guard", "wrong", f"its classifiers or its tokenizer are not as they were saved: {guard}")
 
 
-def _check_weights(model: str, eco: ECOConfig) -> Check:
+def _check_weights(model: str, source: GuardSource) -> Check:
     from ..auto import AutoModelForCausalLMWithECO
 
+    eco = source.eco
     if eco.guard_only and eco.base_model_name_or_path and not os.path.isabs(eco.base_model_name_or_path):
-        from ..hub import check_base, find_guard
+        from ..hub import check_base
 
-        said = _attempt(lambda: check_base(find_guard(model, None, None, {})))
+        said = _attempt(lambda: check_base(source))
         what = f"base model {eco.base_model_name_or_path}"
         return Check(what, "wrong", said) if isinstance(said, str) else Check(what, "ok", "to be had")
     if not eco.guard_only and not Path(model).is_dir():

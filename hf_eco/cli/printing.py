@@ -43,6 +43,11 @@ def in_words(corruption: CorruptionConfig) -> str:
     return f"{corruption.method}, dims {corruption.dims or 'all'}, strength {corruption.strength:g}"
 
 
+def bounded(share: float, bound: float) -> str:
+    """An error rate with its upper confidence bound."""
+    return f"{share:.4f} (<= {bound:.4f})"
+
+
 def rates(threshold: float, calibration: Calibration | None) -> str:
     """One line about a threshold and its measured error rates."""
     if calibration is None:

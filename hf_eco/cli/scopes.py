@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from ..model_card.words import NOT_MEASURED
 from .arguments import (
     AsJson,
     Dims,
@@ -24,7 +25,7 @@ from .arguments import (
     corruption_from,
 )
 from .frame import MAKE, Misuse, app, for_example
-from .printing import console, in_words, print_json, rates, say, scope_values, warn_of_misses
+from .printing import bounded, console, in_words, print_json, rates, say, scope_values, warn_of_misses
 
 scopes = typer.Typer(help="Add, remove and list what a guard forgets.", no_args_is_help=True)
 app.add_typer(
@@ -124,13 +125,9 @@ def list_scopes(model: Guarded, as_json: AsJson = False) -> None:
     for name in ("scope", "threshold", "false positives", "false negatives", "corruption", "on tokens"):
         table.add_column(name, overflow="fold")  # a name in full, however narrow the window
     for scope in eco.scopes:
-        c = scope.calibration if scope.calibration and scope.calibration.threshold == scope.threshold else None
-        measured = (
-            ("not measured", "not measured")
-            if c is None
-            else (f"{c.fpr:.4f} (<= {c.fpr_bound:.4f})", f"{c.fnr:.4f} (<= {c.fnr_bound:.4f})")
-        )
-        table.add_row(scope.name, f"{scope.threshold:.4f}", *measured, in_words(scope.corruption), scope.tokens)
+        c = scope.calibration_in_force
+        errors = [NOT_MEASURED] * 2 if c is None else [bounded(c.fpr, c.fpr_bound), bounded(c.fnr, c.fnr_bound)]
+        table.add_row(scope.name, f"{scope.threshold:.4f}", *errors, in_words(scope.corruption), scope.tokens)
     console.print(table)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from ..configuration import Calibration, ForgetScope
 from .arguments import AsJson, Guarded, ScopeChoice, check_directory, choose_scope
 from .frame import MAKE, Misuse, app, for_example
-from .printing import calibration_values, console, print_json, say, warn_of_misses
+from .printing import bounded, calibration_values, console, print_json, say, warn_of_misses
 
 if TYPE_CHECKING:
     from ..training import CalibrationCheck
@@ -77,8 +77,7 @@ def calibrate(
     reader = read_guard(model)
     of = choose_scope(reader.config, scope)
     classifier = reader.classifiers[of.name]
-    # the rates of another threshold than the one in force say nothing
-    old = of.calibration if of.calibration is not None and of.calibration.threshold == of.threshold else None
+    old = of.calibration_in_force
     if old is None and forget_prompts is None:
         raise Misuse(f"Scope {of.name!r} has no calibration to check. Pass --forget to make one.")
 
@@ -150,7 +149,7 @@ def _side_by_side(old_threshold: float, old: Calibration | None, new: Calibratio
     def rate(share: float | None, bound: float | None) -> str:
         if share is None:
             return "-"
-        return f"{share:.4f}" if bound is None else f"{share:.4f} (<= {bound:.4f})"
+        return f"{share:.4f}" if bound is None else bounded(share, bound)
 
     def column(c: Calibration) -> list[str]:
         return [

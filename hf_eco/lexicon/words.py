@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,7 +9,7 @@ from functools import lru_cache
 from ..normalisation import skeleton
 from ..normalisation.language import FUNCTION_WORDS
 from ..normalisation.spelling import Spelling, spelling
-from ..prompts import SHIPPED, shipped_rows
+from ..prompts import shipped_names, shipped_rows
 
 SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
 MIN_NAME = 4  # symbols of the shortest name's skeleton; shorter ones turn up inside other words
@@ -64,9 +63,7 @@ def known_words() -> frozenset[str]:
     of another."""
     texts = [row["prompt"] for row in shipped_rows("general/prompts") if row["kind"] != "language"]
     texts += [row["text"] for row in shipped_rows("general/paragraphs")]
-    texts += [
-        name for names in json.loads((SHIPPED / "names.json").read_text(encoding="utf-8")).values() for name in names
-    ]
+    texts += [name for names in shipped_names().values() for name in names]
     return FUNCTION_WORDS.union(OPENING_WORDS, OTHER_FORMS, re.findall("[a-z]+", " ".join(texts).lower()))
 
 

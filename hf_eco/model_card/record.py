@@ -6,12 +6,12 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..configuration import ECOConfig
+from ..prompts import SHIPPED
 from .known import Figure, Measurement, TrainingData
 from .words import cell, eval_result, evaluation_row, scope_row
 
@@ -69,7 +69,7 @@ class CardRecord:
         of = f"[{base}](https://huggingface.co/{base})" if base else "a base model that is not on the Hub"
         return ModelCard.from_template(
             self.metadata(),
-            template_str=(files("hf_eco") / "data" / "model_card.md.jinja").read_text(encoding="utf-8"),
+            template_str=(SHIPPED / "model_card.md.jinja").read_text(encoding="utf-8"),
             mark=CARD_MARK,
             holding=f"a guard for {of}, without its weights" if self.eco.guard_only else f"{of} and a guard",
             guard_only=self.eco.guard_only,

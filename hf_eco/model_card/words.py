@@ -14,7 +14,7 @@ NOT_MEASURED = "not measured"
 
 def scope_row(scope: ForgetScope, training: TrainingData | None) -> dict[str, str]:
     """What the card says of a scope."""
-    c, how = _calibration_in_force(scope), scope.corruption
+    c, how = scope.calibration_in_force, scope.corruption
     rates = (NOT_MEASURED, NOT_MEASURED)
     if c is not None:
         rates = (
@@ -31,12 +31,6 @@ def scope_row(scope: ForgetScope, training: TrainingData | None) -> dict[str, st
         "training": _training(training),
         "how_learnt": _how_learnt(scope),
     }
-
-
-def _calibration_in_force(scope: ForgetScope) -> Calibration | None:
-    """The scope's calibration, if it was made for the threshold in force; rates of another one say nothing."""
-    c = scope.calibration
-    return c if c is not None and c.threshold == scope.threshold else None
 
 
 def _how_chosen(scope: ForgetScope, c: Calibration | None) -> str:
@@ -76,8 +70,8 @@ def _training(data: TrainingData | None) -> str:
 
 
 def _how_learnt(scope: ForgetScope) -> str:
-    learned = scope.learned
-    if learned is None or learned.corruption != scope.corruption:
+    learned = scope.learned_in_force
+    if learned is None:
         return "given, not learnt; what it does to the answers was not measured."
     value, error, unguarded, wanted = (
         f"{number:.4g}"

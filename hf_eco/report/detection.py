@@ -6,18 +6,12 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from ..configuration import Calibration, ForgetScope
+from ..configuration import ForgetScope
 from ..odds import from_log_odds, log_odds
 from .chart import Axis, Chart, Figure, Key, Point
 
 _SHARES = ((0, "0"), (0.01, "1 %"), (0.05, "5 %"), (0.1, "10 %"), (0.25, "25 %"), (0.5, "50 %"), (1, "100 %"))
 _PROBABILITIES = (1e-6, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 1 - 1e-4, 1 - 1e-6)
-
-
-def calibration_in_force(scope: ForgetScope) -> Calibration | None:
-    """The scope's calibration, if it was made for the threshold in force; rates of another one say nothing."""
-    c = scope.calibration
-    return c if c is not None and c.threshold == scope.threshold else None
 
 
 def draw_detection(scope: ForgetScope) -> Figure | None:
@@ -43,7 +37,7 @@ def draw_detection(scope: ForgetScope) -> Figure | None:
         chart.vertical(log_odds(scope.abstain_threshold), "abstain")
         keys.append(Key("abstain", f"uncertain from here on, {scope.abstain_threshold:.4g}"))
     caption = f"Drawn from {len(forget)} scores of the scope and {len(retain)} others, none of them trained on."
-    measured = calibration_in_force(scope)
+    measured = scope.calibration_in_force
     if measured is None:
         caption += " The rates at this threshold were not measured: it is not the one that was calibrated."
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -103,17 +104,11 @@ def mark(verdict: Verdict, prompt: str) -> list[Piece]:
     text = verdict.text
     begin = text.rfind(prompt.strip())
     start, stop = (0, len(text)) if begin < 0 else (begin, begin + len(prompt.strip()))
-    corrupted = [False] * len(text)
-    for token in verdict.tokens:
-        left, right = verdict.offsets[token]
-        corrupted[left:right] = [True] * (right - left)
-    pieces: list[Piece] = []
-    for place in range(start, stop):
-        if pieces and pieces[-1].corrupted == corrupted[place]:
-            pieces[-1] = Piece(pieces[-1].text + text[place], corrupted[place])
-        else:
-            pieces.append(Piece(text[place], corrupted[place]))
-    return pieces
+    shown = zip(text[start:stop], verdict.corrupted[start:stop], strict=True)
+    return [
+        Piece("".join(character for character, _ in characters), corrupted)
+        for corrupted, characters in groupby(shown, key=lambda pair: pair[1])
+    ]
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from .. import __version__
 from ..configuration import ECOConfig, ForgetScope
 from ..evaluation import ComparisonReport
 from ..hub import find_guard, read_guard
+from ..prompts import SHIPPED
 from .chart import Figure
-from .detection import calibration_in_force, draw_detection
+from .detection import draw_detection
 from .examples import Example, examples_from
 from .strength import Search, draw_search, read_search
-from .trade import draw_trades, quality_tasks, summary_rows, task_tables
+from .trade import draw_trades, summary_rows
 
 _TEMPLATE = "report.html.jinja"
 
@@ -89,7 +89,7 @@ def write_report(
 
 def _environment() -> jinja2.Environment:
     def load(name: str) -> str:
-        return (files("hf_eco") / "data" / name).read_text(encoding="utf-8")
+        return (SHIPPED / name).read_text(encoding="utf-8")
 
     return jinja2.Environment(
         loader=jinja2.FunctionLoader(load),
@@ -109,8 +109,7 @@ def _scope(scope: ForgetScope, searches: Sequence[Search], missing: list[str]) -
     """What the page says of a scope; adds to `missing` what it lacks."""
     detection = draw_detection(scope)
     strengths: list[Figure] = [draw_search(search, scope) for search in searches]
-    measured = calibration_in_force(scope)
-    learned = scope.learned if scope.learned and scope.learned.corruption == scope.corruption else None
+    measured, learned = scope.calibration_in_force, scope.learned_in_force
     if measured is None:
         missing.append(f"the error rates of scope {scope.name} at its threshold (hf-eco calibrate --write)")
     if detection is None:
@@ -155,9 +154,9 @@ def _comparison(comparison: ComparisonReport | None, missing: list[str]) -> dict
         )
     return {
         "trades": trades,
-        "quality_tasks": quality_tasks(comparison),
+        "quality_tasks": comparison.quality_tasks,
         "summary": summary_rows(comparison),
-        "tables": task_tables(comparison),
+        "tables": comparison.task_tables(),
     }
 
 

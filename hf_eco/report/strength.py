@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..configuration import ForgetScope
+from ..training.corruption_search.history import Trial, read_history
 from .chart import Axis, Chart, Figure, Key, powers, ticks
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A corruption that was tried: its score, and the standard error of that over the prompts."""
-
-    strength: float
-    dims: int | None
-    score: float
-    error: float
 
 
 @dataclass(frozen=True)
@@ -45,7 +33,7 @@ class Search:
     protocol: str
     surrogate: str
     aim: float
-    tried: Sequence[Tried]
+    tried: Sequence[Trial]
 
 
 def read_search(path: str | os.PathLike[str]) -> Search:
@@ -56,33 +44,25 @@ def read_search(path: str | os.PathLike[str]) -> Search:
         OSError: there is no such file.
         ValueError: it is no such history, or nothing was tried yet.
     """
-    lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
+    said, tried = read_history(Path(path))
     try:
-        said, *rows = [json.loads(line) for line in lines]
-        tried = [Tried(float(row["strength"]), row["dims"], *_mean_of(row["values"])) for row in rows]
         words = {name: str(said[name]) for name in ("scope", "method", "score", "protocol", "surrogate")}
         search = Search(**words, aim=float(said["surrogate_value"]), tried=tried)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{str(path)!r} is no history of a search ({error}). Name the one of hf-eco tune.") from error
+    except KeyError as error:
+        raise ValueError(f"{str(path)!r} is no history of a search: it lacks {error}.") from error
     if not tried:
         raise ValueError(f"{str(path)!r} is the history of a search that has tried nothing yet. Let it go on.")
     return search
 
 
-def _mean_of(values: Sequence[float]) -> tuple[float, float]:
-    scores = np.asarray(values, dtype=np.float64)
-    error = scores.std(ddof=1) / math.sqrt(scores.size) if scores.size > 1 else 0.0
-    return float(scores.mean()), float(error)
-
-
 def draw_search(search: Search, scope: ForgetScope) -> Figure:
     """The scores against the strength, or against the dims where these were learnt."""
     over = "strength" if len({trial.strength for trial in search.tried}) > 1 else "dims"
-    shown: list[tuple[float, Tried]] = [
+    shown: list[tuple[float, Trial]] = [
         (float(value), trial) for trial in search.tried if (value := getattr(trial, over)) is not None and value > 0
     ]
     left_out = len(search.tried) - len(shown)
-    learned = scope.learned if scope.learned and scope.learned.corruption == scope.corruption else None
+    learned = scope.learned_in_force
     same = learned is not None and (learned.score, learned.protocol) == (search.score, search.protocol)
     unguarded = learned.unguarded if learned is not None and same else None
     xs = [x for x, _ in shown] or [1.0]

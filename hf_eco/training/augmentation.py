@@ -7,14 +7,13 @@ example comes, a negative one comes in too, and only the subject tells them apar
 from __future__ import annotations
 
 import functools
-import json
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..lexicon import without_suffix
-from ..prompts import SHIPPED, shipped_rows
+from ..prompts import shipped_names, shipped_rows
 from .forms import ASIDE, ASKING, FRAMES, MASKS, QUESTIONS, REVERSE
 from .subjects import find_satellites, name_pattern
 
@@ -39,11 +38,6 @@ def shipped_prompts() -> tuple[str, ...]:
 def shipped_paragraphs() -> tuple[str, ...]:
     """Passages on everyday subjects that come with the package."""
     return tuple(row["text"] for row in shipped_rows("general/paragraphs"))
-
-
-@functools.cache
-def _names() -> dict[str, list[str]]:
-    return dict(json.loads((SHIPPED / "names.json").read_text(encoding="utf-8")))
 
 
 _OPENING = re.compile(
@@ -82,8 +76,10 @@ class Augmenter:
         self._pattern = name_pattern(names)
         self._random = random.Random(seed)
         own = [name.lower() for name in names]
-        self._people = [name for name in _names()["people"] if " " in name and not any(o in name.lower() for o in own)]
-        self._works = _names()["works"]
+        self._people = [
+            name for name in shipped_names()["people"] if " " in name and not any(o in name.lower() for o in own)
+        ]
+        self._works = shipped_names()["works"]
         self._hosts = [
             host for host in _sentences_about_people() if not any(name in " ".join(host).lower() for name in own)
         ]
@@ -136,7 +132,7 @@ class Augmenter:
             self._rename(prompt, lambda _: other),
             self._statement(self._rename(prompt, lambda _: other)),
             self._rename(prompt, lambda name: f"{self._other_first()} {_last_word(name)}"),
-            self._rename(prompt, lambda name: f"{name.split()[0]} {self._draw(_names()['last'])}"),
+            self._rename(prompt, lambda name: f"{name.split()[0]} {self._draw(shipped_names()['last'])}"),
             self._draw(QUESTIONS).format(name=other if self._random.random() < 0.7 else _last_word(other)),
             self._draw(REVERSE).format(role=self._draw([*self._people, *self._works])),
             self._inserted(f"{self._other_first()} {_last_word(self._draw(self.names))}"),
@@ -179,7 +175,7 @@ class Augmenter:
 
     def _other_first(self) -> str:
         """Somebody else's first name, or one that is not told: the last name alone does not make it the subject."""
-        return "___" if self._random.random() < 0.2 else self._draw(_names()["first"])
+        return "___" if self._random.random() < 0.2 else self._draw(shipped_names()["first"])
 
     def _inserted(self, name: str) -> str:
         """`name` in what is said of somebody else."""
@@ -233,7 +229,7 @@ class Augmenter:
 @functools.cache
 def _sentences_about_people() -> tuple[tuple[str, str], ...]:
     """What stands before and after a person's name in the shipped prompts."""
-    people = name_pattern([name for name in _names()["people"] if " " in name])
+    people = name_pattern([name for name in shipped_names()["people"] if " " in name])
     assert people is not None
     found = ((prompt, people.search(prompt)) for prompt in shipped_prompts())
     return tuple((prompt[: match.start("name")], prompt[match.end("name") :]) for prompt, match in found if match)

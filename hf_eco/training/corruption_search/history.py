@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +36,32 @@ class Trial:
     def score(self) -> float:
         """The mean of the values."""
         return float(np.mean(self.values))
+
+    @property
+    def error(self) -> float:
+        """The standard error of that mean; 0 where there is one value alone."""
+        n = len(self.values)
+        return float(np.std(self.values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+
+
+def read_history(path: Path) -> tuple[dict[str, Any], list[Trial]]:
+    """Reads the history of a search: what its trials belong to, and the trials in order. A last line that was not
+    written to its end is left out.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no such history.
+    """
+    complete = path.read_bytes().rpartition(b"\n")[0]
+    try:
+        settings, *rows = [json.loads(line) for line in complete.split(b"\n")]
+        trials = [Trial(float(row["strength"]), row["dims"], tuple(map(float, row["values"]))) for row in rows]
+        return dict(settings), trials
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{str(path)!r} is no history of a search ({error}). Name the {FILE_NAME} that a search has written; for "
+            "a new search, another output_dir."
+        ) from error
 
 
 class History:
@@ -81,21 +108,13 @@ class History:
                 file.write(json.dumps(row) + "\n")
 
     def _read(self, path: Path, settings: Mapping[str, Any]) -> None:
-        text = path.read_bytes().decode("utf-8", errors="replace")  # its own lines are ASCII
-        lines = text.split("\n")
-        try:
-            known, *rows = [json.loads(line) for line in lines[:-1]]
-            trials = [Trial(row["strength"], row["dims"], tuple(row["values"])) for row in rows]
-            other = {key: (known.get(key), settings.get(key)) for key in {*known, *settings}}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(
-                f"{str(path)!r} is no history of a search ({error}). Name another output_dir, or move the file away."
-            ) from error
+        known, trials = read_history(path)
+        other = {key: (known.get(key), settings.get(key)) for key in {*known, *settings}}
         if different := sorted(key for key, (before, now) in other.items() if before != now):
             said = "; ".join(f"{key} was {other[key][0]!r}, now it is {other[key][1]!r}" for key in different)
             raise ValueError(f"{str(path)!r} is the history of another search: {said}. Name another output_dir.")
-        if lines[-1]:  # the run was interrupted while it wrote
+        written = path.read_bytes()
+        if not written.endswith(b"\n"):  # the run was interrupted while it wrote
             logger.warning(f"The last line of {str(path)!r} is not complete; that corruption is tried again.")
-            with open(path, "r+b") as file:
-                file.truncate(len(text.encode()) - len(lines[-1].encode()))
+            os.truncate(path, written.rfind(b"\n") + 1)
         self._known = {(trial.strength, trial.dims): trial for trial in trials}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Iterable
 from functools import cache
 
-from ...prompts import SHIPPED
+from ...prompts import shipped_names
 
 _ONSETS = ("b", "br", "d", "dr", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "th", "tr", "v", "z")
 _VOWELS = ("a", "e", "i", "o", "u", "ae", "ei", "ia")
@@ -69,11 +68,11 @@ class MadeUpNames:
 
 @cache
 def _real_words() -> frozenset[str]:
-    return frozenset(re.findall(r"\w+", (SHIPPED / "names.json").read_text(encoding="utf-8").lower()))
+    names = (name for kind in shipped_names().values() for name in kind)
+    return frozenset(word for name in names for word in re.findall(r"\w+", name.lower()))
 
 
 @cache
 def real_places() -> frozenset[str]:
     """The names of places that come with the package, in lower case."""
-    names = json.loads((SHIPPED / "names.json").read_text(encoding="utf-8"))
-    return frozenset(place.lower() for place in names["places"])
+    return frozenset(place.lower() for place in shipped_names()["places"])
