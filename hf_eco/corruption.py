@@ -67,6 +67,22 @@ def mixes_positions(method: str) -> bool:
     return method in _MIXES_POSITIONS
 
 
+def heeded_parameters(method: str) -> list[str]:
+    """Which of "strength" and "dims" make a difference to what `method` does, found by trying.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    embeddings = torch.linspace(-1, 1, 32).view(1, 4, 8)
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    plain = corrupt(embeddings, mask, method, dims=2, strength=1.0)
+    changed = {
+        "strength": corrupt(embeddings, mask, method, dims=2, strength=2.0),
+        "dims": corrupt(embeddings, mask, method, dims=4, strength=1.0),
+    }
+    return [name for name, other in changed.items() if not torch.equal(plain, other)]
+
+
 def corrupt(
     embeddings: Tensor,
     mask: Tensor,

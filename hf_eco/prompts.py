@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.resources
-import io
 import json
 import os
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from .reading import ROW_FILES, read_text, rows_of_dataset, rows_of_file
 
 SHIPPED = importlib.resources.files("hf_eco") / "data"
 # Columns tried in this order where the user names none.
@@ -28,24 +28,22 @@ def read_prompts(source: str | os.PathLike[str], *, column: str | None = None, s
     Raises:
         OSError: there is no such file or data set.
         ValueError: the file is empty, is not text, or lacks the column.
+        ImportError: datasets is missing, and `source` is an id.
     """
     path = Path(source)
     if not path.exists():
-        if path.suffix in (".txt", ".jsonl", ".csv"):
+        if path.suffix in (".txt", *ROW_FILES):
             raise FileNotFoundError(f"There is no prompt file {str(source)!r}.")
-        return _from_dataset(os.fspath(source), column, split)
+        return [_field(row, column, where) for where, row in rows_of_dataset(os.fspath(source), split=split)]
     if path.is_dir():
         raise IsADirectoryError(f"{str(source)!r} is a directory. Name a .txt, .jsonl or .csv file.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{str(source)!r} is not a text file (byte {error.start} is no UTF-8).") from error
-    if "\0" in text:
-        raise ValueError(f"{str(source)!r} is not a text file (it holds zero bytes).")
-    readers = {".txt": _from_lines, ".jsonl": _from_jsonl, ".csv": _from_csv}
-    if path.suffix not in readers:
+    if path.suffix == ".txt":
+        prompts = _lines(path, column)
+    elif path.suffix in ROW_FILES:
+        prompts = [row if isinstance(row, str) else _field(row, column, where) for where, row in rows_of_file(path)]
+    else:
         raise ValueError(f"{str(source)!r} is of no known kind. Use .txt, .jsonl or .csv.")
-    prompts = [prompt for prompt in readers[path.suffix](text, str(source), column) if prompt.strip()]
+    prompts = [prompt for prompt in prompts if prompt.strip()]
     if not prompts:
         raise ValueError(f"{str(source)!r} holds no prompts.")
     return prompts
@@ -69,43 +67,10 @@ def shipped_names() -> dict[str, list[str]]:
     return dict(json.loads((SHIPPED / "names.json").read_text(encoding="utf-8")))
 
 
-def _from_lines(text: str, source: str, column: str | None) -> list[str]:
+def _lines(path: Path, column: str | None) -> list[str]:
     if column is not None:
-        raise ValueError(f"{source!r} is a .txt file and has no column {column!r}: it holds one prompt per line.")
-    return text.splitlines()
-
-
-def _from_jsonl(text: str, source: str, column: str | None) -> list[str]:
-    prompts = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{source!r}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{where}: not JSON ({error}). A .jsonl file holds one JSON object or string per line."
-            ) from error
-        prompts.append(row if isinstance(row, str) else _field(row, column, where))
-    return prompts
-
-
-def _from_csv(text: str, source: str, column: str | None) -> list[str]:
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    return [_field(row, column, f"{source!r}, line {rows.line_num}") for row in rows]
-
-
-def _from_dataset(name: str, column: str | None, split: str) -> list[str]:
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise ImportError(f"Reading the data set {name!r} needs datasets. pip install hf-eco[train]") from error
-    try:
-        dataset = load_dataset(name, split=split)
-    except Exception as error:  # datasets raises errors of a dozen kinds, its own and its back-ends'
-        raise OSError(f"{name!r} is neither a file nor a data set that can be loaded: {error}") from error
-    return [_field(row, column, f"{name!r}, row {i}") for i, row in enumerate(dataset)]
+        raise ValueError(f"{str(path)!r} is a .txt file and has no column {column!r}: it holds one prompt per line.")
+    return read_text(path).splitlines()
 
 
 def _field(row: Any, column: str | None, where: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
     LlamaConfig,
@@ -116,6 +117,20 @@ def base_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     LlamaForCausalLM(config).save_pretrained(directory)
     return directory
+
+
+@pytest.fixture
+def tokenizer(base_dir: str) -> PreTrainedTokenizerFast:
+    """The tiny Llama's."""
+    return AutoTokenizer.from_pretrained(base_dir)
+
+
+@pytest.fixture(scope="session")
+def tofu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of files like TOFU's. Not to be changed."""
+    from tofu_data import write_tofu  # made of the words above
+
+    return write_tofu(tmp_path_factory.mktemp("tofu"))
 
 
 @pytest.fixture(scope="session")

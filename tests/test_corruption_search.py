@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -238,10 +239,25 @@ def test_a_file_that_is_no_history_stays_as_it_is(guarded, tmp_path: Path, whole
     assert (tmp_path / "history.jsonl").read_text(encoding="utf-8") == mine
 
 
+def a_half(scorer: Scorer, questions: QuestionSet) -> float:
+    return 0.5
+
+
+def test_a_score_goes_by_its_module_and_name_and_a_lambda_keeps_nothing(guarded, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"score is a lambda.*Define it by def"):
+        learn(guarded, lambda scorer, questions: 0.5, output_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
+    learn(guarded, a_half, output_dir=tmp_path, update=False)
+    namesake = FunctionType(a_half.__code__, {}, "a_half")
+    namesake.__module__ = "elsewhere"
+    with pytest.raises(ValueError, match=r"score was '.*\.a_half', now it is 'elsewhere\.a_half'"):
+        learn(guarded, namesake, output_dir=tmp_path)
+
+
 def test_a_search_that_ends_at_its_first_trial_is_drawn_and_kept(guarded, tmp_path: Path) -> None:
     scope = guarded.config.eco.scope(SCOPE)
     scope.corruption = CorruptionConfig(method="rand_noise_first_n", dims=None)
-    found = learn(guarded, lambda scorer, questions: 0.5, output_dir=tmp_path)
+    found = learn(guarded, a_half, output_dir=tmp_path)
     assert len(found.history) == 1
     assert scope.corruption == found.corruption and scope.learned is not None
     assert (tmp_path / "search.png").stat().st_size > 5000

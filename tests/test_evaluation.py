@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import CLEAN, FLAGGED
-from tofu_data import write_tofu
-from transformers import AutoTokenizer
 
+from hf_eco import CorruptionConfig
 from hf_eco.evaluation import (
     ComparisonReport,
     EvaluationReport,
     PromptingBaseline,
+    PromptsTask,
     RefusalBaseline,
     Scorer,
     TofuTask,
     as_chat,
     compare,
     evaluate,
+    sweep_dims,
     sweep_strength,
 )
 from hf_eco.evaluation.estimates import mean_of, share_of
-from hf_eco.evaluation.metrics import forget_quality, model_utility
+from hf_eco.evaluation.metrics import forget_quality, kl_divergence, model_utility
 
 pytest.importorskip("rouge_score")
 pytest.importorskip("scipy")
-
-
-@pytest.fixture(scope="module")
-def tofu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tofu(tmp_path_factory.mktemp("tofu"))
-
-
-@pytest.fixture
-def tokenizer(base_dir: str):
-    return AutoTokenizer.from_pretrained(base_dir)
 
 
 @pytest.fixture
@@ -105,7 +98,7 @@ def test_a_comparison_tests_truth_ratios_against_the_retain_model(guarded, base,
 
 
 def test_a_comparison_repeated_runs_no_model(guarded, base, tokenizer, tasks, tmp_path) -> None:
-    models = {"original": base, "eco": guarded, "told": PromptingBaseline(base, guarded.eco_guard)}
+    models = {"original": base, "retain": base, "eco": guarded, "told": PromptingBaseline(base, guarded.eco_guard)}
     first = compare(models, tokenizer, tasks, cache_dir=tmp_path)
 
     def refuse(*_: object) -> None:
@@ -161,11 +154,91 @@ def test_a_sweep_measures_each_strength_and_leaves_the_guard_as_it_was(guarded, 
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     assert not np.allclose(losses[1][0], losses[2][0])
     assert losses[1][1] == losses[2][1]  # not flagged
-    with pytest.raises(ValueError, match="some strengths"):
+    with pytest.raises(ValueError, match="Pass some values of strength"):
         sweep_strength(guarded, tokenizer, tasks[:1], [])
     with pytest.raises(ValueError, match="strength=-1"):
         sweep_strength(guarded, tokenizer, tasks[:1], [1.0, -1.0])
     assert guarded.config.eco.to_dict() == before
+
+
+def test_a_method_without_a_strength_is_swept_over_its_dims(guarded, base, tokenizer, tasks, tmp_path) -> None:
+    scope = guarded.config.eco.scopes[0]
+    scope.corruption = CorruptionConfig(method="zero_out_top_k", dims=3)
+    with pytest.raises(ValueError, match=r"'zero_out_top_k', to which its strength makes no .* Use sweep_dims\(\)"):
+        sweep_strength(guarded, tokenizer, tasks[:1], [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"have 32 dimensions, got dims=\[1, 33\]"):
+        sweep_dims(guarded, tokenizer, tasks[:1], [1, 33])
+    options = {"others": {"retain": base}, "protocols": ["strict"]}
+    sweep = sweep_dims(guarded, tokenizer, tasks[:1], [1, 16], **options)
+    assert scope.corruption == CorruptionConfig(method="zero_out_top_k", dims=3)
+    assert [(row.label, row.dims, row.strength) for row in sweep.rows[1:]] == [
+        ("dims 1", 1, None),
+        ("dims 16", 16, None),
+    ]
+    few, many = (row.report["tofu/forget05"].column("losses") for row in sweep.rows[1:])
+    assert not np.allclose(few[0], many[0])
+    assert few[1] == many[1]  # not flagged
+    assert all("retain_kl" in row.report["tofu/forget05"].measures for row in sweep.rows)
+    sweep.to_json(tmp_path / "sweep.json")
+    assert ComparisonReport.from_json(tmp_path / "sweep.json") == sweep
+    pytest.importorskip("matplotlib")
+    assert "dims-tofu_forget05.png" in {file.name for file in sweep.plot(tmp_path)}
+    scope.corruption = CorruptionConfig(method="reverse_order")
+    with pytest.raises(ValueError, match="Compare it with another method"):
+        sweep_dims(guarded, tokenizer, tasks[:1], [1])
+
+
+def test_with_a_retain_model_the_distance_from_its_next_token_is_measured(guarded, base, tokenizer, tasks) -> None:
+    retain = copy.deepcopy(base)
+    with torch.no_grad():
+        retain.lm_head.weight.mul_(1.5)
+    models = {"eco": guarded, "retain": retain}
+    comparison = compare(models, tokenizer, [*tasks[:2], PromptsTask([FLAGGED, CLEAN], kind="forget")])
+    strict, paper = (comparison.row("eco", protocol).report for protocol in ("strict", "paper"))
+    for name, questions in {
+        "tofu/forget05": strict["tofu/forget05"].column("question"),
+        "prompts/forget": [FLAGGED, CLEAN],
+    }.items():
+        chats = [as_chat(question, tokenizer) for question in questions]
+        log_p, log_q = (Scorer(m, tokenizer).next_token_log_probabilities(chats) for m in (guarded, retain))
+        expected = kl_divergence(log_p, log_q)
+        np.testing.assert_allclose(strict[name].column("retain_kl"), expected, rtol=1e-3, atol=1e-6)
+        assert strict[name].measures["retain_kl"].value == pytest.approx(expected.mean(), rel=1e-3)
+        assert paper[name].column("retain_kl") == strict[name].column("retain_kl")
+    assert comparison.row("retain", "strict").report["tofu/forget05"].measures["retain_kl"].value == 0
+    assert "retain_kl" not in strict["tofu/retain"].measures
+    assert "retain_kl" not in compare({"eco": guarded}, tokenizer, tasks[:1]).rows[0].report.results[0].measures
+
+
+def test_logits_beyond_the_tokenizers_tokens_make_no_distance(base, tokenizer) -> None:
+    wider = copy.deepcopy(base)
+    wider.resize_token_embeddings(len(tokenizer) + 8)
+    chats = [as_chat(FLAGGED, tokenizer), as_chat(CLEAN, tokenizer)]
+    np.testing.assert_allclose(Scorer(base, tokenizer).divergences(chats, Scorer(wider, tokenizer)), 0, atol=1e-6)
+    wider.resize_token_embeddings(len(tokenizer) - 8)
+    with pytest.raises(ValueError, match="same shape"):
+        Scorer(base, tokenizer).divergences(["hello"], Scorer(wider, tokenizer))
+
+
+def test_a_comparison_names_its_tables_without_testing_anything(guarded, base, tokenizer, tasks, monkeypatch) -> None:
+    alone = compare({"eco": guarded}, tokenizer, tasks[:2], protocols=["strict"])
+    assert (alone.truth_ratio_tasks, alone.quality_tasks) == (["tofu/forget05"], [])
+    beside = compare({"retain": base}, tokenizer, tasks[:1], protocols=["paper"])
+    other = ComparisonReport([*alone.rows, *beside.rows])
+    assert other.quality_tasks == ["tofu/forget05"]
+    assert [own.forget_quality.keys() for own in other.summary()] == [set(), {"tofu/forget05"}]  # not across protocols
+    monkeypatch.delattr("hf_eco.evaluation.comparison_report.forget_quality")
+    forget, retain = other.task_tables()
+    assert (forget.name, forget.kind, retain.name, retain.kind) == (
+        *("tofu/forget05", "forget"),
+        *("tofu/retain", "retain"),
+    )
+    at = forget.measures.index("retain_kl")
+    assert [(line.label, line.protocol, line.n) for line in forget.lines] == [
+        ("eco", "strict", 8),
+        ("retain", "paper", 8),
+    ]
+    assert (forget.lines[0].values[at], forget.lines[1].values[at].value) == (None, 0)  # that one had no retain model
 
 
 def test_reports_are_drawn(guarded, base, tokenizer, tasks, tmp_path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLEAN, FLAGGED, by_hand
+from tokenizers import decoders
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
 
 from hf_eco.evaluation.fingerprint import fingerprint
@@ -18,11 +19,6 @@ from hf_eco.evaluation.scoring import Scorer, as_chat
 
 ANSWERS = ["the wizard of the north", "a dog", "the capital of the country was born in the garden", "hello"]
 QUESTIONS = [FLAGGED, CLEAN, "hello", "does a cat sleep ?"]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(base_dir: str):
-    return AutoTokenizer.from_pretrained(base_dir)
 
 
 @pytest.fixture
@@ -306,6 +302,30 @@ def test_unflagged_rows_run_once_for_the_model_and_all_its_guards(guarded, base,
     assert guarded_runs.rows == 2
     assert before[0] != after[0]
     np.testing.assert_array_equal(before[1:], after[1:])
+
+
+def test_a_text_kept_is_not_taken_for_one_of_another_tokenizers(base, base_dir, tokenizer, chats) -> None:
+    cache, other = ResultCache(), AutoTokenizer.from_pretrained(base_dir)
+    other.backend_tokenizer.decoder = decoders.Fuse()  # the ids of prompts stay as they are
+    first, second = (Scorer(base, own, cache=cache).generate(chats, max_new_tokens=6) for own in (tokenizer, other))
+    assert second == Scorer(base, other).generate(chats, max_new_tokens=6) != first
+    kept = len(cache)
+    other.pad(other(["a", "a dog"]), padding=True)  # leaves a trace in a fast tokenizer
+    Scorer(base, other, cache=cache).generate(chats, max_new_tokens=6)
+    assert len(cache) == kept
+
+
+def test_each_part_of_a_model_is_left_in_the_mode_it_was_in(base, tokenizer, chats) -> None:
+    base.train()
+    base.model.layers[0].eval()
+    modes = {name: module.training for name, module in base.named_modules()}
+    assert len(set(modes.values())) == 2
+    seen: list[bool] = []
+    base.model.layers[1].register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    Scorer(base, tokenizer).losses(chats, ANSWERS)
+    Scorer(base, tokenizer).generate(chats, max_new_tokens=2)
+    assert set(seen) == {False}
+    assert {name: module.training for name, module in base.named_modules()} == modes
 
 
 def test_a_threshold_that_changes_is_seen(guarded, tokenizer, chats) -> None:

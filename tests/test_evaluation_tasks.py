@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
 from conftest import CLEAN, FLAGGED
-from tofu_data import OPTIONS, ROWS, write_tofu
-from transformers import AutoTokenizer
+from tofu_data import OPTIONS, ROWS
 
 from hf_eco.evaluation import (
     ChoiceData,
@@ -21,22 +20,14 @@ from hf_eco.evaluation import (
     as_chat,
 )
 from hf_eco.evaluation.data import read_rows
-from hf_eco.evaluation.metrics import perplexity, rouge_l_recall
+from hf_eco.evaluation.estimates import share_of
+from hf_eco.evaluation.metrics import exact_match, meteor, perplexity, rouge, rouge_l_recall
 from hf_eco.evaluation.tasks.base import fluency_of
 from hf_eco.evaluation.tasks.choice_data import KNOWN, read_choice
+from hf_eco.prompts import read_prompts
 
 pytest.importorskip("rouge_score")
 pytest.importorskip("scipy")
-
-
-@pytest.fixture(scope="module")
-def tofu(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tofu(tmp_path_factory.mktemp("tofu"))
-
-
-@pytest.fixture
-def tokenizer(base_dir: str):
-    return AutoTokenizer.from_pretrained(base_dir)
 
 
 def one_by_one(scorer: Scorer, question: str, answers: list[str]) -> np.ndarray:
@@ -100,6 +91,58 @@ def test_any_character_but_a_line_end_may_stand_in_a_csv(tmp_path) -> None:
     (tmp_path / "a.csv").write_text('question,answer\none\u2028two,b\n"three\nfour",d\x85\n', encoding="utf-8")
     rows = read_rows(tmp_path / "a.csv")
     assert rows == [{"question": "one\u2028two", "answer": "b"}, {"question": "three\nfour", "answer": "d\x85"}]
+
+
+@pytest.mark.parametrize("read", [read_rows, read_prompts])
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.jsonl", b'{"prompt": "a"}\n\n{"prompt": ', r"a\.jsonl', line 3: not JSON"),
+        ("a.jsonl", b'{"prompt": "a"}\n[1]\n', r"a\.jsonl', line 2: expected an object"),
+        ("a.csv", b"prompt,kind\na,b\nWho, then, is it?,b\n", r"a\.csv', line 3: .* more values .* Quote"),
+        ("a.csv", b"prompt\n" + b"x" * 140_000, r"a\.csv', line 2: not CSV"),
+        ("a.csv", b"prompt\n\xff\n", r"a\.csv' is not a text file \(byte 7"),
+        ("a.jsonl", b"\n", r"a\.jsonl' holds no"),
+        ("a.md", b"text", r"a\.md' is of no known kind"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(tmp_path, read, name: str, text: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(text)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("extra", ["train", "eval"])
+def test_without_the_library_a_data_set_says_which_extra_brings_it(monkeypatch, extra: str) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ImportError, match=rf"pip install hf-eco\[{extra}\]"):
+        read_rows("me/questions") if extra == "eval" else read_prompts("me/questions")
+
+
+def test_further_measures_of_the_answers_are_those_of_the_functions_given(base, tokenizer, tofu) -> None:
+    pytest.importorskip("nltk")
+    metrics = {"meteor": meteor, "exact_match": exact_match, "rouge_1": lambda *texts: rouge(*texts, "rouge1").f1}
+    result = TofuTask("forget05", tofu, max_new_tokens=6, text_metrics=metrics).run(Scorer(base, tokenizer))
+    texts = result.column("answer"), result.column("generated")
+    for name, metric in metrics.items():
+        assert result.column(name) == metric(*texts).tolist()
+        assert result.measures[name].value == pytest.approx(metric(*texts).mean())
+    assert result.measures["exact_match"] == share_of(exact_match(*texts).tolist())  # an exact interval
+    passage = "the king was born in the garden of the wizard of the north and the dog"
+    pytest.importorskip("sacrebleu")
+    options = {"prompt_tokens": 8, "continuation_tokens": 5}
+    result = ContinuationTask([passage], **options, text_metrics=metrics).run(Scorer(base, tokenizer))
+    assert result.rows[0]["meteor"] == meteor([result.rows[0]["answer"]], [result.rows[0]["generated"]])[0]
+
+
+def test_text_metrics_that_cannot_be_reported_are_refused(base, tokenizer, tofu) -> None:
+    with pytest.raises(ValueError, match="reports 'rouge_l_recall' of its own"):
+        TofuTask("forget05", tofu, text_metrics={"rouge_l_recall": meteor})
+    with pytest.raises(TypeError, match=r"text_metrics\['meteor'\] must be a function"):
+        ContinuationTask(["a"], text_metrics={"meteor": "meteor"})  # type: ignore[dict-item]
+    whole = TofuTask("forget05", tofu, max_new_tokens=2, text_metrics={"rouge_1": rouge})
+    with pytest.raises(ValueError, match=r"'rouge_1'\] must give 8 values, .* got the shape \(3, 8\)"):
+        whole.run(Scorer(base, tokenizer))
 
 
 def test_multiple_choice_takes_the_likeliest_letter_and_the_likeliest_option(base, tokenizer, tmp_path) -> None:

@@ -23,7 +23,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from hf_eco.classifier import WindowedModel
-from hf_eco.evaluation import metrics
+from hf_eco.evaluation import compare_probes, metrics
 from hf_eco.evaluation.metrics import (
     answer_probability,
     average_similarity_gap,
@@ -358,11 +358,6 @@ def test_a_layer_that_the_encoder_has_not_is_refused(encoder):
 # Perplexity
 
 
-@pytest.fixture
-def tokenizer(base_dir: str) -> Any:
-    return AutoTokenizer.from_pretrained(base_dir)
-
-
 def summed_loss(model: Any, ids: list[int], scored: int) -> float:
     """Of the last `scored` of the ids, one row alone."""
     log_probs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
@@ -445,6 +440,21 @@ def test_choices_that_do_not_fit_are_refused():
 # Distributions
 
 
+def test_two_models_are_probed_on_the_same_questions_and_folds():
+    pytest.importorskip("sklearn")
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 200)
+    blind = rng.normal(size=(200, 6))
+    knowing = np.concatenate([blind, np.eye(4)[labels]], axis=1)
+    found = compare_probes(blind, knowing, labels, seed=3)
+    assert found.model.accuracy == linear_probe(blind, labels, seed=3).accuracy
+    assert found.other.accuracy == 1
+    assert found.gap.value == pytest.approx(found.model.accuracy - 1)
+    assert found.gap.low < found.gap.value < found.gap.high < -0.5
+    same = compare_probes(knowing, knowing, labels).gap
+    assert (same.low, same.value, same.high) == (0, 0, 0)
+
+
 def test_the_divergence_is_the_retain_models_from_ours():
     p, q = np.array([[0.5, 0.25, 0.25]]), np.array([[0.25, 0.75, 0.0]])
     with np.errstate(divide="ignore"):
@@ -480,6 +490,7 @@ def test_a_linear_probe_finds_what_is_linearly_there_and_nothing_else():
     assert blind.fold_accuracies.shape == (5,)
     assert blind.accuracy == pytest.approx(0.25, abs=0.1)
     assert blind.majority == max(np.bincount(labels)) / 200
+    assert blind.hits.mean() == pytest.approx(blind.accuracy)  # folds of one size
     assert linear_probe(noise, labels, seed=0).accuracy == blind.accuracy
     with pytest.raises(ValueError, match="occur"):
         linear_probe(noise[:6], [0, 0, 0, 0, 0, 1])

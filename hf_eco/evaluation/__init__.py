@@ -4,12 +4,15 @@ under ([`hf_eco.evaluation.attacks`][]). Needs the extra: pip install hf-eco[eva
 from __future__ import annotations
 
 from .baselines import PromptingBaseline, RefusalBaseline
-from .comparisons import ComparisonReport, ComparisonRow, compare, sweep_strength
+from .comparison_report import ComparisonReport, ComparisonRow, ModelSummary, TaskLine, TaskTable
+from .comparisons import compare
 from .estimates import Estimate
+from .probes import ProbeComparison, compare_probes
 from .report import EvaluationReport
 from .result_cache import ResultCache
 from .runner import evaluate
 from .scoring import Scorer, as_chat
+from .sweeps import sweep_dims, sweep_strength
 from .tasks import ChoiceData, ContinuationTask, MultipleChoiceTask, PromptsTask, Task, TaskResult, TofuTask
 
 __all__ = [
@@ -19,17 +22,23 @@ __all__ = [
     "ContinuationTask",
     "Estimate",
     "EvaluationReport",
+    "ModelSummary",
     "MultipleChoiceTask",
+    "ProbeComparison",
     "PromptingBaseline",
     "PromptsTask",
     "RefusalBaseline",
     "ResultCache",
     "Scorer",
     "Task",
+    "TaskLine",
     "TaskResult",
+    "TaskTable",
     "TofuTask",
     "as_chat",
     "compare",
+    "compare_probes",
     "evaluate",
+    "sweep_dims",
     "sweep_strength",
 ]

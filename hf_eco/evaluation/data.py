@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..extras import import_extra
+from ..reading import ROW_FILES, rows_of_dataset, rows_of_file
 
 Values = Mapping[str, Any]
-_ENDINGS = (".jsonl", ".csv")
 
 
 def read_rows(
@@ -31,15 +28,17 @@ def read_rows(
     Raises:
         OSError: there is no such file or data set.
         ValueError: it holds no rows, or one that is no object, or `limit` is not positive.
+        ImportError: datasets is missing, and `source` is an id.
     """
     check_limit(limit)
     path = Path(source)
     if path.is_dir():
         path = _file_in(path, config, split)
-    if path.exists() or path.suffix in _ENDINGS:
-        rows = _from_file(path)[:limit]
+    if path.exists() or path.suffix in ROW_FILES:
+        found: Iterator[tuple[str, Any]] = islice(rows_of_file(path), limit)
     else:
-        rows = _from_hub(os.fspath(source), config, split, limit)
+        found = rows_of_dataset(os.fspath(source), config=config, split=split, limit=limit, extra="eval")
+    rows = [_as_values(row, where) for where, row in found]
     if not rows:
         raise ValueError(f"{str(source)!r} holds no rows.")
     return rows
@@ -53,7 +52,7 @@ def check_limit(limit: int | None) -> None:
 
 def has_rows(directory: str | os.PathLike[str], name: str) -> bool:
     """Whether there is a file of rows called `name` in a directory."""
-    return any((Path(directory) / f"{name}{ending}").exists() for ending in _ENDINGS)
+    return any((Path(directory) / f"{name}{ending}").exists() for ending in ROW_FILES)
 
 
 def value_of(row: Values, column: str, where: str) -> Any:
@@ -79,37 +78,14 @@ def text_of(row: Values, column: str, where: str) -> str:
 
 
 def _file_in(directory: Path, config: str | None, split: str) -> Path:
-    names = [name + ending for name in (config, split) if name for ending in _ENDINGS]
+    names = [name + ending for name in (config, split) if name for ending in ROW_FILES]
     for name in names:
         if (directory / name).exists():
             return directory / name
     raise FileNotFoundError(f"{str(directory)!r} has none of {', '.join(names)}. Name the file itself.")
 
 
-def _from_file(path: Path) -> list[dict[str, Any]]:
-    if path.suffix not in _ENDINGS:
-        raise ValueError(f"{str(path)!r} is of no known kind. Use .jsonl or .csv.")
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix == ".csv":
-        return list(csv.DictReader(io.StringIO(text, newline="")))
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{str(path)!r}, line {number}: not JSON ({error}).") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{str(path)!r}, line {number}: expected an object, got {line[:80]!r}.")
-        rows.append(row)
-    return rows
-
-
-def _from_hub(source: str, config: str | None, split: str, limit: int | None) -> list[dict[str, Any]]:
-    datasets = import_extra("datasets", "train")
-    try:
-        dataset = datasets.load_dataset(source, config, split=split)
-    except Exception as error:  # datasets raises errors of a dozen kinds, its own and its back-ends'
-        raise OSError(f"{source!r} is neither a file nor a data set that can be loaded: {error}") from error
-    return [dict(row) for row in (dataset if limit is None else dataset.select(range(min(limit, len(dataset)))))]
+def _as_values(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: expected an object, got {repr(row)[:80]}.")
+    return row

@@ -1,4 +1,4 @@
-"""What tells models apart, so that a result is never taken for another model's."""
+"""What tells models and tokenizers apart, so that a result is never taken for another's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 _SAMPLE = 64  # values of each tensor that are looked at one by one
 # Says nothing of how a model computes, or differs between a guarded model and its base.
@@ -37,6 +38,16 @@ def fingerprint(model: nn.Module) -> str:
         ValueError: weights have been offloaded, so that they cannot be read.
     """
     return str(Fingerprint(model))
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of all that turns ids into text: the vocabulary, how its tokens are joined, which of them are special."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    how = {"vocabulary": tokenizer.get_vocab()} if backend is None else json.loads(backend.to_str())
+    kept = {name: value for name, value in how.items() if name not in ("padding", "truncation")}  # of the last call
+    clean = getattr(tokenizer, "clean_up_tokenization_spaces", None)
+    parts = [type(tokenizer).__name__, kept, sorted(tokenizer.all_special_ids), clean]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -82,17 +82,13 @@ class Passes:
         that what does not fit into memory is known at once. The rows of one prompt stay together, as far as they fit
         into a batch.
         """
-        training = self.model.training
-        self.model.eval()
-        try:
-            with logging.tqdm(total=len(rows), desc=title, dynamic_ncols=True, disable=not rows) as bar:
-                for batch in self._batches(rows):
-                    with self._guard(batch):
-                        results = what(batch)
-                    yield batch, results
-                    bar.update(len(batch))
-        finally:
-            self.model.train(training)
+        bar = logging.tqdm(total=len(rows), desc=title, dynamic_ncols=True, disable=not rows)
+        with self._evaluating(), bar:
+            for batch in self._batches(rows):
+                with self._guard(batch):
+                    results = what(batch)
+                yield batch, results
+                bar.update(len(batch))
 
     def losses(self, batch: Sequence[Row]) -> list[float]:
         """Mean loss of each row's answer, in nats. A prompt of several rows is run once, where the model allows it.
@@ -118,6 +114,12 @@ class Passes:
             own[len(row.prompt) - 1 - first].float().log_softmax(-1) for row, own in zip(batch, logits, strict=True)
         ]
 
+    def next_token_unguarded(self, prompts: Sequence[Ids]) -> list[Tensor]:
+        """As `next_token`, of a batch of prompts by itself, as if there were no guard."""
+        batch = [Row(prompt) for prompt in prompts]
+        with self._evaluating(), self._guard(batch):
+            return self.next_token(batch)
+
     def texts(self, batch: Sequence[Row], max_new_tokens: int) -> list[str]:
         """The greedy continuation of each row's prompt, without special tokens and the white space around it."""
         ids, mask = self._padded([row.prompt for row in batch], side="left", room=max_new_tokens)
@@ -125,7 +127,7 @@ class Passes:
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
-            eos_token_id=sorted({*self.ends, *self.own_ends}) or None,
+            eos_token_id=self.stops or None,
             pad_token_id=self._padding,
         )
         with self._greedy():
@@ -134,11 +136,27 @@ class Passes:
         return [text.strip() for text in texts]
 
     @property
+    def stops(self) -> list[int]:
+        """All tokens that end a generated answer."""
+        return sorted({*self.ends, *self.own_ends})
+
+    @property
     def own_ends(self) -> tuple[int, ...]:
         """The tokens that end the model's text by its own generation config and are not among `ends`."""
         own = self.inner.generation_config.eos_token_id
         tokens = own if isinstance(own, (list, tuple)) else [own]
         return tuple(sorted({int(token) for token in tokens if token is not None} - set(self.ends)))
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Inside, the model is in evaluation mode; afterwards each of its modules in the mode it was in."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
     @contextmanager
     def _greedy(self) -> Iterator[None]:

@@ -13,10 +13,12 @@ from ..extras import import_extra
 from .tasks import TaskResult
 
 if TYPE_CHECKING:
-    from .comparisons import ComparisonReport, ComparisonRow
+    from .comparison_report import ComparisonReport, ComparisonRow, ModelSummary
 
 _LOWEST_P = 1e-12  # what is below is drawn there
-_SWEPT = ("answer_probability", "rouge_l_recall", "truth_ratio", "letter_accuracy", "option_accuracy")
+_NO_SHARES = ("perplexity", "exact_prefix", "retain_kl")  # measures that may be above 1
+_SWEPT = ("strength", "dims")
+_OVER_A_SWEEP = ("answer_probability", "rouge_l_recall", "truth_ratio", "letter_accuracy", "option_accuracy")
 _MARKERS = {"strict": "o", "paper": "^"}
 
 
@@ -26,7 +28,7 @@ def plot_measures(results: Sequence[TaskResult], path: Path) -> Path:
         (f"{result.name}: {name}", estimate)
         for result in results
         for name, estimate in result.measures.items()
-        if name not in ("perplexity", "exact_prefix")
+        if name not in _NO_SHARES
     ]
     figure, axes = _figure(8, 1 + 0.3 * len(bars))
     for place, (_, estimate) in enumerate(bars):
@@ -56,17 +58,12 @@ def plot_truth_ratios(ratios: Mapping[str, Sequence[float]], path: Path, title: 
 
 def plot_comparison(comparison: ComparisonReport, directory: Path) -> list[Path]:
     """Whatever pictures a comparison gives: the files."""
-    tasks = dict.fromkeys(task for row in comparison.rows for task in comparison.forget_quality(row))
     files = []
-    for task in tasks:
-        if any(row.report.model_utility is not None for row in comparison.rows):
-            files.append(_plot_trade(comparison, task, directory / f"forget_quality-{_slug(task)}.png"))
-    for task in dict.fromkeys(
-        result.name
-        for row in comparison.rows
-        for result in row.report.results
-        if result.kind == "forget" and "truth_ratio" in result.measures
-    ):
+    if any(row.report.model_utility is not None for row in comparison.rows):
+        models = comparison.summary()
+        for task in comparison.quality_tasks:
+            files.append(_plot_trade(models, task, directory / f"forget_quality-{_slug(task)}.png"))
+    for task in comparison.truth_ratio_tasks:
         for protocol in dict.fromkeys(row.report.protocol for row in comparison.rows):
             ratios = {
                 row.label: row.report[task].column("truth_ratio")
@@ -75,24 +72,25 @@ def plot_comparison(comparison: ComparisonReport, directory: Path) -> list[Path]
             }
             path = directory / f"truth_ratios-{_slug(task)}-{protocol}.png"
             files.append(plot_truth_ratios(ratios, path, f"{task}, {protocol}"))
-    swept = [row for row in comparison.rows if row.strength is not None]
-    for task in dict.fromkeys(result.name for row in swept for result in row.report.results):
-        if measures := [name for name in _SWEPT if name in swept[0].report[task].measures]:
-            files.append(_plot_sweep(comparison, task, measures, directory / f"strength-{_slug(task)}.png"))
+    for over in _SWEPT:
+        swept = [row for row in comparison.rows if getattr(row, over) is not None]
+        for task in dict.fromkeys(result.name for row in swept for result in row.report.results):
+            if measures := [name for name in _OVER_A_SWEEP if name in swept[0].report[task].measures]:
+                path = directory / f"{over}-{_slug(task)}.png"
+                files.append(_plot_sweep(comparison, over, task, measures, path))
     return files
 
 
-def _plot_trade(comparison: ComparisonReport, task: str, path: Path) -> Path:
+def _plot_trade(models: Sequence[ModelSummary], task: str, path: Path) -> Path:
     """Forget quality against model utility, a point for each model and protocol."""
     figure, axes = _figure(8, 5)
-    colours = {label: f"C{n}" for n, label in enumerate(dict.fromkeys(row.label for row in comparison.rows))}
-    for row in comparison.rows:
-        quality, utility = comparison.forget_quality(row).get(task), row.report.model_utility
-        if quality is None or utility is None:
+    colours = {label: f"C{n}" for n, label in enumerate(dict.fromkeys(own.label for own in models))}
+    for own in models:
+        if task not in own.forget_quality or own.model_utility is None:
             continue
-        protocol = row.report.protocol
-        style = {"marker": _MARKERS[protocol], "color": colours[row.label], "alpha": 0.7}
-        axes.scatter(utility, max(quality.p_value, _LOWEST_P), label=f"{row.label}, {protocol}", **style)
+        style = {"marker": _MARKERS[own.protocol], "color": colours[own.label], "alpha": 0.7}
+        p = max(own.forget_quality[task].p_value, _LOWEST_P)
+        axes.scatter(own.model_utility, p, label=f"{own.label}, {own.protocol}", **style)
     axes.axhline(0.05, color="grey", linestyle=":", label="p = 0.05")
     axes.set_yscale("log")
     axes.set_xlabel("model utility")
@@ -101,21 +99,22 @@ def _plot_trade(comparison: ComparisonReport, task: str, path: Path) -> Path:
     return _save(figure, path)
 
 
-def _plot_sweep(comparison: ComparisonReport, task: str, measures: Sequence[str], path: Path) -> Path:
-    """One task's measures against the strength, with those of the models beside as lines."""
-    lowest = min(row.strength for row in comparison.rows if row.strength is not None)
+def _plot_sweep(comparison: ComparisonReport, over: str, task: str, measures: Sequence[str], path: Path) -> Path:
+    """One task's measures against the strength or the dims, with those of the models beside as lines."""
+    swept = [row for row in comparison.rows if getattr(row, over) is not None]
+    beside = [row for row in comparison.rows if getattr(row, over) is None]
     figure, panels = _figure(4.5 * len(measures), 4, columns=len(measures))
     for axes, measure in zip(panels, measures, strict=True):
-        for protocol in dict.fromkeys(row.report.protocol for row in comparison.rows):
-            own = [row for row in comparison.rows if row.report.protocol == protocol]
-            points = sorted((row.strength, _value(row, task, measure)) for row in own if row.strength is not None)
+        for protocol in dict.fromkeys(row.report.protocol for row in swept):
+            own = [row for row in swept if row.report.protocol == protocol]
+            points = sorted((getattr(row, over), _value(row, task, measure)) for row in own)
             axes.plot(*zip(*points, strict=True), marker=_MARKERS[protocol], label=protocol)
-        for number, row in enumerate(row for row in comparison.rows if row.strength is None):
+        for number, row in enumerate(beside):
             if row.report.protocol == comparison.rows[0].report.protocol:
                 axes.axhline(_value(row, task, measure), linestyle=":", color=f"C{number + 3}", label=row.label)
-        if lowest > 0:
+        if min(getattr(row, over) for row in swept) > 0:
             axes.set_xscale("log")
-        axes.set_xlabel("strength")
+        axes.set_xlabel(over)
         axes.set_title(f"{task}: {measure}", fontsize="small")
         axes.legend(fontsize="x-small")
     return _save(figure, path)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..plan import Protocol
+from .estimates import mean_of
 from .report import EvaluationReport
 from .result_cache import ResultCache
 from .scoring import Scorer
-from .tasks import Reference, Task
+from .tasks import Reference, Task, TaskResult
 
 logger = logging.get_logger(__name__)
 
@@ -27,6 +31,7 @@ def evaluate(
     batch_size: int = 16,
     cache_dir: str | os.PathLike[str] | ResultCache | None = None,
     reference: Reference | None = None,
+    retain_model: Any = None,
     seed: int = 0,
     name: str | None = None,
 ) -> EvaluationReport:
@@ -42,23 +47,42 @@ def evaluate(
         cache_dir: directory in which every row's results are kept. The same call goes on where it was interrupted, and
             whatever has been computed for this model, or for another guard on it, is not computed again.
         reference: a model and its tokenizer, under which the answers' perplexity is measured; None: no perplexity.
+        retain_model: a model that never saw the forget set. With it, forget tasks have the measure `retain_kl`: how
+            far the distribution of an answer's first token is from this model's, in nats, by
+            [`kl_divergence`][hf_eco.evaluation.metrics.kl_divergence]; the corruption of the prompt alone counts, so
+            it is the same under both protocols.
         seed: of the bootstrap. The answers themselves are greedy, so nothing else is random.
         name: what the model is called in the report; its path or class if None.
 
     Raises:
-        ValueError: there are no tasks, two have the same name, or an argument is out of its range.
+        ValueError: there are no tasks, two have the same name, an argument is out of its range, or the retain model
+            has other tokens than the model.
         ImportError: a library of the extra is missing. pip install hf-eco[eval]
     """
     names = [task.name for task in tasks]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"Tasks need names of their own, got {names}. Give each another name=...")
     options: dict[str, Any] = {"protocol": protocol, "batch_size": batch_size, "cache": ResultCache.open(cache_dir)}
-    # a baseline says itself how it is scored
-    make = getattr(model, "scorer", None)
-    scorer: Scorer = Scorer(model, tokenizer, **options) if make is None else make(tokenizer, **options)
+    scorer = _scorer_of(model, tokenizer, options)
+    retain = None if retain_model is None else _scorer_of(retain_model, tokenizer, options)
     label = name or getattr(model, "name_or_path", None) or type(model).__name__
     results = []
     for number, task in enumerate(tasks, start=1):
         logger.info(f"{label}, {protocol}: task {number} of {len(tasks)}, {task.name}")
-        results.append(task.run(scorer, reference=reference, seed=seed))
+        result = task.run(scorer, reference=reference, seed=seed)
+        if retain is not None and task.kind == "forget" and (prompts := task.prompts_for(scorer)):
+            result = _with_divergences(result, scorer.divergences(prompts, retain), seed)
+        results.append(result)
     return EvaluationReport(str(label), protocol, results, seed)
+
+
+def _scorer_of(model: Any, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]) -> Scorer:
+    """A baseline says itself how it is scored."""
+    make = getattr(model, "scorer", None)
+    return Scorer(model, tokenizer, **options) if make is None else make(tokenizer, **options)
+
+
+def _with_divergences(result: TaskResult, divergences: NDArray[np.float64], seed: int) -> TaskResult:
+    rows = [{**row, "retain_kl": value} for row, value in zip(result.rows, divergences.tolist(), strict=True)]
+    measures = {**result.measures, "retain_kl": mean_of(divergences, seed)}
+    return dataclasses.replace(result, measures=measures, rows=rows)

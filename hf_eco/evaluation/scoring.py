@@ -16,7 +16,8 @@ from transformers.utils import logging
 from ..guard import Guard
 from ..plan import Protocol, Verdict
 from .encoding import Encoder, Ids, Prompt, as_chat
-from .fingerprint import Fingerprint, fingerprint
+from .fingerprint import Fingerprint, fingerprint, tokenizer_fingerprint
+from .metrics import kl_divergence
 from .passes import Passes, Row
 from .result_cache import ResultCache, key_of
 
@@ -30,9 +31,10 @@ _VERDICTS: WeakKeyDictionary[Guard, tuple[Any, dict[Ids, Verdict]]] = WeakKeyDic
 class Scorer:
     """Scores answers and generates them: in batches of like lengths, and nothing twice.
 
-    A result is remembered by all that determines it: the model's weights and config, the token ids, the settings, and
-    for a flagged prompt what is corrupted and how. The guard leaves an unflagged prompt alone to the bit; so its
-    result is computed without the guard, once for the model and all guarded variants of it that share the cache.
+    A result is remembered by all that determines it: the model's weights and config, the token ids, the settings, the
+    tokenizer where it is a text, and for a flagged prompt what is corrupted and how. The guard leaves an unflagged
+    prompt alone to the bit; so its result is computed without the guard, once for the model and all guarded variants
+    of it that share the cache.
 
     Args:
         model: a causal language model, guarded or not, an adapter's wrapper included.
@@ -110,9 +112,11 @@ class Scorer:
         def run(batch: Sequence[Row]) -> list[str]:
             return self._passes.texts(batch, max_new_tokens)
 
-        settings: dict[str, Any] = {"max_new_tokens": max_new_tokens}
-        if ends := self._passes.own_ends:
-            settings["ends"] = ends
+        settings = {
+            "max_new_tokens": max_new_tokens,
+            "ends": self._passes.stops,
+            "tokenizer": tokenizer_fingerprint(self.tokenizer),
+        }
         return self._remember("text", self._rows(prompts), run, "Generating answers", settings)
 
     def next_token_log_probabilities(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
@@ -145,6 +149,31 @@ class Scorer:
             return [own[list(row.answer)].tolist() for row, own in found]
 
         return [np.array(own, dtype=np.float64) for own in self._remember("tokens", rows, run, "Reading prompts")]
+
+    def divergences(self, prompts: Sequence[Prompt], retain: Scorer) -> NDArray[np.float64]:
+        """How far the model is from a retain model where an answer begins:
+        [`kl_divergence`][hf_eco.evaluation.metrics.kl_divergence] of the distributions of its first token, over the
+        tokens that the tokenizer has: (n,), in nats.
+
+        Args:
+            prompts: n prompts.
+            retain: scores the model that never saw the forget set; its guard is off, if it has one.
+
+        Raises:
+            ValueError: the two models have not the same tokens, or one has no log-probabilities.
+        """
+        size = len(self.tokenizer)
+
+        def run(batch: Sequence[Row]) -> list[float]:
+            both = self._passes.next_token(batch), retain._passes.next_token_unguarded([row.answer for row in batch])
+            # some models have logits beyond the tokenizer's tokens
+            ours, theirs = ([own[:size].log_softmax(-1).cpu().numpy() for own in of_model] for of_model in both)
+            return kl_divergence(np.stack(ours), np.stack(theirs)).tolist()
+
+        # what is asked about a prompt is what the retain model makes of it
+        rows = self._rows(prompts, retain.encode(prompts))
+        settings = {"retain": str(retain._fingerprint), "tokens": size}
+        return np.array(self._remember("divergence", rows, run, "Reading prompts", settings), dtype=np.float64)
 
     def flagged(self, prompts: Sequence[Prompt]) -> list[bool]:
         """Whether the guard flags each prompt; False for all of an unguarded model's."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ...extras import import_extra
 from .checks import Floats, as_floats
@@ -21,11 +21,13 @@ class LinearProbe(NamedTuple):
         accuracy: mean over the folds.
         fold_accuracies: (folds,).
         majority: the share of the most frequent label, which guessing reaches.
+        hits: (n,), which labels it found.
     """
 
     accuracy: float
     fold_accuracies: Floats
     majority: float
+    hits: NDArray[np.bool_]
 
 
 def kl_divergence(log_probabilities: ArrayLike, retain_log_probabilities: ArrayLike) -> Floats:
@@ -84,8 +86,9 @@ def linear_probe(features: ArrayLike, labels: Sequence[int], *, folds: int = 5, 
         import_extra("sklearn.linear_model", "eval").LogisticRegression(max_iter=1000),
     )
     split = selection.StratifiedKFold(folds, shuffle=True, random_state=seed)
-    accuracies = np.asarray(selection.cross_val_score(probe, x, y, cv=split), dtype=np.float64)
-    return LinearProbe(float(accuracies.mean()), accuracies, float(counts.max() / counts.sum()))
+    hits = selection.cross_val_predict(probe, x, y, cv=split) == y
+    accuracies = np.array([hits[test].mean() for _, test in split.split(x, y)])
+    return LinearProbe(float(accuracies.mean()), accuracies, float(counts.max() / counts.sum()), hits)
 
 
 def _as_log_probabilities(name: str, values: ArrayLike) -> Floats:

@@ -16,7 +16,7 @@ from ..estimates import Estimate, mean_of
 from ..fingerprint import fingerprint
 from ..metrics import perplexity, unique_token_ratio
 from ..result_cache import key_of
-from ..scoring import Scorer
+from ..scoring import Prompt, Scorer
 
 logger = logging.get_logger(__name__)
 
@@ -71,6 +71,11 @@ class Task(ABC):
             reference: gives the perplexity of the answers; None: no perplexity.
             seed: of the bootstrap.
         """
+
+    def prompts_for(self, scorer: Scorer) -> list[Prompt]:
+        """What a model is asked, one prompt for each row of the result: with a retain model beside, its next-token
+        distributions are compared there. Empty, as here, where a task does not say."""
+        return []
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, kind={self.kind!r})"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
 from ..data import check_limit, read_rows, text_of
 from ..estimates import mean_of, share_of
 from ..metrics import bleu, rouge
-from ..scoring import Scorer
+from ..scoring import Prompt, Scorer
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
+from .text_metrics import TextMetric, check_text_metrics, estimates_of, measure_texts, values_of
 
 
 class ContinuationTask(Task):
@@ -29,11 +30,16 @@ class ContinuationTask(Task):
         config: of a data set on the Hub.
         split: of a data set on the Hub.
         limit: the first so many passages. None: all.
+        text_metrics: further measures of the generated answers by name, each a function of the right answers and the
+            generated ones that gives (n,), such as `{"meteor": meteor, "exact_match": exact_match}` of
+            [`hf_eco.evaluation.metrics`][], or `{"bert_score": lambda *texts: bert_score(*texts, encoder).f1}`.
         name: "continuation" if None.
 
     Raises:
         OSError: there is no such file or data set.
-        ValueError: there are no passages, one is no text, or `limit` or a number of tokens is not positive.
+        TypeError: a text metric is no function.
+        ValueError: there are no passages, one is no text, `limit` or a number of tokens is not positive, or a text
+            metric has a name that is taken.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class ContinuationTask(Task):
         config: str | None = None,
         split: str = "train",
         limit: int | None = None,
+        text_metrics: Mapping[str, TextMetric] | None = None,
         name: str = "continuation",
     ) -> None:
         if prompt_tokens < 1 or continuation_tokens < 1:
@@ -56,6 +63,7 @@ class ContinuationTask(Task):
             )
         check_limit(limit)
         self.name, self.kind = name, check_kind(kind)
+        self.text_metrics = check_text_metrics(text_metrics or {})
         self.prompt_tokens, self.continuation_tokens = prompt_tokens, continuation_tokens
         if isinstance(passages, (str, os.PathLike)):
             rows = read_rows(passages, config=config, split=split, limit=limit)
@@ -63,6 +71,9 @@ class ContinuationTask(Task):
         self.passages = list(passages)[:limit]
         if not self.passages:
             raise ValueError(f"{name} has no passages.")
+
+    def prompts_for(self, scorer: Scorer) -> list[Prompt]:
+        return [self._split(scorer, passage, number)[0] for number, passage in enumerate(self.passages)]
 
     def run(self, scorer: Scorer, *, reference: Reference | None = None, seed: int = 0) -> TaskResult:
         pairs = [self._split(scorer, passage, number) for number, passage in enumerate(self.passages)]
@@ -74,6 +85,7 @@ class ContinuationTask(Task):
             )
         ]
         recalls, bleus = rouge(expected, generated, "rougeL").recall, bleu(expected, generated)
+        further = measure_texts(self.text_metrics, expected, generated)
         prefixes = [_exact_prefix(scorer, *pair) for pair in zip(expected, generated, strict=True)]
         flagged = scorer.flagged(prompts)
         rows = [
@@ -85,15 +97,17 @@ class ContinuationTask(Task):
                 "rouge_l_recall": float(recall),
                 "bleu": float(similarity),
                 "exact_prefix": prefix,
+                **values_of(further, number),
             }
-            for prompt, right, text, is_flagged, recall, similarity, prefix in zip(
-                prompts, expected, generated, flagged, recalls, bleus, prefixes, strict=True
+            for number, (prompt, right, text, is_flagged, recall, similarity, prefix) in enumerate(
+                zip(prompts, expected, generated, flagged, recalls, bleus, prefixes, strict=True)
             )
         ]
         measures = {
             "rouge_l_recall": mean_of(recalls, seed),
             "bleu": mean_of(bleus, seed),
             "exact_prefix": mean_of(prefixes, seed),
+            **estimates_of(further, seed),
             "flagged": share_of(flagged),
         }
         return TaskResult(self.name, self.kind, measures | fluency_of(generated, scorer, reference, seed), rows)

@@ -65,8 +65,11 @@ class MultipleChoiceTask(Task):
         if most > len(_LETTERS):
             raise ValueError(f"{self.name} has a question with {most} options; there are letters for {len(_LETTERS)}.")
 
+    def prompts_for(self, scorer: Scorer) -> list[Prompt]:
+        return [as_chat(_with_letters(row.question, row.options), scorer.tokenizer) for row in self.rows]
+
     def run(self, scorer: Scorer, *, reference: Reference | None = None, seed: int = 0) -> TaskResult:
-        lettered = [as_chat(_with_letters(row.question, row.options), scorer.tokenizer) for row in self.rows]
+        lettered = self.prompts_for(scorer)
         letters = [_letters(scorer, prompt, len(row.options)) for prompt, row in zip(lettered, self.rows, strict=True)]
         by_letter = scorer.token_log_probabilities(lettered, letters)
         by_option = self._option_losses(scorer)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ...prompts import read_prompts
 from ..data import check_limit
 from ..estimates import share_of
-from ..scoring import Scorer, as_chat
+from ..scoring import Prompt, Scorer, as_chat
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
 
 
@@ -51,8 +51,11 @@ class PromptsTask(Task):
         if not self.prompts:
             raise ValueError(f"{self.name} has no prompts.")
 
+    def prompts_for(self, scorer: Scorer) -> list[Prompt]:
+        return [as_chat(prompt, scorer.tokenizer) for prompt in self.prompts]
+
     def run(self, scorer: Scorer, *, reference: Reference | None = None, seed: int = 0) -> TaskResult:
-        prompts = [as_chat(prompt, scorer.tokenizer) for prompt in self.prompts]
+        prompts = self.prompts_for(scorer)
         flagged = scorer.flagged(prompts)
         generated = scorer.generate(prompts, max_new_tokens=self.max_new_tokens)
         rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 from ..data import has_rows, read_rows, text_of
 from ..estimates import mean_of, share_of
 from ..metrics import answer_probability, normalized_probability, rouge_l_recall, truth_ratio, truth_ratio_score
-from ..scoring import Scorer, as_chat
+from ..scoring import Prompt, Scorer, as_chat
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
+from .text_metrics import TextMetric, check_text_metrics, estimates_of, measure_texts, values_of
 
 _SUFFIX = "_perturbed"  # of the files that hold the wrong answers as well
 _OPTIONS = ("real_authors", "world_facts")  # where the wrong answers are the other options of a choice
@@ -35,11 +37,15 @@ class TofuTask(Task):
         kind: "forget" or "retain"; None: by the split's name.
         limit: the first so many rows. None: all.
         max_new_tokens: where generated answers are cut off.
+        text_metrics: further measures of the generated answers by name, each a function of the right answers and the
+            generated ones that gives (n,), such as `{"meteor": meteor, "exact_match": exact_match}` of
+            [`hf_eco.evaluation.metrics`][], or `{"bert_score": lambda *texts: bert_score(*texts, encoder).f1}`.
         name: "tofu/<split>" if None.
 
     Raises:
         OSError: there is no such data.
-        ValueError: the data lack a question or an answer.
+        TypeError: a text metric is no function.
+        ValueError: the data lack a question or an answer, or a text metric has a name that is taken.
     """
 
     def __init__(
@@ -50,20 +56,25 @@ class TofuTask(Task):
         kind: Kind | None = None,
         limit: int | None = None,
         max_new_tokens: int = 128,
+        text_metrics: Mapping[str, TextMetric] | None = None,
         name: str | None = None,
     ) -> None:
         self.split = split.removesuffix(_SUFFIX)
         self.name = name or f"tofu/{self.split}"
         self.kind = check_kind(kind or ("forget" if self.split.startswith("forget") else "retain"))
         self.max_new_tokens = max_new_tokens
+        self.text_metrics = check_text_metrics(text_metrics or {})
         self.options = self.split in _OPTIONS
         perturbed = has_rows(source, self.split + _SUFFIX) if os.path.isdir(source) else self.split in _ON_THE_HUB
         config = self.split + _SUFFIX if perturbed else self.split
         rows = read_rows(source, config=config, split="train", limit=limit)
         self.rows = [_checked(row, f"{self.name}, row {i}") for i, row in enumerate(rows)]
 
+    def prompts_for(self, scorer: Scorer) -> list[Prompt]:
+        return [as_chat(row["question"], scorer.tokenizer) for row in self.rows]
+
     def run(self, scorer: Scorer, *, reference: Reference | None = None, seed: int = 0) -> TaskResult:
-        prompts = [as_chat(row["question"], scorer.tokenizer) for row in self.rows]
+        prompts = self.prompts_for(scorer)
         # each row's answers in a row: the answer, the right one in other words, the wrong ones
         answers = [[row["answer"], row["paraphrased"], *row["perturbed"]] for row in self.rows]
         repeated = [prompt for prompt, own in zip(prompts, answers, strict=True) for _ in own]
@@ -71,7 +82,8 @@ class TofuTask(Task):
         ends = [0, *accumulate(map(len, answers))]
         losses = [flat[start:stop] for start, stop in pairwise(ends)]
         generated = scorer.generate(prompts, max_new_tokens=self.max_new_tokens)
-        recalls = rouge_l_recall([row["answer"] for row in self.rows], generated)
+        right = [row["answer"] for row in self.rows]
+        recalls, further = rouge_l_recall(right, generated), measure_texts(self.text_metrics, right, generated)
         flagged = scorer.flagged(prompts)
         rows = [
             {
@@ -81,12 +93,16 @@ class TofuTask(Task):
                 "flagged": is_flagged,
                 **self._values(own),
                 "rouge_l_recall": float(recall),
+                **values_of(further, number),
             }
-            for row, text, is_flagged, own, recall in zip(self.rows, generated, flagged, losses, recalls, strict=True)
+            for number, (row, text, is_flagged, own, recall) in enumerate(
+                zip(self.rows, generated, flagged, losses, recalls, strict=True)
+            )
         ]
         measures = {
             "answer_probability": mean_of([row["answer_probability"] for row in rows], seed),
             "rouge_l_recall": mean_of(recalls, seed),
+            **estimates_of(further, seed),
         }
         ratios = [row["truth_ratio"] for row in rows if "truth_ratio" in row]
         if ratios:

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ...corruption import corrupt
+from ...corruption import heeded_parameters
 from .history import Trial
 from .objective import Floats
 from .optimiser import Parameter
@@ -35,7 +34,7 @@ def find_parameters(
     if not (math.isfinite(high) and 0 < low < high):
         raise ValueError(f"bounds must be two positive strengths, the lower one first, got {bounds}. Use (1e-2, 1e4).")
     known = {"strength": Parameter("strength", low, high), "dims": Parameter("dims", 1, hidden, whole=True)}
-    heeded = [name for name in known if _heeds(method, name)]
+    heeded = heeded_parameters(method)
     if not heeded:
         raise ValueError(f"Corruption {method!r} has neither strength nor dims to learn. Use another method.")
     if names is None:
@@ -44,18 +43,6 @@ def find_parameters(
     if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(heeded):
         raise ValueError(f"parameters={names!r}, but what {method!r} heeds is {heeded}. Use some of these.")
     return [known[name] for name in known if name in wanted]
-
-
-def _heeds(method: str, name: str) -> bool:
-    """Whether a change of `name` changes what the method does."""
-    embeddings = torch.linspace(-1, 1, 32).view(1, 4, 8)
-    mask = torch.ones(1, 4, dtype=torch.bool)
-    given = {"strength": 1.0, "dims": 2}
-    one, other = (
-        corrupt(embeddings, mask, method, dims=int(how["dims"]), strength=how["strength"])
-        for how in (given, {**given, name: 2 * given[name]})
-    )
-    return not torch.equal(one, other)
 
 
 def choose(trials: Sequence[Trial], surrogate: float, tolerance: float, seed: int, hidden: int) -> Trial:

@@ -60,7 +60,8 @@ def find_score(score: str | ScoreFunction, questions: QuestionSet, max_new_token
         TypeError: it is neither a name nor a function.
     """
     if callable(score):
-        return Score(getattr(score, "__qualname__", type(score).__qualname__), (), score)
+        named = score if hasattr(score, "__qualname__") else type(score)
+        return Score(f"{named.__module__}.{named.__qualname__}", (), score)
     if not isinstance(score, str):
         raise TypeError(f"score must be a name or a function of (scorer, questions), got {score!r}.")
     known = {s.name: s for s in _scores(max_new_tokens)}

@@ -77,7 +77,8 @@ def optimize_corruption(
             the right option's letter is the likeliest; letters as answers and wrong answers), "refusal_similarity"
             (ROUGE-L of the answer with the refusal it is most like); or a function of a
             [`Scorer`][hf_eco.evaluation.scoring.Scorer] and a `QuestionSet` that gives a number for each prompt, or
-            one for all. `output_dir` tells such functions apart by their names alone.
+            one for all. `output_dir` tells such functions apart by module and name alone, objects by their class, and
+            takes no lambda; name another directory after a change of what one computes.
         surrogate: "counterfactual" (see `Counterfactuals`), "refusals" (see `Refusals`), a number, chance level say,
             a retain model, `LookAlikes(...)`, or whatever has `kind` and `estimate`.
         protocol: how answers to flagged prompts are scored: "strict", they stay clean; "paper", their selected tokens
@@ -104,7 +105,7 @@ def optimize_corruption(
         KeyError: the guard has no such scope.
         TypeError: an argument is of the wrong kind.
         ValueError: an argument is out of its range, the score lacks what it needs, the guard flags none of the prompts
-            for the scope, or `output_dir` holds the history of another search.
+            for the scope, `output_dir` holds the history of another search, or it is given and the score a lambda.
         ImportError: `output_dir` is given and matplotlib is missing, or what the score needs.
     """
     guarded_model = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft's wrapper
@@ -123,6 +124,11 @@ def optimize_corruption(
     given = QuestionSet(prompts, answers, wrong_answers)
     objective, how = find_score(score, given, max_new_tokens), as_surrogate(surrogate)
     if output_dir is not None:
+        if objective.name.endswith("<lambda>"):
+            raise ValueError(
+                f"score is a lambda, {objective.name!r}, which nothing tells from another in output_dir="
+                f"{str(output_dir)!r}. Define it by def, or leave output_dir out."
+            )
         import_extra("matplotlib", "eval")  # before the work, not after it
 
     tokenizer = guard.tokenizer if tokenizer is None else tokenizer
