@@ -16,10 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import huggingface_hub
+import pytest
 import yaml
+from huggingface_hub import constants
+from transformers.utils import hub as transformers_hub
 
 Files = dict[str, bytes]
 
@@ -104,6 +109,23 @@ class HubStandIn:
             server.shutdown()
             server.server_close()
             thread.join()
+
+    def be_the_hub(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+        """Sends all clients in this process here; nobody is logged in. What they download is kept in `directory`."""
+        for name, value in {
+            "ENDPOINT": self.endpoint,
+            "HUGGINGFACE_CO_URL_TEMPLATE": self.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_CACHE": str(directory / "cache"),
+            "HF_TOKEN_PATH": str(directory / "no-token"),
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", self.endpoint)
+        monkeypatch.setattr(transformers_hub, "_hf_api", None, raising=False)
+        monkeypatch.setenv("DISABLE_SAFETENSORS_CONVERSION", "1")
+        for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(variable, raising=False)
 
     def create(self, repo_id: str, files: Files | None = None, **kwargs: Any) -> Repository:
         repository = self.repositories[repo_id] = Repository(**kwargs)

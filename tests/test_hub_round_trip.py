@@ -15,9 +15,8 @@ import huggingface_hub
 import pytest
 from conftest import CLEAN, FLAGGED
 from hub_stand_in import HubStandIn
-from huggingface_hub import HfApi, ModelCard, constants
+from huggingface_hub import HfApi, ModelCard
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, pipeline
-from transformers.utils import hub as transformers_hub
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, PromptClassifier
 from hf_eco.modeling import ECOMixin
@@ -32,20 +31,7 @@ PUSHES = pytest.mark.parametrize("route", ["push_to_hub", "push_guard_to_hub", "
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
     """A Hub that is "me"'s and a "stranger"'s, to which all clients in this process go; nobody is logged in."""
     with HubStandIn({ME: "me", STRANGER: "stranger"}).serving() as server:
-        for name, value in {
-            "ENDPOINT": server.endpoint,
-            "HUGGINGFACE_CO_URL_TEMPLATE": server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_OFFLINE": False,
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_CACHE": str(tmp_path / "cache"),
-            "HF_TOKEN_PATH": str(tmp_path / "no-token"),
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", server.endpoint)
-        monkeypatch.setattr(transformers_hub, "_hf_api", None, raising=False)
-        monkeypatch.setenv("DISABLE_SAFETENSORS_CONVERSION", "1")
-        for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            monkeypatch.delenv(variable, raising=False)
+        server.be_the_hub(monkeypatch, tmp_path)
         yield server
 
 
