@@ -1,0 +1,62 @@
+"""What may be asked of a TOFU table: which corruptions, learnt by what, measured on how much."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_eco.packaged import MINILM
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A corruption whose one free value, strength or dims, is to be learnt."""
+
+    method: str
+    tokens: str
+    dims: int | None = 1
+    learns: str = "strength"
+    entities: str | None = None
+
+
+def variants(tagger: str | None) -> dict[str, Variant]:
+    """The corruptions that are compared, by name."""
+    found = {}
+    for tokens in ("content", "all", *(("entities",) if tagger else ())):
+        where = tagger if tokens == "entities" else None
+        found[f"noise-{tokens}"] = Variant("rand_noise_first_n", tokens, entities=where)
+        found[f"noise-every-dim-{tokens}"] = Variant("rand_noise_first_n", tokens, None, entities=where)
+        found[f"zero-{tokens}"] = Variant("zero_out_top_k", tokens, learns="dims", entities=where)
+        found[f"flip-{tokens}"] = Variant("flip_sign_top_k", tokens, learns="dims", entities=where)
+    return found
+
+
+def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
+    """What may be asked of a table."""
+    parser.add_argument("--encoder", default=MINILM, help="text encoder of the prompt classifier")
+    parser.add_argument("--tagger", help="a token classifier, for tokens=entities; left out without one")
+    parser.add_argument("--variants", nargs="*", help="corruptions to compare; all if not given")
+    parser.add_argument("--score", default="answer_probability", help="what the strength is learnt by")
+    parser.add_argument(
+        "--surrogate",
+        default="counterfactual",
+        choices=("counterfactual", "look-alikes", "retain"),
+        help="what the score should be: by made-up names, the holdout set's questions, or the retain model itself",
+    )
+    parser.add_argument(
+        "--protocols", nargs="+", default=["strict", "paper"], choices=("strict", "paper"), help="what is learnt under"
+    )
+    parser.add_argument("--limit", type=int, help="rows of each set; all if not given")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work-dir", type=Path, default=Path(work_dir), help="checkpoints and finished parts")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+
+
+def check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends the program, before any work is done, if a corruption is asked for that there is not."""
+    known = variants(options.tagger)
+    for name in options.variants or ():
+        if name not in known:
+            parser.error(f"argument --variants: there is no {name!r}. Use {', '.join(known)}.")

@@ -1,0 +1,268 @@
+"""The table of a TOFU benchmark: every model at the same questions, under both protocols.
+
+What is done is what a user would do: a prompt classifier is trained on half of the forget set's questions and other
+questions of the retain set's authors, and calibrated; each corruption's strength is learnt on that half's rows, with
+no retain model in sight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import DEVICE
+from tofu_options import variants
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, PromptClassifier
+from hf_eco.evaluation import (
+    ComparisonReport,
+    ComparisonRow,
+    PromptingBaseline,
+    RefusalBaseline,
+    ResultCache,
+    TofuTask,
+    evaluate,
+)
+from hf_eco.evaluation.data import read_rows
+from hf_eco.evaluation.metrics import forget_quality
+from hf_eco.evaluation.scoring import Protocol
+from hf_eco.training import calibrate_threshold, optimize_corruption, train_prompt_classifier
+from hf_eco.training.corruption_search import LookAlikes
+from hf_eco.training.prompt_classifier import EXAMPLES
+
+SCOPE = "tofu-authors"
+CALIBRATION = 600  # retain questions kept for the threshold
+PROTOCOLS: tuple[Protocol, ...] = ("strict", "paper")
+SETS = ("retain", "real_authors", "world_facts")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is measured.
+
+    Attributes:
+        title: the table's.
+        command: that makes it.
+        source: directory with TOFU's .jsonl files, or its Hub id.
+        forget_set: "forget01", "forget05" or "forget10".
+        full: checkpoint of the model that was trained on everything.
+        retain: checkpoint of the one that never saw the forget set.
+        base: the model that both were made of, under which answers' perplexity is measured.
+        encoder: text encoder of the prompt classifier.
+        tasks: what the models are asked.
+        others: questions about other authors, to train the classifier on and to calibrate it.
+        directory: for what is learnt, and for finished parts.
+        dtype: of the models.
+        batch_size: rows of a forward pass.
+        examples: that the classifier is trained on, about.
+        max_trials: of each corruption.
+    """
+
+    title: str
+    command: str
+    source: str
+    forget_set: str
+    full: str
+    retain: str
+    base: str
+    encoder: str
+    tasks: Sequence[TofuTask]
+    others: Sequence[str]
+    directory: Path
+    dtype: torch.dtype = torch.float32
+    batch_size: int = 16
+    examples: int = EXAMPLES
+    max_trials: int = 24
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Those of one of TOFU's sets."""
+        return read_rows(self.source, config=name, split="train")
+
+    def load(self, checkpoint: str) -> Any:
+        """A model of the table, without a guard."""
+        model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=self.dtype)
+        return model.to(DEVICE)
+
+
+def tasks(source: str, forget_set: str, limit: int | None, max_new_tokens: int = 128) -> list[TofuTask]:
+    """What the models are asked: the first `limit` rows of the forget set and of those to be retained."""
+    return [TofuTask(name, source, limit=limit, max_new_tokens=max_new_tokens) for name in (forget_set, *SETS)]
+
+
+def trained_classifier(benchmark: Benchmark, seed: int) -> tuple[PromptClassifier, float]:
+    """The scope's classifier and its threshold, at a false positive rate of at most 1 %."""
+    forget = [row["question"] for row in benchmark.rows(benchmark.forget_set)]
+    held_out, others = benchmark.others[:CALIBRATION], benchmark.others[CALIBRATION:]
+    directory = benchmark.directory / f"classifier-{seed}"
+    if directory.exists():
+        classifier = PromptClassifier.from_pretrained(str(directory))
+    else:
+        classifier = train_prompt_classifier(
+            forget[::2], others, benchmark.encoder, directory, seed, label=SCOPE, examples=benchmark.examples
+        )
+    return classifier, calibrate_threshold(classifier, forget[1::2], held_out, max_fpr=0.01, label=SCOPE).threshold
+
+
+def learnt(
+    benchmark: Benchmark,
+    tokenizer: Any,
+    classifier: PromptClassifier,
+    scope: ForgetScope,
+    never: Any,
+    name: str,
+    protocol: Protocol,
+    options: argparse.Namespace,
+) -> tuple[Any, dict[str, Any]]:
+    """The guarded model with a variant's free value learnt on the forget set's even rows, and what was learnt; by what
+    the retain model `never` scores, if that is asked for."""
+    variant = variants(options.tagger)[name]
+    scope = ForgetScope(
+        **{
+            **vars(scope),
+            "corruption": CorruptionConfig(method=variant.method, dims=variant.dims, strength=1.0, seed=options.seed),
+            "tokens": variant.tokens,
+            "entities": variant.entities,
+        }
+    )
+    model = AutoModelForCausalLMWithECO.from_pretrained(
+        benchmark.full,
+        eco_config=ECOConfig(scopes=[scope]),
+        classifiers={SCOPE: classifier},
+        dtype=benchmark.dtype,
+    ).to(DEVICE)
+    rows = benchmark.rows(benchmark.forget_set)[::2]
+    surrogate: Any = options.surrogate
+    if options.surrogate == "look-alikes":
+        others = benchmark.rows(benchmark.forget_set.replace("forget", "holdout"))
+        surrogate = LookAlikes([row["question"] for row in others], [row["answer"] for row in others])
+    elif options.surrogate == "retain":
+        surrogate = never
+    started = time.perf_counter()
+    search = optimize_corruption(
+        model,
+        SCOPE,
+        [row["question"] for row in rows],
+        [row["answer"] for row in rows],
+        score=options.score,
+        surrogate=surrogate,
+        protocol=protocol,
+        parameters=(variant.learns,),
+        max_trials=benchmark.max_trials,
+        batch_size=benchmark.batch_size,
+        seed=options.seed,
+        tokenizer=tokenizer,
+        output_dir=benchmark.directory
+        / "learnt"
+        / f"{name}-{options.score}-{options.surrogate}-{protocol}-{options.seed}",
+    )
+    about = {
+        **asdict(search.corruption),
+        "score": options.score,
+        "protocol": protocol,
+        "surrogate kind": options.surrogate,
+        "unguarded": search.unguarded,
+        "n": search.n,
+        "value": search.value,
+        "surrogate": search.surrogate.value,
+        "trials": len(search.history),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    return model, about
+
+
+def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
+    """Measures one model after another, and prints and writes what there is of the table after each."""
+    tokenizer = AutoTokenizer.from_pretrained(benchmark.full)
+    classifier, threshold = trained_classifier(benchmark, options.seed)
+    scope = ForgetScope(name=SCOPE, threshold=threshold, label=SCOPE)
+    never = benchmark.load(benchmark.retain)
+    how: dict[str, Any] = {
+        "cache_dir": ResultCache.open(benchmark.directory / "results"),
+        "seed": options.seed,
+        "batch_size": benchmark.batch_size,
+        "reference": (benchmark.load(benchmark.base), tokenizer),
+        "retain_model": never,
+    }
+    rows: list[ComparisonRow] = []
+    learning: list[dict[str, Any]] = []
+
+    def measure(models: dict[str, Any]) -> None:
+        for label, model in models.items():
+            for protocol in PROTOCOLS:
+                report = evaluate(model, tokenizer, benchmark.tasks, protocol, name=label, **how)
+                rows.append(ComparisonRow(label, report))
+
+    def add(models: dict[str, Any]) -> None:
+        measure(models)
+        lines = summary(ComparisonReport(rows), f"tofu/{benchmark.forget_set}")
+        if options.json:
+            values = {"command": benchmark.command, "models": lines, "learnt": learning}
+            options.json.write_text(json.dumps(values, indent=1) + "\n")
+        if options.markdown:
+            options.markdown.write_text(markdown(benchmark, lines, learning))
+        print(markdown(benchmark, lines[-len(PROTOCOLS) * len(models) :], learning[-1:]), flush=True)
+
+    measure({"original": benchmark.load(benchmark.full)})  # and let go: a GPU need not hold more models than it must
+    measure({"retain": never})
+    names = options.variants or variants(options.tagger)
+    for number, (name, protocol) in enumerate(itertools.product(names, options.protocols)):
+        guarded, about = learnt(benchmark, tokenizer, classifier, scope, never, name, protocol, options)
+        if number == 0:
+            guard = guarded.eco_guard  # the baselines go by its verdicts alone
+            add({"prompting": PromptingBaseline(guarded, guard), "refusal": RefusalBaseline(guarded, guard)})
+        learning.append({"variant": name, **about})
+        add({f"eco {name}, learnt {protocol}": guarded})
+        del guarded  # before the next one is loaded
+
+
+def unseen(report: ComparisonReport, row: ComparisonRow, forget: str) -> float:
+    """Forget quality on the odd rows of the forget set, from which nothing was learnt."""
+    own, never = (
+        r.report[forget].column("truth_ratio")[1::2] for r in (row, report.row("retain", row.report.protocol))
+    )
+    return forget_quality(own, never).p_value
+
+
+def summary(report: ComparisonReport, forget: str) -> list[dict[str, Any]]:
+    """One line for each model and protocol; `forget` is the name of the forget task."""
+    lines = []
+    for row in report.rows:
+        values: dict[str, Any] = {"model": row.label, "protocol": row.report.protocol}
+        measures = {name: estimate.value for name, estimate in row.report[forget].measures.items()}
+        values |= {f"forget {name}": value for name, value in measures.items()}
+        quality = report.forget_quality(row)[forget]
+        values |= {"forget quality p": quality.p_value, "KS": quality.statistic}
+        values |= {"p, unseen": unseen(report, row, forget)}
+        for task in row.report.results:
+            if task.name != forget:
+                values |= {f"{task.name[5:]} {name}": e.value for name, e in task.measures.items()}
+        values |= {"model utility": row.report.model_utility, "/ original's": report.relative_utility(row)}
+        lines.append(values)
+    return lines
+
+
+def markdown(benchmark: Benchmark, lines: Sequence[dict[str, Any]], learning: Sequence[dict[str, Any]]) -> str:
+    parts = [f"# {benchmark.title}\n\n    {benchmark.command}\n"]
+    for title, rows in (("Models", lines), ("Learnt", learning)):
+        if not rows:
+            continue
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        parts.append(f"## {title}\n\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
+        parts += [f"| {' | '.join(shown(row.get(column)) for column in columns)} |" for row in rows]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) and math.isfinite(value) else str(value)
