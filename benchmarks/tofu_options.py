@@ -48,6 +48,13 @@ def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
         "--protocols", nargs="+", default=["strict", "paper"], choices=("strict", "paper"), help="what is learnt under"
     )
     parser.add_argument("--limit", type=int, help="rows of each set; all if not given")
+    parser.add_argument(
+        "--own-words",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also answer the forget set's first N questions with the model's own words corrupted; none if not given",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work-dir", type=Path, default=Path(work_dir), help="checkpoints and finished parts")
     parser.add_argument("--json", type=Path)

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from common import DEVICE
 from tofu_options import variants
+from tofu_own_words import with_own_words
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, PromptClassifier
@@ -194,6 +195,8 @@ def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
     }
     rows: list[ComparisonRow] = []
     learning: list[dict[str, Any]] = []
+    own_words: list[dict[str, Any]] = []
+    forget = f"tofu/{benchmark.forget_set}"
 
     def measure(models: dict[str, Any]) -> None:
         for label, model in models.items():
@@ -201,15 +204,15 @@ def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
                 report = evaluate(model, tokenizer, benchmark.tasks, protocol, name=label, **how)
                 rows.append(ComparisonRow(label, report))
 
-    def add(models: dict[str, Any]) -> None:
-        measure(models)
-        lines = summary(ComparisonReport(rows), f"tofu/{benchmark.forget_set}")
+    def write() -> None:
+        lines = summary(ComparisonReport(rows), forget)
+        tables = {"Models": lines, "Learnt": learning, "Own words": own_words}
         if options.json:
-            values = {"command": benchmark.command, "models": lines, "learnt": learning}
-            options.json.write_text(json.dumps(values, indent=1) + "\n")
+            values = {title.lower(): table for title, table in tables.items()}
+            options.json.write_text(json.dumps({"command": benchmark.command, **values}, indent=1) + "\n")
         if options.markdown:
-            options.markdown.write_text(markdown(benchmark, lines, learning))
-        print(markdown(benchmark, lines[-len(PROTOCOLS) * len(models) :], learning[-1:]), flush=True)
+            options.markdown.write_text(markdown(benchmark, tables))
+        print(markdown(benchmark, {title: table[-2:] for title, table in tables.items()}), flush=True)
 
     measure({"original": benchmark.load(benchmark.full)})  # and let go: a GPU need not hold more models than it must
     measure({"retain": never})
@@ -218,9 +221,15 @@ def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
         guarded, about = learnt(benchmark, tokenizer, classifier, scope, never, name, protocol, options)
         if number == 0:
             guard = guarded.eco_guard  # the baselines go by its verdicts alone
-            add({"prompting": PromptingBaseline(guarded, guard), "refusal": RefusalBaseline(guarded, guard)})
+            measure({"prompting": PromptingBaseline(guarded, guard), "refusal": RefusalBaseline(guarded, guard)})
+        label = f"eco {name}, learnt {protocol}"
         learning.append({"variant": name, **about})
-        add({f"eco {name}, learnt {protocol}": guarded})
+        measure({label: guarded})
+        if options.own_words:
+            report = ComparisonReport(rows)
+            clean = {own: report.row(own, "strict").report[forget].rows for own in ("retain", label)}
+            own_words += with_own_words(guarded, clean, how["reference"], options.own_words, benchmark.batch_size)
+        write()
         del guarded  # before the next one is loaded
 
 
@@ -250,9 +259,9 @@ def summary(report: ComparisonReport, forget: str) -> list[dict[str, Any]]:
     return lines
 
 
-def markdown(benchmark: Benchmark, lines: Sequence[dict[str, Any]], learning: Sequence[dict[str, Any]]) -> str:
+def markdown(benchmark: Benchmark, tables: Mapping[str, Sequence[dict[str, Any]]]) -> str:
     parts = [f"# {benchmark.title}\n\n    {benchmark.command}\n"]
-    for title, rows in (("Models", lines), ("Learnt", learning)):
+    for title, rows in tables.items():
         if not rows:
             continue
         columns = list(dict.fromkeys(column for row in rows for column in row))

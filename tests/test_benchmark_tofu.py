@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import byte_level_tokenizer
+from conftest import CLEAN, FLAGGED, byte_level_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel, Trainer
 
-from hf_eco.evaluation import Scorer
+from hf_eco.evaluation import Scorer, as_chat
 from hf_eco.training import prompt_classifier
 from hf_eco.training.augmentation import shipped_prompts
 
@@ -310,3 +310,16 @@ def test_the_small_benchmark_makes_the_table_of_two_adapters(
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [
         *("classifier-0", "full", "learnt", "made-of.json", "results", "retain"),
     ]
+
+
+def test_own_words_are_corrupted_behind_flagged_prompts_alone(monkeypatch: pytest.MonkeyPatch, guarded: Any) -> None:
+    own_words = benchmark("tofu_own_words", monkeypatch)
+    monkeypatch.setattr(own_words, "MAX_NEW_TOKENS", 6)
+    guarded.config.eco.scopes[0].tokens = "all"
+    tokenizer = guarded.eco_guard.tokenizer
+    clean = Scorer(guarded, tokenizer).generate([as_chat(p, tokenizer) for p in (CLEAN, FLAGGED)], max_new_tokens=6)
+    texts = own_words.answers(guarded, tokenizer, [CLEAN, FLAGGED], batch_size=2)
+    assert texts[0] == clean[0] and texts[1] != clean[1]
+    with guarded.disable_guard():
+        original = Scorer(guarded, tokenizer).generate([as_chat(FLAGGED, tokenizer)], max_new_tokens=6)
+    assert texts[1] != original[0]
