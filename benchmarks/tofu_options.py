@@ -67,3 +67,5 @@ def check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     for name in options.variants or ():
         if name not in known:
             parser.error(f"argument --variants: there is no {name!r}. Use {', '.join(known)}.")
+    if (options.score, options.surrogate) == ("truth_ratio", "look-alikes"):
+        parser.error("argument --surrogate: the holdout sets have no wrong answers. Use another with truth_ratio")

@@ -113,6 +113,16 @@ def trained_classifier(benchmark: Benchmark, seed: int) -> tuple[PromptClassifie
     return classifier, calibrate_threshold(classifier, forget[1::2], held_out, max_fpr=0.01, label=SCOPE).threshold
 
 
+def questions(benchmark: Benchmark, score: str) -> dict[str, list[Any]]:
+    """The forget set's even rows as the search for a corruption takes them; a truth ratio is of the answer in other
+    words, and of wrong ones."""
+    with_wrong = score == "truth_ratio"
+    rows = benchmark.rows(benchmark.forget_set + "_perturbed" * with_wrong)[::2]
+    found = {"prompts": [row["question"] for row in rows]}
+    found["answers"] = [row["paraphrased_answer" if with_wrong else "answer"] for row in rows]
+    return found | ({"wrong_answers": [row["perturbed_answer"] for row in rows]} if with_wrong else {})
+
+
 def learnt(
     benchmark: Benchmark,
     tokenizer: Any,
@@ -140,7 +150,6 @@ def learnt(
         classifiers={SCOPE: classifier},
         dtype=benchmark.dtype,
     ).to(DEVICE)
-    rows = benchmark.rows(benchmark.forget_set)[::2]
     surrogate: Any = options.surrogate
     if options.surrogate == "look-alikes":
         others = benchmark.rows(benchmark.forget_set.replace("forget", "holdout"))
@@ -151,8 +160,7 @@ def learnt(
     search = optimize_corruption(
         model,
         SCOPE,
-        [row["question"] for row in rows],
-        [row["answer"] for row in rows],
+        **questions(benchmark, options.score),
         score=options.score,
         surrogate=surrogate,
         protocol=protocol,
