@@ -38,6 +38,12 @@ from .scope_heads import ScopeHead, ScopeHeads, marked_tokens, pool, token_featu
 
 DEFAULT_LABEL = "forget"
 HEADS_FILE = "heads.safetensors"
+# Of an encoder's config, what makes no difference to its hidden states.
+_NOT_COMPUTED = (
+    "_name_or_path", "architectures", "dtype", "eco_heads", "gradient_checkpointing", "id2label", "initializer_range",
+    "label2id", "output_attentions", "output_hidden_states", "problem_type", "return_dict", "transformers_version",
+    "use_cache",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -336,8 +342,11 @@ class PromptClassifier(WindowedModel):
 
     @functools.cached_property
     def encoder_fingerprint(self) -> str:
-        """Tells encoders apart: a hash of the weights, the tokenizer and the shape of the heads."""
-        digest = hashlib.sha256(repr((self.max_length, self.heads and self.heads.shape)).encode())
+        """Tells encoders apart: a hash of all that makes a difference to a head's scores, to the bit."""
+        config = {name: value for name, value in self.model.config.to_dict().items() if name not in _NOT_COMPUTED}
+        shape = (self.max_length, self.batch_size, self.heads and self.heads.shape)
+        digest = hashlib.sha256(repr((type(self.model).__name__, shape)).encode())
+        digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
         del tokenizer["padding"], tokenizer["truncation"]  # states of the last call
         digest.update(json.dumps(tokenizer).encode())
@@ -385,7 +394,9 @@ def share_encoders(classifiers: Mapping[str, tuple[PromptClassifier, str]]) -> d
         own = classifier.heads.heads[label]
         alike = encoders.setdefault(classifier.encoder_fingerprint if several else "", [])
         for heads, sources in alike:
-            if heads.setdefault(label, own) is own:
+            # labels are found whatever their case
+            if all(head is own for other, head in heads.items() if other.lower() == label.lower()):
+                heads[label] = own
                 sources[scope] = classifier
                 break
         else:

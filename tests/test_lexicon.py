@@ -107,6 +107,28 @@ def test_others_are_not_taken_for_the_subject(text: str) -> None:
     assert found(PEOPLE, text) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "is_found"),
+    [
+        ("The Office", "I left my keys in the office.", False),
+        ("The Office", "Who plays Michael in The Office?", True),
+        ("The Office", "WHO IS IN THE OFFICE", False),
+        ("Inside Out", "The shirt is inside out", False),
+        ("Inside Out", "Have you seen Inside Out?", True),
+        ("Apple", "Apple pie without sugar", False),
+        ("Apple", "When was Apple founded?", True),
+    ],
+)
+def test_ordinary_words_are_a_name_only_where_they_are_written_as_one(name: str, text: str, is_found: bool) -> None:
+    assert bool(found(Lexicon([name]), text)) == is_found
+
+
+def test_a_name_is_not_put_together_from_two_sentences_in_reverse() -> None:
+    hobbit = Lexicon(["The Hobbit"])
+    assert found(hobbit, "It was Lewis Hobbit. The interviewer laughed.") == []
+    assert found(hobbit, "Hobbit, The (1937)") == ["Hobbit, The"]
+
+
 @pytest.mark.parametrize("name", ["Sting", "Dune", "Sade", "Misery"])
 @pytest.mark.parametrize(
     "text", ["Who is {}?", "and {} it was", "the name {}", "Is {} good?", "{} everywhere", "me: {}"]

@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,7 +38,9 @@ def head(seed: int, names: Sequence[str] = (), floor: float = 0.0) -> ScopeHead:
     return ScopeHead(network.eval().requires_grad_(False), Lexicon(names) if names else None, floor)
 
 
-def classifier_with(heads: dict[str, ScopeHead], seed: int = 0, max_length: int = 32) -> PromptClassifier:
+def classifier_with(
+    heads: dict[str, ScopeHead], seed: int = 0, max_length: int = 32, batch_size: int = 32, **kwargs: Any
+) -> PromptClassifier:
     tokenizer = byte_level_tokenizer(model_max_length=max_length)
     torch.manual_seed(seed)
     config = BertConfig(
@@ -49,8 +52,9 @@ def classifier_with(heads: dict[str, ScopeHead], seed: int = 0, max_length: int 
         max_position_embeddings=64,
         pad_token_id=tokenizer.pad_token_id,
         initializer_range=0.2,
+        **kwargs,
     )
-    return PromptClassifier(BertModel(config), tokenizer, heads=ScopeHeads(SHAPE, heads))
+    return PromptClassifier(BertModel(config), tokenizer, batch_size=batch_size, heads=ScopeHeads(SHAPE, heads))
 
 
 def guard_of(
@@ -335,7 +339,20 @@ def test_scopes_with_the_same_label_keep_their_own_heads(tokenizer) -> None:
     assert verdict.probabilities == {name: own.score([FLAGGED])[0] for name, own in classifiers.items()}
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"max_length": 16}], ids=["weights", "window"])
+def test_labels_that_differ_in_case_keep_their_own_heads(tokenizer) -> None:
+    classifiers = {label: classifier_with({label: head(seed)}) for seed, label in enumerate(("Jane", "jane"))}
+    scopes = [ForgetScope(name=f"scope-{i}", label=label) for i, label in enumerate(classifiers)]
+    named = {scope.name: classifiers[scope.label] for scope in scopes}
+    (verdict,) = Guard(ECOConfig(scopes=scopes), named, tokenizer).inspect([FLAGGED])
+    expected = [own.score([FLAGGED], label=label)[0] for label, own in classifiers.items()]
+    assert list(verdict.probabilities.values()) == expected and len(set(expected)) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"max_length": 16}, {"layer_norm_eps": 1e-3}, {"batch_size": 64}],
+    ids=["weights", "window", "config", "batch size"],
+)
 def test_different_encoders_each_have_a_pass(other, tokenizer, passes) -> None:
     classifiers = {
         "kings": classifier_with({"kings": head(1)}),

@@ -31,7 +31,8 @@ class Lexicon:
 
     Args:
         names: full names and titles, in any case. A name of several words is found in reverse order too, and with
-            middle names.
+            middle names. One that is made of ordinary words alone ("The Office", "Friends") is found only where it is
+            written with capitals, as a name; the rest is for the head to tell.
 
     Raises:
         ValueError: a name is not `long_enough`.
@@ -46,8 +47,8 @@ class Lexicon:
                 raise ValueError(f"The name {name!r} is blank. Leave it out.")
             if not long_enough(name):
                 raise ValueError(
-                    f"The name {name!r} is too short to be told from parts of other words. "
-                    f"Use one of at least {MIN_NAME} letters."
+                    f"The name {name!r} is too short, double letters counted once, to be told from parts of other "
+                    f"words. Give it in full, with at least {MIN_NAME} letters, or leave it out."
                 )
             self._names.append(Name(name))
             words = without_suffix(name.replace(",", " ")).split()

@@ -14,9 +14,19 @@ from rapidfuzz.distance import OSA
 
 from ..normalisation import skeleton
 from ..normalisation.games import pig_latin
-from ..normalisation.language import DETERMINERS
+from ..normalisation.language import DETERMINERS, FUNCTION_WORDS
 from ..normalisation.spelling import likeness_to_words, spelling, wrong_letters
-from .words import OPENING_WORDS, OTHER_FORMS, TOKEN, UNSPACED, Reading, keys_of, known_words, without_suffix
+from .words import (
+    OPENING_WORDS,
+    OTHER_FORMS,
+    TOKEN,
+    UNSPACED,
+    Reading,
+    keys_of,
+    known_words,
+    ordinary_words,
+    without_suffix,
+)
 
 _MOST_WRONG = 3.5  # letters of a name; with more it says next to nothing
 _ANOTHER = 1.9  # wrong letters that another word that reads as well counts for, beside a word that is right
@@ -72,8 +82,10 @@ class Name:
     def __init__(self, name: str) -> None:
         words = without_suffix(name.replace(",", " ")).split()
         self.folded = skeleton(" ".join(words))[0]
-        self.reversed = skeleton(" ".join(words[-1:] + words[:-1]))[0]
         self.words = tuple(TOKEN.findall(" ".join(words)))
+        self.ordinary = all(word.lower() in ordinary_words() for word in self.words)
+        titled = self.words[:1] and self.words[0].lower() in DETERMINERS  # "Hobbit the" begins another sentence
+        self.reversed = self.folded if titled else skeleton(" ".join(words[-1:] + words[:-1]))[0]
         self.letters = frozenset(word.lower() for word in self.words) | {spelling(w).letters for w in self.words}
         self.unspaced = bool(UNSPACED.search(name))
         self.breaks: set[int] = set()  # letters of the skeleton with which a word other than the first begins
@@ -107,11 +119,14 @@ class Name:
             for number in like[word]:
                 for numbers in _numbers(order, pivot, number, text, reading):
                     wrong = self._wrong(order, numbers, reading)
+                    first, last = numbers[0], numbers[-1]
                     if (
-                        wrong
+                        (wrong or order is not self.orders[0])
                         and not order.gap
-                        and _SENTENCE_END.search(text, reading.ends[numbers[0]], reading.starts[numbers[-1]])
+                        and _SENTENCE_END.search(text, reading.ends[first], reading.starts[last])
                     ):
+                        continue
+                    if self.ordinary and not _written_as_name(text, reading.starts[first], reading.ends[last]):
                         continue
                     if wrong <= _MOST_WRONG and (best is None or wrong < best.edits):
                         best = Mention(reading.starts[numbers[0]], reading.ends[numbers[-1]], wrong)
@@ -182,6 +197,8 @@ class Name:
 
     def in_letters(self, text: str, folded: str, where: Sequence[int], reading: Reading) -> Mention | None:
         """A mention whose words may be cut or joined, if the letters of `text` are those of the name."""
+        if self.ordinary:
+            return None
         for name in {self.folded: None, self.reversed: None}:
             at = folded.find(name)
             while at >= 0:
@@ -242,6 +259,17 @@ class Name:
                 if wrong <= edits and not all(map(reading.known, numbers)):
                     return Mention(start, stop, 1.0 + 1.25 * max(1, wrong))
         return None
+
+
+def _written_as_name(text: str, start: int, end: int) -> bool:
+    """Whether ordinary words in `text[start:end]` are capitalised like a name, in a text that has small letters too,
+    and by more than the beginning of a sentence."""
+    every = list(TOKEN.finditer(text, start, end))
+    words = [word for word in every if word[0].lower() not in FUNCTION_WORDS] or every
+    if text.isupper() or not all(word[0][0].isupper() for word in words):
+        return False
+    begins = not re.search(r"\w", text[:start]) or re.search(r"[.?!:\n]\W*$", text[:start])
+    return len(words) > 1 or not begins or words[0].start() > start
 
 
 def _numbers(order: _Order, pivot: int, number: int, text: str, reading: Reading) -> Iterator[Sequence[int]]:

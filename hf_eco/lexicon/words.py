@@ -67,6 +67,15 @@ def known_words() -> frozenset[str]:
     return FUNCTION_WORDS.union(OPENING_WORDS, OTHER_FORMS, re.findall("[a-z]+", " ".join(texts).lower()))
 
 
+@lru_cache(maxsize=1)
+def ordinary_words() -> frozenset[str]:
+    """The words that the English prompts and the paragraphs shipped with the package hold in small letters: a name of
+    such words alone is an ordinary phrase as well."""
+    texts = [row["prompt"] for row in shipped_rows("general/prompts") if row["kind"] != "language"]
+    texts += [row["text"] for row in shipped_rows("general/paragraphs")]
+    return FUNCTION_WORDS.union(re.findall(r"\b[a-z]+\b", " ".join(texts)))
+
+
 @dataclass
 class Reading:
     """The words of a text.
