@@ -25,10 +25,19 @@ from hf_eco.training.calibration import MAX_STORED_SCORES, allowed_errors, clopp
 
 
 class Scores:
-    """Stands in for a PromptClassifier: prompt number i of a list has score number i."""
+    """Stands in for a PromptClassifier: prompt number i of a list has score number i. `floor` is what near misses
+    taught it in training."""
 
-    def __init__(self, **scores: Sequence[float]) -> None:
+    def __init__(
+        self,
+        forget: Sequence[float] = (),
+        retain: Sequence[float] = (),
+        near: Sequence[float] = (),
+        floor: float = 0.0,
+    ) -> None:
+        scores = {"forget": forget, "retain": retain, "near": near}
         self.prompts = {kind: [f"{kind} {i}" for i in range(len(own))] for kind, own in scores.items()}
+        self.lowest = floor
         self.scores = {
             p: score for kind, own in scores.items() for p, score in zip(self.prompts[kind], own, strict=True)
         }
@@ -37,10 +46,10 @@ class Scores:
         return [self.scores[text] for text in texts]
 
     def floor(self, label: str = "forget") -> float:
-        return 0.0
+        return self.lowest
 
     def calibrate(self, **kwargs: Any) -> Calibration:
-        given: dict[str, Any] = {"near": self.prompts.get("near"), **kwargs}
+        given: dict[str, Any] = {"near": self.prompts["near"], **kwargs}
         return calibrate_threshold(self, self.prompts["forget"], self.prompts["retain"], **given)  # type: ignore[arg-type]
 
 
@@ -79,15 +88,22 @@ def steps_below(threshold: float, middle: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("draw", "below", "middles", "n_forget", "n_retain"),
+    ("draw", "below", "middles", "n_forget", "n_retain", "n_near", "floor"),
     [
-        (logistic, logistic_below, (-2.0, 2.0), 40, 100),
-        (logistic, logistic_below, (-9.0, 9.0), 300, 300),  # a wide gap: the threshold's place in it is free
-        (logistic, logistic_below, (0.0, 1.0), 12, 15),
-        (steps, steps_below, (-1.0, 1.0), 40, 100),
-        (steps, steps_below, (-0.5, 0.5), 10, 10),
+        (logistic, logistic_below, (-2.0, 2.0), 40, 100, 0, 0.0),
+        (logistic, logistic_below, (-9.0, 9.0), 300, 300, 0, 0.0),  # a wide gap: the threshold's place in it is free
+        (logistic, logistic_below, (0.0, 1.0), 12, 15, 0, 0.0),
+        (steps, steps_below, (-1.0, 1.0), 40, 100, 0, 0.0),
+        (steps, steps_below, (-0.5, 0.5), 10, 10, 0, 0.0),
+        (logistic, logistic_below, (-2.0, 2.0), 40, 100, 0, 0.9),  # now and then above the retain prompts
+        (steps, steps_below, (-1.0, 1.0), 40, 100, 0, 5 / 7),
+        (logistic, logistic_below, (-2.0, 2.0), 40, 100, 20, 0.0),
+        (logistic, logistic_below, (0.0, 1.0), 12, 15, 5, 0.8),
     ],
-    ids=["scores that overlap", "scores far apart", "few prompts", "ties", "ties among few"],
+    ids=[
+        *("scores that overlap", "scores far apart", "few prompts", "ties", "ties among few"),
+        *("a floor", "a floor and ties", "near misses", "near misses, a floor and few prompts"),
+    ],
 )
 def test_no_bound_is_exceeded_more_often_than_it_says(
     draw: Callable[..., float],
@@ -95,6 +111,8 @@ def test_no_bound_is_exceeded_more_often_than_it_says(
     middles: tuple[float, float],
     n_forget: int,
     n_retain: int,
+    n_near: int,
+    floor: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where the scores come from is known, so the true rates at any threshold are."""
@@ -107,7 +125,10 @@ def test_no_bound_is_exceeded_more_often_than_it_says(
     for _ in range(REPETITIONS):
         retain = [draw(rng, middles[0]) for _ in range(n_retain)]
         forget = [draw(rng, middles[1]) for _ in range(n_forget)]
-        c = Scores(forget=forget, retain=retain).calibrate(max_fpr=max_fpr, max_fnr=max_fnr, confidence=confidence)
+        near = [draw(rng, 0.0) for _ in range(n_near)]
+        scores = Scores(forget, retain, near, floor)
+        c = scores.calibrate(max_fpr=max_fpr, max_fnr=max_fnr, confidence=confidence)
+        assert c.threshold > max([floor, *near])
         assert c.abstain_threshold is not None and c.abstain_fnr_bound is not None
         assert c.fpr_bound <= max_fpr and c.abstain_fnr_bound <= max_fnr
         exceeded["fpr"] += 1 - below(c.threshold, middles[0]) > c.fpr_bound
@@ -246,6 +267,19 @@ def test_near_misses_never_lower_the_threshold(
     held = Scores(forget=forget, retain=retain, near=near).calibrate(max_fpr=0.6, max_near_fpr=max_near_fpr)
     assert held.near_fpr == sum(score >= held.threshold for score in near) / len(near) <= max_near_fpr
     assert held.fpr <= free.fpr and held.fnr >= free.fnr and held.fpr_bound == free.fpr_bound
+
+
+def test_the_threshold_stands_right_above_the_floor_that_near_misses_taught_the_classifier() -> None:
+    def threshold(retain: float = 0.001, **given: Any) -> float:
+        return Scores(forget=[0.5, 0.999], retain=[0.001] * 298 + [retain], **given).calibrate().threshold
+
+    assert threshold(floor=0.6) == math.nextafter(0.6, 1.0)
+    assert threshold(retain=0.8, floor=0.6) == math.nextafter(0.8, 1.0)
+    assert threshold(near=[0.7]) == math.nextafter(0.7, 1.0)
+    assert threshold(near=[0.7], floor=0.6) == math.nextafter(0.7, 1.0)
+    assert threshold(near=[0.7], floor=0.9) == math.nextafter(0.9, 1.0)
+    c = Scores(forget=[0.5, 0.999], retain=[0.001] * 299, floor=0.6).calibrate()
+    assert (c.fnr, c.near_fpr, c.n_near) == (0.5, None, 0)
 
 
 def test_near_misses_that_cannot_be_told_from_the_scope_are_refused() -> None:

@@ -47,7 +47,7 @@ def guard_arguments(base: str, files: dict[str, Path], output: Path, **changes: 
         "forget": files["forget"],
         "retain": files["retain"],
         "output": output,
-        "max-fpr": "0.3",
+        **({} if "threshold" in changes else {"max-fpr": "0.3"}),
         "examples": "800",
         **changes,
     }
@@ -68,6 +68,7 @@ def test_guard_trains_saves_and_reports_what_it_measured(run, base_dir, encoder,
     scope = AutoModelForCausalLMWithECO.from_pretrained(output).config.eco.scope("wizards")
     assert (scope.corruption.method, scope.corruption.dims) == ("zero_out_top_k", 4)
     assert f"{scope.calibration.fpr_bound:.4f}" in " ".join(out.split())
+    assert "It looks for no name" in out
     assert (output / "classifier-wizards" / "training_report.json").exists()
     assert not list(tmp_path.glob(".hf-eco*"))  # no scratch left
 

@@ -17,6 +17,7 @@ from tofu_data import write_tofu
 from hf_eco import AutoModelForCausalLMWithECO
 from hf_eco.hub import read_guard
 from hf_eco.training import train_prompt_classifier
+from hf_eco.training.prompt_lists import prompts_sha256
 
 pytest.importorskip("rouge_score")
 
@@ -66,6 +67,44 @@ def test_help_has_examples_of_the_command(run, command):  # noqa: F811
         (["evaluate", "m", "--task", "tofuu"], "Unknown task 'tofuu'. Use tofu:SPLIT"),
         (["push", "guarded", "me/x", "--base-model", "b"], "Pass --guard-only with it."),
         (["calibrate", "g", "--retain", "r.txt", "--write"], "Pass --forget"),
+        *(
+            (
+                ["calibrate", "g", "--retain", "r.txt", option, value],
+                f"Without --forget, {option} would be ignored. Pass --forget to choose a new threshold",
+            )
+            for option, value in (
+                *(("--near", "n.txt"), ("--max-fpr", "0.1"), ("--max-fnr", "0.1"), ("--max-near-fpr", "0.1")),
+                *(("--confidence", "0.9"), ("--forget-column", "a"), ("--near-column", "a")),
+            )
+        ),
+        (
+            ["calibrate", "g", "--retain", "r", "--forget", "f", "--max-near-fpr", "0.1", "--near-column", "a"],
+            "Without --near, --near-column and --max-near-fpr would be ignored. Pass --near",
+        ),
+        *(
+            (
+                [*command, "--threshold", "0.5", option, value],
+                f"With --threshold, {option} would be ignored. Leave out",
+            )
+            for command, options in (
+                (
+                    ["scopes", "add", "g", "--scope", "a", "--classifier", "c"],
+                    ("--forget", "--retain", "--max-fpr", "--confidence"),
+                ),
+                (
+                    ["guard", "m", "--scope", "a", "--forget", "f", "--retain", "r", "-o", "out"],
+                    ("--max-fpr", "--max-fnr", "--confidence"),
+                ),
+            )
+            for option, value in zip(options, ["0.1"] * len(options), strict=True)
+        ),
+        *(
+            (
+                ["train", "-o", "clf", "--name", "Jane Doe", f"--{kind}-column", "a"],
+                f"Without --{kind}, --{kind}-column would be ignored. Pass --{kind}",
+            )
+            for kind in ("forget", "retain", "exclude")
+        ),
     ],
 )
 def test_a_wrong_command_line_ends_with_one_line_and_status_2(run, arguments, said):  # noqa: F811
@@ -124,6 +163,21 @@ def test_train_saves_a_classifier_that_knows_its_scope(run, classifier_dir, prom
     assert said["directory"] == str(tmp_path / "clf") and said["label"] == "wizards"
     stored = json.loads((tmp_path / "clf" / "training_report.json").read_text())
     assert said["report"] == stored
+
+
+def test_train_says_which_names_it_looks_for_and_learns_from_no_excluded_prompt(run, classifier_dir, tmp_path):  # noqa: F811
+    forget = [*FORGET, *(f"{prompt} now" for prompt in FORGET)]
+    for name, prompts in (("in", forget), ("out", RETAIN), ("kept-in", forget[:2]), ("kept-out", RETAIN[:1])):
+        (tmp_path / f"{name}.csv").write_text("question\n" + "".join(f'"{prompt}"\n' for prompt in prompts))
+    files = ["--forget", tmp_path / "in.csv", "--retain", tmp_path / "out.csv", "--encoder", classifier_dir]
+    kept = ["--exclude", tmp_path / "kept-in.csv", "--exclude", tmp_path / "kept-out.csv", "--exclude-column"]
+    names = ["--name", "Osgood Farrow", "--name", "Ada [Lovelace]"]
+    status, out, err = run("train", *files, *kept, "question", *names, "--examples", "400", "-o", tmp_path / "clf")
+    assert status == 0, err
+    assert "It looks for the names: Osgood Farrow, Ada [Lovelace]." in out
+    learnt = json.loads((tmp_path / "clf" / "training_report.json").read_text())["prompts"]
+    assert learnt["forget"]["sha256"] == prompts_sha256(forget[2:])
+    assert learnt["retain"]["sha256"] == prompts_sha256(RETAIN[1:])
 
 
 def test_a_scope_is_added_listed_and_removed_and_no_weight_changes(run, checkpoint, bakers):  # noqa: F811
@@ -228,6 +282,27 @@ def test_calibrate_gives_its_findings_as_json_and_keeps_its_status(run, calibrat
     said = json.loads(out)
     assert status == 3 and said["outdated"] and not said["check"]["tenable"] and not said["written"]
     assert said["new"]["n_retain"] == 64 and "retain_scores" not in said["new"]
+
+
+def test_calibrate_says_written_only_of_what_was(run, calibrated, prompt_files, monkeypatch):  # noqa: F811
+    both = ["--retain", prompt_files["retain"], "--forget", prompt_files["forget"], "--max-fpr", "0.3"]
+    before = (calibrated / "config.json").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_eco.hub.rewrite_eco", full)
+        for form in (["--json"], []):
+            status, out, err = run("calibrate", calibrated, *both, "--write", *form)
+            assert (status, out) == (1, "") and "No space left" in err
+    assert (calibrated / "config.json").read_bytes() == before
+    old = read_guard(str(calibrated)).config.scope("wizards").threshold
+    status, out, err = run("calibrate", calibrated, *both, "--write", "--json")
+    assert status == 0, err
+    said = json.loads(out)
+    assert said["written"] is True and said["threshold"] == old
+    assert read_guard(str(calibrated)).config.scope("wizards").threshold == said["new"]["threshold"] != old
 
 
 def test_evaluate_measures_models_beside_each_other(run, checkpoint, base_dir, tmp_path):  # noqa: F811

@@ -18,14 +18,23 @@ from conftest import byte_level_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from test_calibration import Scores
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 from transformers.utils import logging as transformers_logging
 
 from hf_eco import ECOError, PromptClassifier
-from hf_eco.training import calibrate_threshold, head_training, prompt_classifier, train_prompt_classifier
+from hf_eco.training import (
+    augmentation,
+    calibrate_threshold,
+    guard_model,
+    head_training,
+    prompt_classifier,
+    recipe,
+    train_prompt_classifier,
+)
 from hf_eco.training.augmentation import Example, shipped_prompts
 from hf_eco.training.calibration import clopper_pearson_upper
-from hf_eco.training.prompt_lists import prompts_sha256
+from hf_eco.training.prompt_lists import fold, prompts_sha256, split_off
 
 TEMPLATES = [
     "who is the {} ?",
@@ -329,6 +338,93 @@ def test_a_shipped_prompt_that_is_given_is_what_it_is_given_as(train: Any, seen:
     assert report(tmp_path / "clf")["prompts"]["retain"]["shipped"] == len(GENERAL) - 2
 
 
+# --- Prompts kept for calibration
+
+
+def test_an_excluded_prompt_is_not_learnt_from_wherever_it_stands(train: Any, seen: Seen, tmp_path: Path) -> None:
+    told = [f"The wizard of {place} ate a great breakfast." for place in "ABCDE"]
+    exclude = [FORGET[0].upper(), f" {RETAIN[0]}", GENERAL[0], told[0], f"{told[1]} {told[2]}"]
+    train(FORGET, RETAIN, output_dir=tmp_path / "clf", documents=[" ".join(told)], exclude=exclude, augment=False)
+    learnt = {example.text for example in seen.training + seen.validation}
+    assert learnt == {*FORGET, *RETAIN, *GENERAL, *told} - {FORGET[0], RETAIN[0], GENERAL[0], *told[:3]}
+    counts = report(tmp_path / "clf")["prompts"]
+    assert counts["forget"]["sha256"] == prompts_sha256([*FORGET[1:], *told[3:]])
+    assert counts["retain"]["shipped"] == len(GENERAL) - 1
+
+
+def test_nothing_is_made_of_an_excluded_prompt_that_comes_with_the_package(
+    train: Any, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = "Why did Ada Lovelace keep bees in a box?"
+    monkeypatch.setattr(
+        augmentation, "_sentences_about_people", lambda: {prompt: ("Why did ", " keep bees in a box?")}
+    )
+    for exclude, made in (([], True), ([prompt.upper()], False)):
+        train(ABOUT_HERMIA, RETAIN, output_dir=tmp_path / "clf", names=[NAME], exclude=exclude, examples=300)
+        assert any("bees in a box" in example.text for example in seen.training + seen.validation) is made
+        seen.training.clear(), seen.validation.clear()
+
+
+def test_guard_model_learns_from_none_of_the_prompts_it_calibrates_on(
+    base_dir: str, encoder: str, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the same stand in a document and among the prompts that come with the package."""
+    calibrated_on: list[str] = []
+
+    def calibrate(classifier: Any, forget: list[str], retain: list[str], **options: Any) -> Any:
+        calibrated_on.extend([*forget, *retain])
+        return calibrate_threshold(classifier, forget, retain, **options)
+
+    monkeypatch.setattr(recipe, "calibrate_threshold", calibrate)
+    forget, retain = [*ABOUT_HERMIA, *GENERAL[:5]], [*RETAIN, *GENERAL[5:]]
+    guard_model(
+        base_dir,
+        "hermia",
+        forget,
+        retain,
+        tmp_path / "guarded",
+        encoder=encoder,
+        documents=["\n".join(ABOUT_HERMIA)],
+        max_fpr=0.3,
+        calibration_fraction=0.5,
+        examples=300,
+    )
+    assert len(calibrated_on) == 10 + len({*RETAIN, *GENERAL[5:]}) // 2
+    assert {*calibrated_on} & {*ABOUT_HERMIA} and {*calibrated_on} & {*GENERAL[:5]} and {*calibrated_on} & {*GENERAL}
+    learnt = {fold(example.text) for example in seen.training + seen.validation}
+    assert not learnt & {fold(prompt) for prompt in calibrated_on}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"forget": FORGET[:20], "max_fnr": 0.05}, r"7 forget prompts cannot show .*max_fnr=0\.05.*that takes 59"),
+        ({"forget": FORGET[:1], "documents": ["\n".join(FORGET)]}, "at least 2 in all, got 1. Add forget prompts"),
+        ({"forget": [], "names": [NAME]}, "at least 2 in all, got 0. Add forget prompts, or pass threshold="),
+        ({"retain": []}, "at least 2 in all, got 0. Add retain prompts"),
+        ({"max_fpr": 0.01}, r"24 retain prompts cannot show .*max_fpr=0\.01"),
+        ({"max_fpr": 0.0}, r"max_fpr must lie between 0 and 1 .*got max_fpr=0\.0"),
+        ({"max_fnr": 1.5}, "max_fnr must lie between 0 and 1"),
+        ({"confidence": 1.0}, "confidence must lie between 0 and 1"),
+        ({"calibration_fraction": 5}, "calibration_fraction must lie between 0 and 1 .*got calibration_fraction=5"),
+        ({"calibration_fraction": 0.0}, "calibration_fraction must lie between 0 and 1"),
+    ],
+    ids=str,
+)
+def test_what_guard_model_cannot_vouch_for_is_said_before_anything_is_loaded(
+    given: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"forget": FORGET, "retain": RETAIN, "max_fpr": 0.2, **given}
+    with pytest.raises(ValueError, match=message):
+        guard_model("no/model", "wizards", output_dir=tmp_path / "guarded", encoder="no/encoder", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_prompt_cannot_be_split() -> None:
+    with pytest.raises(ValueError, match=r"1 prompts cannot be split in two\. Give at least 2"):
+        split_off(["a"], 0.5, seed=0)
+
+
 # --- Reproducibility
 
 
@@ -618,7 +714,9 @@ def test_arguments_out_of_range_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [{"names": NAME}, {"documents": NAME}, {"names": [NAME, 7]}], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [{"names": NAME}, {"documents": NAME}, {"exclude": NAME}, {"names": [NAME, 7]}], ids=str
+)
 def test_names_and_documents_are_lists_of_strings(arguments: dict[str, Any], train: Any, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=f"{next(iter(arguments))} must be a list of strings, got"):
         train(FORGET, RETAIN, output_dir=tmp_path / "clf", **arguments)
@@ -709,24 +807,6 @@ def test_a_bound_of_impossible_counts_is_refused(errors: int, n: int, confidence
 
 
 # --- Calibration
-
-
-class Scores:
-    """Stands in for a PromptClassifier: prompt number i of a list has score number i."""
-
-    def __init__(self, forget: Sequence[float] = (), retain: Sequence[float] = ()) -> None:
-        self.forget = [f"forget {i}" for i in range(len(forget))]
-        self.retain = [f"retain {i}" for i in range(len(retain))]
-        self.scores = dict(zip(self.forget + self.retain, [*forget, *retain], strict=True))
-
-    def score(self, texts: Sequence[str], *, label: str = "forget") -> list[float]:
-        return [self.scores[text] for text in texts]
-
-    def floor(self, label: str = "forget") -> float:
-        return 0.0
-
-    def calibrate(self, **kwargs: Any) -> Any:
-        return calibrate_threshold(self, self.forget, self.retain, **kwargs)  # type: ignore[arg-type]
 
 
 SCORES = st.integers(0, 19).map(lambda i: i / 20)  # so few values that many are tied
@@ -839,7 +919,8 @@ def test_it_warns_if_no_forget_prompt_would_be_flagged(caplog: pytest.LogCapture
 def test_repeated_prompts_count_once() -> None:
     scores = Scores([0.9], [0.1] * 299)
     with pytest.raises(ValueError, match="298 retain prompts cannot"):
-        calibrate_threshold(scores, scores.forget, [*scores.retain[:298], scores.retain[0].upper()])  # type: ignore[arg-type]
+        retain = scores.prompts["retain"]
+        calibrate_threshold(scores, scores.prompts["forget"], [*retain[:298], retain[0].upper()])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["max_fpr", "confidence"])

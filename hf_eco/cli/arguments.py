@@ -72,6 +72,13 @@ def choose_scope(eco: ECOConfig, name: str | None) -> ForgetScope:
     return eco.scope(name)
 
 
+def refuse_ignored(where: str, instead: str, **options: Any) -> None:
+    """Raises Misuse if any of `options` was given (is not None), which `where` they stand would have no effect."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if given:
+        raise Misuse(f"{where}, {' and '.join(given)} would be ignored. {instead}")
+
+
 def check_directory(model: str) -> None:
     """Raises OSError unless `model` is a directory, whose guard can be changed."""
     if not Path(model).is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,9 +21,10 @@ from .arguments import (
     TokenChoice,
     Tokens,
     corruption_from,
+    refuse_ignored,
 )
 from .frame import MAKE, Misuse, app, for_example
-from .printing import print_json, rates, say, scope_values, warn_of_misses
+from .printing import names_line, print_json, rates, say, scope_values, warn_of_misses
 
 
 @app.command(
@@ -51,11 +52,15 @@ def guard(
     threshold: Annotated[
         float | None, typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one.")
     ] = None,
-    max_fpr: Annotated[float, typer.Option(help="Highest false positive rate the calibration may allow.")] = 0.01,
+    max_fpr: Annotated[
+        float | None, typer.Option(help="Highest false positive rate the calibration may allow. \\[default: 0.01]")
+    ] = None,
     max_fnr: Annotated[
         float | None, typer.Option(help="Highest false negative rate; prompts between the two bounds are uncertain.")
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Confidence of the calibration's bounds.")] = 0.95,
+    confidence: Annotated[
+        float | None, typer.Option(help="Confidence of the calibration's bounds. \\[default: 0.95]")
+    ] = None,
     method: Method = None,
     dims: Dims = None,
     strength: Strength = None,
@@ -69,8 +74,13 @@ def guard(
     from ..packaged import MINILM, resolve
     from ..prompts import read_prompts
     from ..training import guard_model
-    from ..training.prompt_classifier import EXAMPLES
+    from ..training.prompt_classifier import EXAMPLES, REPORT_NAME
 
+    asked = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence}
+    if threshold is not None:
+        instead = "Leave out --threshold to calibrate one, or leave out the rest."
+        refuse_ignored("With --threshold", instead, **asked)
+    settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     corruption = corruption_from(method, dims, strength, seed)
     model = guard_model(
         resolve(base_model),
@@ -85,17 +95,17 @@ def guard(
         tokens=tokens.value,
         entities=entities,
         threshold=threshold,
-        max_fpr=max_fpr,
-        max_fnr=max_fnr,
-        confidence=confidence,
         examples=EXAMPLES if examples is None else examples,
         seed=seed,
+        **settings,
     )
     made = model.config.eco.scope(scope)
+    names = json.loads(Path(output, f"classifier-{scope}", REPORT_NAME).read_text(encoding="utf-8"))["names"]
     if as_json:
-        print_json({"directory": output, "scope": scope_values(made)})
+        print_json({"directory": output, "scope": scope_values(made), "names": names})
         return
     say(f"Guarded against [bold]{scope}[/]: saved in {output}")
+    say(names_line(names))
     say(rates(made.threshold, made.calibration))
     warn_of_misses(made.calibration)
     say(f"Try it: hf-eco inspect {output} 'a prompt'")
@@ -104,7 +114,8 @@ def guard(
 @app.command(
     rich_help_panel=MAKE,
     epilog=for_example(
-        "hf-eco train --forget jane.txt --retain other.csv --label jane-doe -o jane-classifier",
+        "hf-eco train --forget jane.txt --retain other.csv --label jane-doe -o jane-classifier "
+        "--exclude held-out-forget.txt --exclude held-out-retain.txt",
         "hf-eco train --name 'Jane Doe' --documents jane-articles.jsonl --encoder guarded/classifier-my-book "
         "--label jane-doe -o jane-classifier",
     ),
@@ -119,6 +130,11 @@ def train(
     retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
     name: Names = None,
     documents: Documents = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Prompts kept for calibration, not to be trained on; repeat for several files."),
+    ] = None,
+    exclude_column: Annotated[str | None, typer.Option(help="Column of the prompts kept for calibration.")] = None,
     encoder: Encoder = None,
     label: Annotated[
         str, typer.Option(help="What the scope is called among those that share the encoder; best the scope's name.")
@@ -135,6 +151,13 @@ def train(
 
     if not (forget or name or documents):
         raise Misuse("There is nothing to learn the scope from. Pass --forget, --name or --documents.")
+    for option, value, column in (
+        ("forget", forget, forget_column),
+        ("retain", retain, retain_column),
+        ("exclude", exclude, exclude_column),
+    ):
+        if not value:
+            refuse_ignored(f"Without --{option}", f"Pass --{option}, or leave it out.", **{f"{option}_column": column})
     train_prompt_classifier(
         read_prompts(forget, column=forget_column) if forget else (),
         read_prompts(retain, column=retain_column) if retain else (),
@@ -143,6 +166,7 @@ def train(
         seed,
         names=name,
         documents=read_prompts(documents) if documents else (),
+        exclude=[prompt for file in exclude or () for prompt in read_prompts(file, column=exclude_column)],
         label=label,
         examples=EXAMPLES if examples is None else examples,
     )
@@ -152,6 +176,7 @@ def train(
         return
     found = report["validation"]
     say(f"Trained [bold]{label}[/]: saved in {output}")
+    say(names_line(report["names"]))
     say(
         f"On the prompts kept out of training, at threshold {found['threshold']:g}: false positive rate "
         f"{found['false_positive_rate']:.4f}, false negative rate {found['false_negative_rate']:.4f}, area under the "

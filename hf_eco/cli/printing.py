@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from ..configuration import Calibration, CorruptionConfig, ForgetScope
 
@@ -66,6 +67,13 @@ def rates(threshold: float, calibration: Calibration | None) -> str:
             f"{c.abstain_fnr_bound:.4f}) of the forget prompts."
         )
     return line
+
+
+def names_line(names: list[str]) -> str:
+    """One line about the names that a classifier looks for, so that a wrong one is seen."""
+    if not names:
+        return "It looks for no name: none was given, and none stands out in the prompts."
+    return f"It looks for the names: {escape(', '.join(names))}. If one is wrong, pass the right ones with --name."
 
 
 def warn_of_misses(calibration: Calibration | None) -> None:

@@ -23,6 +23,7 @@ from .arguments import (
     check_directory,
     choose_scope,
     corruption_from,
+    refuse_ignored,
 )
 from .frame import MAKE, Misuse, app, for_example
 from .printing import bounded, console, in_words, print_json, rates, say, scope_values, warn_of_misses
@@ -55,8 +56,12 @@ def add(
         str | None, typer.Option(help="Prompts in the scope that the classifier was not trained on, to calibrate by.")
     ] = None,
     retain: Annotated[str | None, typer.Option(help="Likewise, prompts outside of the scope.")] = None,
-    max_fpr: Annotated[float, typer.Option(help="Highest false positive rate the calibration may allow.")] = 0.01,
-    confidence: Annotated[float, typer.Option(help="Confidence of the calibration's bounds.")] = 0.95,
+    max_fpr: Annotated[
+        float | None, typer.Option(help="Highest false positive rate the calibration may allow. \\[default: 0.01]")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Confidence of the calibration's bounds. \\[default: 0.95]")
+    ] = None,
     method: Method = None,
     dims: Dims = None,
     strength: Strength = None,
@@ -71,7 +76,11 @@ def add(
     from ..prompts import read_prompts
     from ..training import calibrate_threshold
 
-    if (threshold is None) == (forget is None or retain is None):
+    asked = {"max_fpr": max_fpr, "confidence": confidence}
+    if threshold is not None:
+        instead = "Leave out --threshold to calibrate one, or leave out the rest."
+        refuse_ignored("With --threshold", instead, forget=forget, retain=retain, **asked)
+    elif forget is None or retain is None:
         raise Misuse("A scope needs a threshold. Pass --threshold, or --forget and --retain to calibrate one by.")
     check_directory(model)
     corruption = corruption_from(method, dims, strength, seed)
@@ -80,9 +89,8 @@ def add(
     guarded = _without_weights(model)
     trained = PromptClassifier.from_pretrained(classifier)
     if forget is not None and retain is not None:
-        measured = calibrate_threshold(
-            trained, read_prompts(forget), read_prompts(retain), max_fpr=max_fpr, confidence=confidence, label=label
-        )
+        settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        measured = calibrate_threshold(trained, read_prompts(forget), read_prompts(retain), label=label, **settings)
         new.threshold, new.calibration = measured.threshold, measured
     guarded.add_scope(new, classifier=trained)
     _write_scopes(model, guarded)

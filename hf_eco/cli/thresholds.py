@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from ..configuration import Calibration, ForgetScope
-from .arguments import AsJson, Guarded, ScopeChoice, check_directory, choose_scope
+from ..configuration import Calibration
+from .arguments import AsJson, Guarded, ScopeChoice, check_directory, choose_scope, refuse_ignored
 from .frame import MAKE, Misuse, app, for_example
 from .printing import bounded, calibration_values, console, print_json, say, warn_of_misses
 
@@ -69,6 +69,15 @@ def calibrate(
 
     if write and forget is None:
         raise Misuse("A new threshold takes forget prompts, too. Pass --forget, or leave out --write.")
+    asked: dict[str, Any] = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence}
+    asked["max_near_fpr"] = max_near_fpr
+    if forget is None:
+        instead = "Pass --forget to choose a new threshold, or leave out the rest."
+        others = {"forget_column": forget_column, "near": near, "near_column": near_column}
+        refuse_ignored("Without --forget", instead, **others, **asked)
+    if near is None:
+        instead = "Pass --near, or leave out the rest."
+        refuse_ignored("Without --near", instead, near_column=near_column, max_near_fpr=max_near_fpr)
     if write:
         check_directory(model)
     retain_prompts = read_prompts(retain, column=retain_column)
@@ -85,20 +94,22 @@ def calibrate(
     if old is not None:
         check = check_calibration(old, classifier, retain_prompts, forget_prompts, label=of.label)
     if forget_prompts is not None:
-        settings: dict[str, Any] = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence}
-        settings["max_near_fpr"] = max_near_fpr
         if old is not None:
-            settings = {name: getattr(old, name) if value is None else value for name, value in settings.items()}
-        settings = {name: value for name, value in settings.items() if value is not None}
+            asked = {name: getattr(old, name) if value is None else value for name, value in asked.items()}
+        settings = {name: value for name, value in asked.items() if value is not None}
         new = calibrate_threshold(
             classifier, forget_prompts, retain_prompts, near=near_prompts, label=of.label, **settings
         )
     outdated = check is not None and not (check.tenable and not check.shifted)
+    old_threshold = of.threshold
+    if write and new is not None:
+        of.threshold, of.abstain_threshold, of.calibration = new.threshold, new.abstain_threshold, new
+        rewrite_eco(model, reader.config)
     if as_json:
         print_json(
             {
                 "scope": of.name,
-                "threshold": of.threshold,
+                "threshold": old_threshold,
                 "check": None if check is None else _check_values(check),
                 "new": None if new is None else calibration_values(new),
                 "outdated": outdated,
@@ -106,11 +117,8 @@ def calibrate(
             }
         )
     else:
-        _print(of, check, old, new, near=bool(near_prompts))
-    if write and new is not None:
-        of.threshold, of.abstain_threshold, of.calibration = new.threshold, new.abstain_threshold, new
-        rewrite_eco(model, reader.config)
-        if not as_json:
+        _print(of.name, old_threshold, check, old, new, near=bool(near_prompts))
+        if write:
             say(f"Written to {model}.")
     if outdated and check is not None:
         if not as_json:
@@ -122,15 +130,20 @@ def calibrate(
 
 
 def _print(
-    scope: ForgetScope, check: CalibrationCheck | None, old: Calibration | None, new: Calibration | None, near: bool
+    scope: str,
+    old_threshold: float,
+    check: CalibrationCheck | None,
+    old: Calibration | None,
+    new: Calibration | None,
+    near: bool,
 ) -> None:
     if check is not None:
-        say(f"The stored calibration of [bold]{scope.name}[/], on the new prompts:")
+        say(f"The stored calibration of [bold]{scope}[/], on the new prompts:")
         for line in check.lines:
             say(line)
     if new is None:
         return
-    console.print(_side_by_side(scope.threshold, old, new))
+    console.print(_side_by_side(old_threshold, old, new))
     warn_of_misses(new)
     if old is not None and old.n_near and not near:
         say(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ..lexicon import without_suffix
 from ..prompts import shipped_names, shipped_rows
 from .forms import ASIDE, ASKING, FRAMES, MASKS, QUESTIONS, REVERSE
+from .prompt_lists import without
 from .subjects import find_satellites, name_pattern
 
 
@@ -69,9 +70,17 @@ class Augmenter:
         names: whom or which the scope is about; none for a subject that has no names.
         background: prompts outside of the scope, to tell what is common.
         seed: of all that is drawn.
+        exclude: prompts of which nothing is made, though they come with the package.
     """
 
-    def __init__(self, forget: Sequence[str], names: Sequence[str], background: Sequence[str], seed: int) -> None:
+    def __init__(
+        self,
+        forget: Sequence[str],
+        names: Sequence[str],
+        background: Sequence[str],
+        seed: int,
+        exclude: Sequence[str] = (),
+    ) -> None:
         self.names = list(names)
         self._pattern = name_pattern(names)
         self._random = random.Random(seed)
@@ -80,8 +89,11 @@ class Augmenter:
             name for name in shipped_names()["people"] if " " in name and not any(o in name.lower() for o in own)
         ]
         self._works = shipped_names()["works"]
+        about_people = _sentences_about_people()
         self._hosts = [
-            host for host in _sentences_about_people() if not any(name in " ".join(host).lower() for name in own)
+            about_people[prompt]
+            for prompt in without(about_people, exclude)
+            if not any(name in " ".join(about_people[prompt]).lower() for name in own)
         ]
         satellites = find_satellites(forget, background, names) if names else {}
         named = {i for i, prompt in enumerate(forget) if self._named(prompt)}
@@ -178,8 +190,8 @@ class Augmenter:
         return "___" if self._random.random() < 0.2 else self._draw(shipped_names()["first"])
 
     def _inserted(self, name: str) -> str:
-        """`name` in what is said of somebody else."""
-        before, after = self._random.choice(self._hosts)
+        """`name` in what is said of somebody else; by itself if nothing is."""
+        before, after = self._random.choice(self._hosts or [("", "")])
         return before + name + after
 
     def _masked(self, prompt: str) -> str:
@@ -227,12 +239,12 @@ class Augmenter:
 
 
 @functools.cache
-def _sentences_about_people() -> tuple[tuple[str, str], ...]:
-    """What stands before and after a person's name in the shipped prompts."""
+def _sentences_about_people() -> dict[str, tuple[str, str]]:
+    """What stands before and after a person's name in the shipped prompts, by the prompt."""
     people = name_pattern([name for name in shipped_names()["people"] if " " in name])
     assert people is not None
     found = ((prompt, people.search(prompt)) for prompt in shipped_prompts())
-    return tuple((prompt[: match.start("name")], prompt[match.end("name") :]) for prompt, match in found if match)
+    return {prompt: (prompt[: match.start("name")], prompt[match.end("name") :]) for prompt, match in found if match}
 
 
 def sentences(document: str) -> list[str]:

@@ -35,7 +35,7 @@ def clopper_pearson_upper(errors: int, n: int, confidence: float) -> float:
     """
     if n < 1 or not 0 <= errors <= n:
         raise ValueError(f"errors must be in 0..n and n positive, got errors={errors}, n={n}.")
-    _check_probability("confidence", confidence)
+    check_probability("confidence", confidence)
     if errors == n:
         return 1.0
     return float(import_extra("scipy.stats").beta.ppf(confidence, errors + 1, n - errors))
@@ -104,17 +104,13 @@ def calibrate_threshold(
             more of them than may be wrong score 1 (or 0, among forget prompts), or a prompt is in both lists.
         ImportError: scipy is missing.
     """
-    for name, value in (("max_fpr", max_fpr), ("max_near_fpr", max_near_fpr), ("confidence", confidence)):
-        _check_probability(name, value)
+    check_probability("max_near_fpr", max_near_fpr)
     forget, retain = clean_prompts(forget, retain)
     near = _clean_near_misses(near or [], forget)
     if not forget:
         raise ValueError("There are no forget prompts to measure the false negative rate on. Pass forget=[...].")
     allowed = allowed_errors(len(retain), max_fpr, confidence)
-    allowed_low = None
-    if max_fnr is not None:
-        _check_probability("max_fnr", max_fnr)
-        allowed_low = allowed_errors(len(forget), max_fnr, confidence, "forget")
+    allowed_low = None if max_fnr is None else allowed_errors(len(forget), max_fnr, confidence, "forget")
 
     retain_scores, forget_scores, near_scores = (
         sorted(classifier.score(prompts, label=label)) if prompts else [] for prompts in (retain, forget, near)
@@ -175,15 +171,17 @@ def allowed_errors(n: int, max_rate: float, confidence: float, kind: Literal["re
     prompts, false negatives among forget prompts.
 
     Raises:
-        ValueError: even none is too many; `n` is too small.
+        ValueError: even none is too many, `n` is too small; or `max_rate` or `confidence` is out of its range.
     """
+    rate, name, error = {
+        "retain": ("false positive rate", "max_fpr", "flagged"),
+        "forget": ("false negative rate", "max_fnr", "missed"),
+    }[kind]
+    check_probability(name, max_rate)
+    check_probability("confidence", confidence)
     within = bisect.bisect_right(range(n), max_rate, key=lambda errors: clopper_pearson_upper(errors, n, confidence))
     if within == 0:
         needed = math.ceil(math.log1p(-confidence) / math.log1p(-max_rate))  # (1 - max_rate)^n <= 1 - confidence
-        rate, name, error = {
-            "retain": ("false positive rate", "max_fpr", "flagged"),
-            "forget": ("false negative rate", "max_fnr", "missed"),
-        }[kind]
         message = (
             f"{n} {kind} prompts cannot show a {rate} under {name}={max_rate} with confidence={confidence}, even if "
             f"none of them is {error}: that takes {needed}. Add {kind} prompts"
@@ -338,7 +336,7 @@ def check_calibration(
         ValueError: there are no retain prompts, `significance` is out of its range, or a prompt is in both lists.
         ImportError: scipy is missing.
     """
-    _check_probability("significance", significance)
+    check_probability("significance", significance)
     new_forget, new_retain = clean_prompts(forget or [], retain)
     if not new_retain:
         raise ValueError("There are no retain prompts to check the calibration on. Pass retain=[...].")
@@ -424,6 +422,7 @@ def _share_from(threshold: float, scores: Sequence[float]) -> float:
     return (len(scores) - bisect.bisect_left(scores, threshold)) / len(scores)
 
 
-def _check_probability(name: str, value: float) -> None:
+def check_probability(name: str, value: float) -> None:
+    """Raises ValueError unless `value`, which the user knows as `name`, lies between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < 1.0:
         raise ValueError(f"{name} must lie between 0 and 1 (both excluded), got {name}={value!r}.")

@@ -23,7 +23,7 @@ from ..lexicon import Lexicon, long_enough
 from ..packaged import MINILM
 from ..scope_heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
 from .augmentation import Augmenter, Example, questions_about, sentences, shipped_prompts
-from .prompt_lists import clean_prompts, fold, prompts_sha256, split_off
+from .prompt_lists import clean_prompts, prompts_sha256, split_off, without, without_names
 from .subjects import find_names
 
 REPORT_NAME = "training_report.json"
@@ -49,6 +49,7 @@ def train_prompt_classifier(
     *,
     names: Sequence[str] | None = None,
     documents: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     label: str = DEFAULT_LABEL,
     augment: bool = True,
     examples: int = EXAMPLES,
@@ -84,6 +85,9 @@ def train_prompt_classifier(
         names: full names of whom or which the scope is about (persons, books ...). Found in the prompts if None; an
             empty list for none.
         documents: texts of the scope; their sentences count as forget prompts.
+        exclude: prompts kept for calibration, of both kinds. None of them and no sentence of one is trained on,
+            whether it stands in a list, in a document, or among the prompts that come with the package. Without it
+            the bounds of a calibration on them may be too low.
         label: what the scope is called among the scopes that share the encoder; `ForgetScope(label=...)` names it.
         augment: False to train on the prompts as they stand.
         examples: how many are made of the prompts, about; the time that training takes grows with it.
@@ -110,7 +114,7 @@ def train_prompt_classifier(
     _check_hyperparameters(**hyperparameters)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer in [0, 2**32), got seed={seed!r}.")
-    for argument, values in (("names", names or ()), ("documents", documents)):
+    for argument, values in (("names", names or ()), ("documents", documents), ("exclude", exclude)):
         if isinstance(values, str) or not all(isinstance(value, str) for value in values):
             raise TypeError(f"{argument} must be a list of strings, got {argument}={values!r}.")
     if not label or "/" in label:
@@ -121,7 +125,9 @@ def train_prompt_classifier(
     forget, retain = clean_prompts([*forget, *(s for text in documents for s in sentences(text))], retain)
     if not forget and names:
         forget = questions_about(names)
-    general = _beyond(names or (), _ungiven(shipped_prompts(), [*forget, *retain]))
+    kept_out = [*exclude, *(s for prompt in exclude for s in sentences(prompt))]
+    forget, retain = without(forget, kept_out), without(retain, kept_out)
+    general = without_names(without(shipped_prompts(), [*forget, *retain, *kept_out]), names or ())
     for name, prompts in (("forget", forget), ("retain", [*retain, *general])):
         if len(prompts) < MIN_PROMPTS:
             raise ValueError(
@@ -139,11 +145,11 @@ def train_prompt_classifier(
                     forget, [*retain, *general], lambda word: len(classifier.tokenizer.tokenize(word)) == 1
                 )
                 names = [name for name in found if long_enough(name)]  # others pass for words
-                general = _beyond(names, general)
+                general = without_names(general, names)
             forget_training, forget_validation = split_off(forget, validation_fraction, seed)
             retain_training, retain_validation = split_off([*retain, *general], validation_fraction, seed)
             make, make_validation = (
-                Augmenter(prompts, names, retain_training, seed + part)
+                Augmenter(prompts, names, retain_training, seed + part, exclude=kept_out)
                 for part, prompts in enumerate((forget_training, forget_validation))
             )
             layers = classifier.model.config.num_hidden_layers
@@ -218,18 +224,6 @@ def _check_hyperparameters(
     ):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, got {name}={value!r}.")
-
-
-def _ungiven(prompts: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Those of `prompts` that the user has not given."""
-    known = {fold(prompt) for prompt in given}
-    return [prompt for prompt in prompts if fold(prompt) not in known]
-
-
-def _beyond(names: Sequence[str], prompts: Sequence[str]) -> list[str]:
-    """Those of `prompts` that none of `names` is found in."""
-    own = Lexicon(names)
-    return [prompt for prompt in prompts if not own.find(prompt)]
 
 
 def _untrained_classifier(encoder: str, max_length: int) -> PromptClassifier:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from transformers.utils import logging
 
+from ..lexicon import Lexicon
+
 logger = logging.get_logger(__name__)
 
 
@@ -55,8 +57,26 @@ def unique_prompts(name: str, prompts: Sequence[str]) -> dict[str, str]:
     return unique
 
 
+def without(prompts: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Those of `prompts` that are not among `others`, case and spacing aside; order kept."""
+    known = {fold(prompt) for prompt in others}
+    return [prompt for prompt in prompts if fold(prompt) not in known]
+
+
+def without_names(prompts: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Those of `prompts` that none of `names` is found in."""
+    own = Lexicon(names)
+    return [prompt for prompt in prompts if not own.find(prompt)]
+
+
 def split_off(prompts: Sequence[str], fraction: float, seed: int) -> tuple[list[str], list[str]]:
-    """`prompts` in two random parts, the second with `fraction` of them; neither is empty, each keeps its order."""
+    """`prompts` in two random parts, the second with `fraction` of them; neither is empty, each keeps its order.
+
+    Raises:
+        ValueError: there are fewer than two prompts.
+    """
+    if len(prompts) < 2:
+        raise ValueError(f"{len(prompts)} prompts cannot be split in two. Give at least 2.")
     size = min(max(1, round(fraction * len(prompts))), len(prompts) - 1)
     held_out = set(random.Random(seed).sample(range(len(prompts)), size))
     kept = [prompt for i, prompt in enumerate(prompts) if i not in held_out]

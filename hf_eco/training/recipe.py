@@ -16,7 +16,7 @@ from ..files import replacing
 from ..hub import read_eco
 from ..model_card import write_model_card
 from ..packaged import MINILM
-from .calibration import allowed_errors, calibrate_threshold
+from .calibration import allowed_errors, calibrate_threshold, check_probability
 from .prompt_classifier import EXAMPLES, REPORT_NAME, train_prompt_classifier
 from .prompt_lists import clean_prompts, split_off
 
@@ -63,7 +63,8 @@ def guard_model(
         max_fnr: highest false negative rate allowed, beyond which prompts are left uncertain, see
             `calibrate_threshold`.
         confidence: of the bounds.
-        calibration_fraction: share of the prompts of each kind kept for calibration.
+        calibration_fraction: share of the prompts of each kind kept for calibration, in (0, 1). None of those is
+            trained on, though it be a sentence of a document or come with the package.
         examples: made of the prompts for training, see `train_prompt_classifier`.
         seed: of the splits and the training.
 
@@ -71,8 +72,8 @@ def guard_model(
         The guarded model. What was measured stands in `model.config.eco.scopes[0].calibration`.
 
     Raises:
-        ValueError: a value is out of its range, or there are too few prompts to vouch for `max_fpr`. Known before the
-            training starts.
+        ValueError: a value is out of its range, or there are too few prompts to vouch for `max_fpr` or `max_fnr`.
+            Known before the training starts.
         OSError: the base model or the encoder cannot be found.
         FileExistsError: `output_dir` holds something else.
     """
@@ -85,11 +86,22 @@ def guard_model(
         label=scope,
     )
     forget, retain = clean_prompts(forget, retain)
+    held_out_forget: list[str] = []
+    held_out_retain: list[str] = []
     if threshold is None:
+        check_probability("calibration_fraction", calibration_fraction)
+        for kind, prompts in (("forget", forget), ("retain", retain)):
+            if len(prompts) < 2:
+                raise ValueError(
+                    f"A calibration takes {kind} prompts that are not trained on, so at least 2 in all, got "
+                    f"{len(prompts)}. Add {kind} prompts, or pass threshold=... to do without a calibration."
+                )
         (forget, held_out_forget), (retain, held_out_retain) = (
             split_off(prompts, calibration_fraction, seed) for prompts in (forget, retain)
         )
         allowed_errors(len(held_out_retain), max_fpr, confidence)
+        if max_fnr is not None:
+            allowed_errors(len(held_out_forget), max_fnr, confidence, "forget")
     try:
         guarded_already = read_eco(base_model, {}) is not None
     except OSError as error:
@@ -108,6 +120,7 @@ def guard_model(
             seed,
             names=names,
             documents=documents,
+            exclude=[*held_out_forget, *held_out_retain],
             label=scope,
             examples=examples,
         )
