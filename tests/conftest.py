@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test reaches a network
 
@@ -16,6 +17,7 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
+    BertModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -176,6 +178,34 @@ def classifier(classifier_dir: str) -> PromptClassifier:
 def eco_config(classifier_dir: str) -> ECOConfig:
     corruption = CorruptionConfig(method="rand_noise_first_n", dims=8, strength=10.0, seed=3)
     return ECOConfig(scopes=[ForgetScope(name="wizards", classifier=classifier_dir, corruption=corruption)])
+
+
+def save_encoder(directory: Path, model_class: type = BertModel, **config: Any) -> str:
+    """A tiny text encoder with random weights, saved."""
+    tokenizer = byte_level_tokenizer(model_max_length=64)
+    torch.manual_seed(0)
+    bert = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        **config,
+    )
+    model_class(bert).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return str(directory)
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A directory with such an encoder. Not to be changed."""
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture

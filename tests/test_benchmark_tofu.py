@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CLEAN, FLAGGED, byte_level_tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel, Trainer
+from conftest import CLEAN, FLAGGED
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer
 
 from hf_eco.evaluation import Scorer, as_chat
 from hf_eco.training import prompt_classifier
@@ -65,27 +65,6 @@ def tofu_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, rows in files.items():
         (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return directory
-
-
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    directory = str(tmp_path_factory.mktemp("encoder"))
-    tokenizer = byte_level_tokenizer(model_max_length=64)
-    torch.manual_seed(0)
-    BertModel(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=64,
-            pad_token_id=tokenizer.pad_token_id,
-            initializer_range=0.2,
-        )
-    ).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
     return directory
 
 

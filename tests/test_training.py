@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import byte_level_tokenizer
+from conftest import save_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from test_calibration import Scores
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers import BertForSequenceClassification, BertModel
 from transformers.utils import logging as transformers_logging
 
 from hf_eco import ECOError, PromptClassifier
@@ -63,32 +63,6 @@ ABOUT_HERMIA = [
     for end in ("born", "in the garden", "as a child", "and her school")
 ]
 GENERAL = tuple(random.Random(0).sample(shipped_prompts(), 60))
-
-
-def save_encoder(directory: Path, model_class: type = BertModel, **config: Any) -> str:
-    tokenizer = byte_level_tokenizer(model_max_length=64)
-    torch.manual_seed(0)
-    bert = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        **config,
-    )
-    model_class(bert).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return str(directory)
-
-
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="session", autouse=True)

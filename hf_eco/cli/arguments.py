@@ -47,6 +47,10 @@ Encoder = Annotated[str | None, typer.Option(help="Encoder the classifier stands
 ExampleCount = Annotated[
     int | None, typer.Option(help="Examples made for training; fewer take less time. \\[default: 18000]")
 ]
+MaxFpr = Annotated[
+    float | None, typer.Option(help="Highest false positive rate the calibration may allow. \\[default: 0.01]")
+]
+Confidence = Annotated[float | None, typer.Option(help="Confidence of the calibration's bounds. \\[default: 0.95]")]
 Device = Annotated[
     str | None, typer.Option(help="Where the model runs, e.g. cpu, cuda:1. \\[default: cuda if there is one]")
 ]

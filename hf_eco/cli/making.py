@@ -10,11 +10,13 @@ import typer
 
 from .arguments import (
     AsJson,
+    Confidence,
     Dims,
     Documents,
     Encoder,
     Entities,
     ExampleCount,
+    MaxFpr,
     Method,
     Names,
     Strength,
@@ -52,15 +54,11 @@ def guard(
     threshold: Annotated[
         float | None, typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one.")
     ] = None,
-    max_fpr: Annotated[
-        float | None, typer.Option(help="Highest false positive rate the calibration may allow. \\[default: 0.01]")
-    ] = None,
+    max_fpr: MaxFpr = None,
     max_fnr: Annotated[
         float | None, typer.Option(help="Highest false negative rate; prompts between the two bounds are uncertain.")
     ] = None,
-    confidence: Annotated[
-        float | None, typer.Option(help="Confidence of the calibration's bounds. \\[default: 0.95]")
-    ] = None,
+    confidence: Confidence = None,
     method: Method = None,
     dims: Dims = None,
     strength: Strength = None,

@@ -12,10 +12,12 @@ from rich.table import Table
 from ..model_card.words import NOT_MEASURED
 from .arguments import (
     AsJson,
+    Confidence,
     Dims,
     Entities,
     Guarded,
     GuardedDirectory,
+    MaxFpr,
     Method,
     Strength,
     TokenChoice,
@@ -56,12 +58,8 @@ def add(
         str | None, typer.Option(help="Prompts in the scope that the classifier was not trained on, to calibrate by.")
     ] = None,
     retain: Annotated[str | None, typer.Option(help="Likewise, prompts outside of the scope.")] = None,
-    max_fpr: Annotated[
-        float | None, typer.Option(help="Highest false positive rate the calibration may allow. \\[default: 0.01]")
-    ] = None,
-    confidence: Annotated[
-        float | None, typer.Option(help="Confidence of the calibration's bounds. \\[default: 0.95]")
-    ] = None,
+    max_fpr: MaxFpr = None,
+    confidence: Confidence = None,
     method: Method = None,
     dims: Dims = None,
     strength: Strength = None,
