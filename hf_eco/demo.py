@@ -68,7 +68,10 @@ def run_demo(
     """
     base, encoder = resolve(model), resolve(encoder)
     forget, retain = demo_prompts("forget"), demo_prompts("retain")
-    say(f"Training a prompt classifier on {len(forget)} prompts about Harry Potter and {len(retain)} others ...")
+    say(
+        f"Training a prompt classifier on {len(forget)} prompts about Harry Potter and {len(retain)} others; this "
+        "takes about five minutes on two CPU cores ..."
+    )
     trained = guard_model(base, SCOPE, forget, retain, output_dir, encoder=encoder, seed=seed, names=NAMES)
     calibration = trained.config.eco.scope(SCOPE).calibration
     del trained

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from huggingface_hub.errors import HfHubHTTPError
+
+# What asking the Hub ends in where it is out of reach or refuses: OSError, and the HTTP client's own error, whichever
+# client this version of huggingface_hub has.
+HUB_ERRORS: tuple[Any, ...] = (OSError, *HfHubHTTPError.__bases__)
+
 
 class ECOError(RuntimeError):
     """Base class of hf_eco's own errors."""

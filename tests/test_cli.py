@@ -77,6 +77,9 @@ def test_inspect_shows_the_verdict_and_the_prompt(run, guarded, tmp_path):
     guarded.save_pretrained(tmp_path / "guarded")
     status, out, _ = run("inspect", tmp_path / "guarded", FLAGGED, CLEAN)
     assert status == 0
+    corrupted = out.partition("not flagged")[0]
+    assert "[" in corrupted and "[" not in out.removeprefix(corrupted)  # marked in words where there is no colour
+    out = out.replace("[", "").replace("]", "")
     flagged, clean = out.index("flagged as 'wizards'"), out.index("not flagged")
     assert flagged < out.index(FLAGGED) < clean < out.index(CLEAN)
 

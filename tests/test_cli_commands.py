@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CLEAN, FLAGGED, FORGET, RETAIN
+from huggingface_hub.errors import HfHubHTTPError
 from test_cli import prompt_files, run  # noqa: F401
 from tofu_data import write_tofu
 
-from hf_eco import AutoModelForCausalLMWithECO
+from hf_eco import AutoModelForCausalLMWithECO, packaged
 from hf_eco.hub import read_guard
 from hf_eco.training import train_prompt_classifier
 from hf_eco.training.prompt_lists import prompts_sha256
@@ -419,3 +420,31 @@ def test_a_checkpoint_answers_the_same_after_scopes_came_and_went(run, checkpoin
     assert run("scopes", "add", checkpoint, *made)[0] == 0
     assert run("scopes", "remove", checkpoint, "bakers")[0] == 0
     torch.testing.assert_close(AutoModelForCausalLMWithECO.from_pretrained(checkpoint)(ids).logits, before)
+
+
+def test_a_hub_out_of_reach_is_one_line(run, guarded, monkeypatch, tmp_path):  # noqa: F811
+    guarded.save_guard(tmp_path / "guard", base_model="me/base")
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise HfHubHTTPError.__bases__[0]("Name or service not known")
+
+    monkeypatch.setattr("hf_eco.upload.upload", unreachable)
+    status, _, err = run("push", tmp_path / "guard", "me/guard")
+    assert status == 1
+    assert err.strip().splitlines()[-1].startswith("Error: The Hub cannot be reached: Name or service not known")
+
+
+def test_packages_stand_in_only_where_the_hub_does_not_answer(monkeypatch):
+    packaged._to_be_had.cache_clear()
+    monkeypatch.setattr(packaged, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(packaged, "_package_file", lambda *_: Path("/package/model"))
+    monkeypatch.setattr(packaged.HfApi, "model_info", lambda *_, **__: None)
+    assert packaged.resolve(packaged.MINILM) == packaged.MINILM
+    packaged._to_be_had.cache_clear()
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise HfHubHTTPError.__bases__[0]("Name or service not known")
+
+    monkeypatch.setattr(packaged.HfApi, "model_info", unreachable)
+    assert packaged.resolve(packaged.MINILM) == "/package/model"
+    packaged._to_be_had.cache_clear()

@@ -45,7 +45,10 @@ Documents = Annotated[
 ]
 Encoder = Annotated[str | None, typer.Option(help="Encoder the classifier stands on. \\[default: all-MiniLM-L6-v2]")]
 ExampleCount = Annotated[
-    int | None, typer.Option(help="Examples made for training; fewer take less time. \\[default: 18000]")
+    int | None,
+    typer.Option(
+        help="Examples made for training; fewer take less time, and the classifier misses more. \\[default: 18000]"
+    ),
 ]
 MaxFpr = Annotated[
     float | None, typer.Option(help="Highest false positive rate the calibration may allow. \\[default: 0.01]")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from ..errors import ECOError
+from ..errors import HUB_ERRORS, ECOError
 
 app = typer.Typer(
     help="Make a language model forget, at inference, and ship that as an ordinary Hugging Face checkpoint.",
@@ -40,7 +40,8 @@ def main() -> None:
     Exit status: 0 done; 1 an error, said in one line on standard error; 2 a command line that is wrong, likewise; 3
     `calibrate` has found an outdated calibration; 130 interrupted.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that scratch directories are removed then, too
+    for sent in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # Windows has no SIGHUP
+        signal.signal(sent, lambda number, _: sys.exit(128 + number))  # so that scratch directories are removed, too
     try:
         sys.exit(app(prog_name="hf-eco", standalone_mode=False) or 0)
     except _UsageError as error:
@@ -50,10 +51,13 @@ def main() -> None:
             command = error.ctx.command_path if error.ctx is not None else "hf-eco"
             _complain(f"{error.format_message()} See: {command} --help")
         sys.exit(2)
-    except (ValueError, TypeError, OSError, ImportError, ECOError) as error:
+    except (ValueError, TypeError, ImportError, ECOError, *HUB_ERRORS) as error:
         if {"--verbose", "-v"} & set(sys.argv):
             raise
-        _complain(str(error) or type(error).__name__)
+        message = str(error) or type(error).__name__
+        if not isinstance(error, (ValueError, TypeError, OSError, ImportError, ECOError)):
+            message = f"The Hub cannot be reached: {message}. Check the connection, and HF_ENDPOINT if it is set."
+        _complain(message)
         sys.exit(2 if isinstance(error, Misuse) else 1)
     except (KeyboardInterrupt, typer.Abort):
         print("Interrupted.", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import groupby
 from typing import Annotated
 
 import typer
@@ -38,14 +39,15 @@ def inspect(
         found = zip(prompts, verdicts, strict=True)
         print_json([{"prompt": prompt, **dataclasses.asdict(verdict)} for prompt, verdict in found])
         return
+    coloured = console.color_system is not None
     for verdict in verdicts:
-        text = Text(verdict.text.strip("\n"))
-        shift = len(verdict.text) - len(verdict.text.lstrip("\n"))
-        for token in verdict.tokens:
-            start, end = verdict.offsets[token]
-            text.stylize("bold white on red", start - shift, end - shift)
+        text = Text()
+        for corrupted, characters in groupby(zip(verdict.text, verdict.corrupted, strict=True), lambda pair: pair[1]):
+            piece = "".join(character for character, _ in characters)
+            text.append(piece if coloured or not corrupted else f"[{piece}]", "bold white on red" if corrupted else "")
         style = "red" if verdict.flagged else "yellow" if verdict.uncertain else "green"
         console.print(verdict.reason, style=style, highlight=False, soft_wrap=True)
+        text.rstrip()
         console.print(text, end="\n\n", soft_wrap=True)
 
 
@@ -90,7 +92,11 @@ def demo(
                 table.add_row(Text(a.prompt), Text(f"{a.probability:.4f}", style=color), Text(a.original), same)
             console.print(table)
         identical = sum(a.original == a.guarded for a in outside)
-        say(f"Flagged in scope: {sum(a.flagged for a in inside)} of {len(inside)}.")
+        say(f"Flagged in scope: {sum(a.flagged for a in inside)} of {len(inside)}, none of them trained on.")
+        say(
+            "(The false negative rate above is of other prompts, hard on purpose: statements with a gap, descriptions "
+            "that name nothing, four languages.)"
+        )
         say(f"Out of scope, identical to the unguarded model's answer: {identical} of {len(outside)}.")
         mistaken = sum(a.flagged for a in outside)
         if mistaken:

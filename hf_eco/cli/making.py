@@ -80,8 +80,15 @@ def guard(
         refuse_ignored("With --threshold", instead, **asked)
     settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     corruption = corruption_from(method, dims, strength, seed)
+    base = resolve(base_model)
+    if base != base_model:
+        typer.echo(
+            f"The Hub is out of reach: taking {base_model} from the package that holds it. Its weights were quantised "
+            "to 4 bits, so they are not quite the Hub's.",
+            err=True,
+        )
     model = guard_model(
-        resolve(base_model),
+        base,
         scope,
         read_prompts(forget, column=forget_column),
         read_prompts(retain, column=retain_column),

@@ -99,9 +99,14 @@ def guard_model(
         (forget, held_out_forget), (retain, held_out_retain) = (
             split_off(prompts, calibration_fraction, seed) for prompts in (forget, retain)
         )
-        allowed_errors(len(held_out_retain), max_fpr, confidence)
-        if max_fnr is not None:
-            allowed_errors(len(held_out_forget), max_fnr, confidence, "forget")
+        try:
+            allowed_errors(len(held_out_retain), max_fpr, confidence)
+            if max_fnr is not None:
+                allowed_errors(len(held_out_forget), max_fnr, confidence, "forget")
+        except ValueError as error:
+            given = f"{len(forget) + len(held_out_forget)} forget and {len(retain) + len(held_out_retain)} retain"
+            share = f"{calibration_fraction:.0%}"
+            raise ValueError(f"{error} Of your {given} prompts {share} are kept for the calibration.") from error
     try:
         guarded_already = read_eco(base_model, {}) is not None
     except OSError as error:
