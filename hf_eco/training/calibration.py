@@ -184,7 +184,7 @@ def allowed_errors(n: int, max_rate: float, confidence: float, kind: Literal["re
         needed = math.ceil(math.log1p(-confidence) / math.log1p(-max_rate))  # (1 - max_rate)^n <= 1 - confidence
         message = (
             f"{n} {kind} prompts cannot show a {rate} under {name}={max_rate} with confidence={confidence}, even if "
-            f"none of them is {error}: that takes {needed} that are not trained on. Add {kind} prompts"
+            f"none of them is {error}: that takes {needed}. Add {kind} prompts"
         )
         if n > 0:
             reachable = math.ceil(clopper_pearson_upper(0, n, confidence) * 10_000) / 10_000
