@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from hf_eco.evaluation.metrics import perplexity, rouge_l_recall, unique_token_ratio
+from hf_eco.evaluation.metrics import rouge_l_recall
 from hf_eco.evaluation.scoring import Scorer, as_chat
+from hf_eco.evaluation.tasks.base import fluency_of
 
 MAX_NEW_TOKENS = 64
 
@@ -31,13 +32,13 @@ def with_own_words(
         n: the first so many rows count.
         batch_size: rows of a forward pass.
     """
-    lines = []
+    scorer, lines = Scorer(model, reference[1]), []
     for label, rows in clean.items():
         asked = rows[:n]
         texts = [row["generated"] for row in asked]
-        lines.append({"model": label, "own words": "clean", **measured(texts, asked, reference)})
+        lines.append({"model": label, "own words": "clean", **measured(texts, asked, scorer, reference)})
     texts = answers(model, reference[1], [row["question"] for row in asked], batch_size)
-    lines.append({"model": label, "own words": "corrupted", **measured(texts, asked, reference)})
+    lines.append({"model": label, "own words": "corrupted", **measured(texts, asked, scorer, reference)})
     return lines
 
 
@@ -70,13 +71,10 @@ def answers(model: Any, tokenizer: Any, questions: Sequence[str], batch_size: in
     return found
 
 
-def measured(texts: Sequence[str], rows: Sequence[dict[str, Any]], reference: tuple[Any, Any]) -> dict[str, float]:
+def measured(
+    texts: Sequence[str], rows: Sequence[dict[str, Any]], scorer: Scorer, reference: tuple[Any, Any]
+) -> dict[str, float]:
     """How much of the right answers `texts` recall, and whether they read as language."""
-    model, tokenizer = reference
-    readable = [text for text in texts if len(tokenizer(text).input_ids) > 1]
-    return {
-        "n": len(texts),
-        "rouge_l_recall": float(rouge_l_recall([row["answer"] for row in rows], texts).mean()),
-        "unique_token_ratio": float(unique_token_ratio(texts, tokenizer).mean()),
-        "perplexity": float(perplexity(readable, model, tokenizer)),
-    }
+    fluency = fluency_of(texts, scorer, reference, seed=0)
+    recall = float(rouge_l_recall([row["answer"] for row in rows], texts).mean())
+    return {"n": len(texts), "rouge_l_recall": recall, **{name: own.value for name, own in fluency.items()}}

@@ -328,9 +328,16 @@ class PromptClassifier(WindowedModel):
 
     def floor(self, label: str = DEFAULT_LABEL) -> float:
         """The p(forget) that near misses of the scope seldom reach, as measured in training; 0 if it was not."""
-        if self.heads is None:
-            return 0.0
-        return self.heads.heads[self.labels[self.label_index(label)]].floor
+        head = self._head(label)
+        return 0.0 if head is None else head.floor
+
+    def names(self, label: str = DEFAULT_LABEL) -> list[str]:
+        """The names that are looked for in texts; none where the classifier has no heads."""
+        head = self._head(label)
+        return [] if head is None else head.names
+
+    def _head(self, label: str) -> ScopeHead | None:
+        return None if self.heads is None else self.heads.heads[self.labels[self.label_index(label)]]
 
     def with_heads(self, heads: dict[str, ScopeHead]) -> PromptClassifier:
         """A classifier on this one's encoder with other heads, by their labels."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -76,6 +77,17 @@ class Verdict:
 
     def __str__(self) -> str:
         return f"Verdict({self.reason})"
+
+
+def stretches(text: str, *marks: Sequence[bool]) -> Iterator[tuple[str, tuple[bool, ...]]]:
+    """`text` in pieces, cut wherever one of `marks` changes: each piece with what they say of it.
+
+    Args:
+        text: the text.
+        marks: each says something of every character.
+    """
+    for said, places in groupby(range(len(text)), key=lambda i: tuple(mark[i] for mark in marks)):
+        yield "".join(text[i] for i in places), said
 
 
 @dataclass(frozen=True)

@@ -135,27 +135,31 @@ def tofu(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tofu(tmp_path_factory.mktemp("tofu"))
 
 
-@pytest.fixture(scope="session")
-def classifier_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny BERT that was trained to give 'forget' for prompts about wizards."""
-    directory = str(tmp_path_factory.mktemp("classifier"))
-    tokenizer = byte_level_tokenizer(model_max_length=32)
-    torch.manual_seed(0)
-    config = BertConfig(
+def tiny_bert(tokenizer: PreTrainedTokenizerFast, **config: Any) -> BertConfig:
+    """Of a BERT with a few thousand weights."""
+    return BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=1,
         num_attention_heads=2,
         max_position_embeddings=64,
-        id2label={0: "retain", 1: "forget"},
-        label2id={"retain": 0, "forget": 1},
         pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        initializer_range=0.2,
+        **config,
     )
-    model = BertForSequenceClassification(config)
+
+
+@pytest.fixture(scope="session")
+def classifier_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny BERT that was trained to give 'forget' for prompts about wizards."""
+    directory = str(tmp_path_factory.mktemp("classifier"))
+    tokenizer = byte_level_tokenizer(model_max_length=32)
+    torch.manual_seed(0)
+    labels = {"id2label": {0: "retain", 1: "forget"}, "label2id": {"retain": 0, "forget": 1}}
+    model = BertForSequenceClassification(tiny_bert(tokenizer, **labels))
     batch = tokenizer(FORGET + RETAIN, padding=True, return_tensors="pt")
     batch = {name: batch[name] for name in ("input_ids", "attention_mask")}
     labels = torch.tensor([1] * len(FORGET) + [0] * len(RETAIN))
@@ -184,20 +188,7 @@ def save_encoder(directory: Path, model_class: type = BertModel, **config: Any) 
     """A tiny text encoder with random weights, saved."""
     tokenizer = byte_level_tokenizer(model_max_length=64)
     torch.manual_seed(0)
-    bert = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        **config,
-    )
-    model_class(bert).save_pretrained(directory)
+    model_class(tiny_bert(tokenizer, **config)).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return str(directory)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from itertools import groupby
 
 from ..configuration import ForgetScope
 from ..model_card.words import NOT_MEASURED, scope_row
-from ..plan import Verdict
+from ..plan import Verdict, stretches
 
 # Colours by role, for gradio's light and dark pages; all else is gradio's own.
 STYLE = """<style>
@@ -99,10 +98,8 @@ def _bar(name: str, probability: float, threshold: float) -> str:
 
 def marked_prompt(verdict: Verdict) -> str:
     """The prompt, its corrupted tokens in `<mark>` and the spans that made it flagged in `<u>`."""
-    states = zip(verdict.text, verdict.corrupted, verdict.marks(verdict.spans), strict=True)
     pieces = []
-    for (corrupted, guilty), characters in groupby(states, key=lambda state: state[1:]):
-        piece = escape("".join(character for character, *_ in characters))
-        piece = f"<u>{piece}</u>" if guilty else piece
+    for text, (corrupted, guilty) in stretches(verdict.text, verdict.corrupted, verdict.marks(verdict.spans)):
+        piece = f"<u>{escape(text)}</u>" if guilty else escape(text)
         pieces.append(f"<mark>{piece}</mark>" if corrupted else piece)
     return "".join(pieces)

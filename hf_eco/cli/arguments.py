@@ -59,10 +59,14 @@ Device = Annotated[
 ]
 
 
+def said(**options: Any) -> dict[str, Any]:
+    """Those of `options` that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def corruption_from(method: str | None, dims: int | None, strength: float | None, seed: int) -> CorruptionConfig:
     """The corruption that was asked for; what was not said is the default."""
-    given: dict[str, Any] = {"method": method, "dims": dims, "strength": strength}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = said(method=method, dims=dims, strength=strength)
     if dims == 0:
         given["dims"] = None
     return CorruptionConfig(**given, seed=seed)
@@ -81,7 +85,7 @@ def choose_scope(eco: ECOConfig, name: str | None) -> ForgetScope:
 
 def refuse_ignored(where: str, instead: str, **options: Any) -> None:
     """Raises Misuse if any of `options` was given (is not None), which `where` they stand would have no effect."""
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    given = [f"--{name.replace('_', '-')}" for name in said(**options)]
     if given:
         raise Misuse(f"{where}, {' and '.join(given)} would be ignored. {instead}")
 

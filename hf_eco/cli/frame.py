@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -51,17 +51,20 @@ def main() -> None:
             command = error.ctx.command_path if error.ctx is not None else "hf-eco"
             _complain(f"{error.format_message()} See: {command} --help")
         sys.exit(2)
-    except (ValueError, TypeError, ImportError, ECOError, *HUB_ERRORS) as error:
-        if {"--verbose", "-v"} & set(sys.argv):
-            raise
-        message = str(error) or type(error).__name__
-        if not isinstance(error, (ValueError, TypeError, OSError, ImportError, ECOError)):
-            message = f"The Hub cannot be reached: {message}. Check the connection, and HF_ENDPOINT if it is set."
-        _complain(message)
-        sys.exit(2 if isinstance(error, Misuse) else 1)
+    except (ValueError, TypeError, OSError, ImportError, ECOError) as error:
+        _give_up(error, str(error) or type(error).__name__)
+    except HUB_ERRORS as error:
+        _give_up(error, f"The Hub cannot be reached: {error}. Check the connection, and HF_ENDPOINT if it is set.")
     except (KeyboardInterrupt, typer.Abort):
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
+
+
+def _give_up(error: Exception, message: str) -> NoReturn:
+    if {"--verbose", "-v"} & set(sys.argv):
+        raise error
+    _complain(message)
+    sys.exit(2 if isinstance(error, Misuse) else 1)
 
 
 def _complain(message: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from itertools import groupby
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import ECOError
+from ..plan import stretches
 from .arguments import AsJson, Guarded
 from .frame import LOOK, app, for_example
 from .printing import calibration_values, console, print_json, rates, say
@@ -42,8 +42,7 @@ def inspect(
     coloured = console.color_system is not None
     for verdict in verdicts:
         text = Text()
-        for corrupted, characters in groupby(zip(verdict.text, verdict.corrupted, strict=True), lambda pair: pair[1]):
-            piece = "".join(character for character, _ in characters)
+        for piece, (corrupted,) in stretches(verdict.text, verdict.corrupted):
             text.append(piece if coloured or not corrupted else f"[{piece}]", "bold white on red" if corrupted else "")
         style = "red" if verdict.flagged else "yellow" if verdict.uncertain else "green"
         console.print(verdict.reason, style=style, highlight=False, soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ from .arguments import (
     Tokens,
     corruption_from,
     refuse_ignored,
+    said,
 )
 from .frame import MAKE, Misuse, app, for_example
 from .printing import names_line, print_json, rates, say, scope_values, warn_of_misses
@@ -72,13 +73,12 @@ def guard(
     from ..packaged import MINILM, resolve
     from ..prompts import read_prompts
     from ..training import guard_model
-    from ..training.prompt_classifier import EXAMPLES, REPORT_NAME
+    from ..training.prompt_classifier import EXAMPLES
 
-    asked = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence}
+    asked = said(max_fpr=max_fpr, max_fnr=max_fnr, confidence=confidence)
     if threshold is not None:
         instead = "Leave out --threshold to calibrate one, or leave out the rest."
         refuse_ignored("With --threshold", instead, **asked)
-    settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     corruption = corruption_from(method, dims, strength, seed)
     base = resolve(base_model)
     if base != base_model:
@@ -102,10 +102,10 @@ def guard(
         threshold=threshold,
         examples=EXAMPLES if examples is None else examples,
         seed=seed,
-        **settings,
+        **asked,
     )
     made = model.config.eco.scope(scope)
-    names = json.loads(Path(output, f"classifier-{scope}", REPORT_NAME).read_text(encoding="utf-8"))["names"]
+    names = model.eco_guard.classifiers[scope].names(scope)
     if as_json:
         print_json({"directory": output, "scope": scope_values(made), "names": names})
         return

@@ -26,6 +26,7 @@ from .arguments import (
     choose_scope,
     corruption_from,
     refuse_ignored,
+    said,
 )
 from .frame import MAKE, Misuse, app, for_example
 from .printing import bounded, console, in_words, print_json, rates, say, scope_values, warn_of_misses
@@ -74,7 +75,7 @@ def add(
     from ..prompts import read_prompts
     from ..training import calibrate_threshold
 
-    asked = {"max_fpr": max_fpr, "confidence": confidence}
+    asked = said(max_fpr=max_fpr, confidence=confidence)
     if threshold is not None:
         instead = "Leave out --threshold to calibrate one, or leave out the rest."
         refuse_ignored("With --threshold", instead, forget=forget, retain=retain, **asked)
@@ -87,8 +88,7 @@ def add(
     guarded = _without_weights(model)
     trained = PromptClassifier.from_pretrained(classifier)
     if forget is not None and retain is not None:
-        settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-        measured = calibrate_threshold(trained, read_prompts(forget), read_prompts(retain), label=label, **settings)
+        measured = calibrate_threshold(trained, read_prompts(forget), read_prompts(retain), label=label, **asked)
         new.threshold, new.calibration = measured.threshold, measured
     guarded.add_scope(new, classifier=trained)
     _write_scopes(model, guarded)

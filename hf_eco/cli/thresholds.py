@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ..configuration import Calibration
-from .arguments import AsJson, Guarded, ScopeChoice, check_directory, choose_scope, refuse_ignored
+from .arguments import AsJson, Guarded, ScopeChoice, check_directory, choose_scope, refuse_ignored, said
 from .frame import MAKE, Misuse, app, for_example
 from .printing import bounded, calibration_values, console, print_json, say, warn_of_misses
 
@@ -96,9 +96,8 @@ def calibrate(
     if forget_prompts is not None:
         if old is not None:
             asked = {name: getattr(old, name) if value is None else value for name, value in asked.items()}
-        settings = {name: value for name, value in asked.items() if value is not None}
         new = calibrate_threshold(
-            classifier, forget_prompts, retain_prompts, near=near_prompts, label=of.label, **settings
+            classifier, forget_prompts, retain_prompts, near=near_prompts, label=of.label, **said(**asked)
         )
     outdated = check is not None and not (check.tenable and not check.shifted)
     old_threshold = of.threshold

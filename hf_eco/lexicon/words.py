@@ -61,19 +61,22 @@ def long_enough(name: str) -> bool:
 def known_words() -> frozenset[str]:
     """The words of the names, paragraphs and English prompts shipped with the package: one of them is no misspelling
     of another."""
-    texts = [row["prompt"] for row in shipped_rows("general/prompts") if row["kind"] != "language"]
-    texts += [row["text"] for row in shipped_rows("general/paragraphs")]
-    texts += [name for names in shipped_names().values() for name in names]
-    return FUNCTION_WORDS.union(OPENING_WORDS, OTHER_FORMS, re.findall("[a-z]+", " ".join(texts).lower()))
+    names = " ".join(name for names in shipped_names().values() for name in names)
+    words = re.findall("[a-z]+", f"{_shipped_english()} {names}".lower())
+    return FUNCTION_WORDS.union(OPENING_WORDS, OTHER_FORMS, words)
 
 
 @lru_cache(maxsize=1)
 def ordinary_words() -> frozenset[str]:
     """The words that the English prompts and the paragraphs shipped with the package hold in small letters: a name of
     such words alone is an ordinary phrase as well."""
+    return FUNCTION_WORDS.union(re.findall(r"\b[a-z]+\b", _shipped_english()))
+
+
+def _shipped_english() -> str:
     texts = [row["prompt"] for row in shipped_rows("general/prompts") if row["kind"] != "language"]
     texts += [row["text"] for row in shipped_rows("general/paragraphs")]
-    return FUNCTION_WORDS.union(re.findall(r"\b[a-z]+\b", " ".join(texts)))
+    return " ".join(texts)
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from transformers.utils import logging
 from ..evaluation import ComparisonReport, as_chat
 from ..evaluation.tasks import Kind
 from ..guard import Guard
-from ..plan import Verdict
+from ..plan import Verdict, stretches
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,7 @@ def mark(verdict: Verdict, prompt: str) -> list[Piece]:
     text = verdict.text
     begin = text.rfind(prompt.strip())
     start, stop = (0, len(text)) if begin < 0 else (begin, begin + len(prompt.strip()))
-    shown = zip(text[start:stop], verdict.corrupted[start:stop], strict=True)
-    return [
-        Piece("".join(character for character, _ in characters), corrupted)
-        for corrupted, characters in groupby(shown, key=lambda pair: pair[1])
-    ]
+    return [Piece(piece, *said) for piece, said in stretches(text[start:stop], verdict.corrupted[start:stop])]
 
 
 @torch.no_grad()

@@ -233,9 +233,7 @@ class UnguardedScorer(Scorer):
 
 def _names_of(setting: Setting) -> list[str]:
     """The names that the scope's classifier looks for."""
-    heads = setting.guard.classifiers[setting.scope].heads
-    head = heads.heads.get(setting.guard.config.scope(setting.scope).label) if heads is not None else None
-    return head.names if head is not None else []
+    return setting.guard.classifiers[setting.scope].names(setting.guard.config.scope(setting.scope).label)
 
 
 def _that_count(setting: Setting, swap: NameSwap) -> list[int]:
