@@ -137,18 +137,29 @@ def test_five_parameters_are_moved_at_once_by_two_values_a_step() -> None:
     assert min(asked) < 0.01
 
 
-def test_of_trials_as_good_within_their_noise_the_weakest_is_chosen() -> None:
+def test_where_the_surrogate_is_crossed_the_nearest_trial_is_chosen() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 50)
+    noise -= noise.mean()
+    nearest, weaker, beyond = (
+        Trial(strength, 1, tuple(score + own))
+        for strength, score, own in ((10.0, 0.51, noise), (5.0, 0.53, noise[::-1]), (100.0, 0.4, noise))
+    )
+    assert choose([nearest, weaker, beyond], 0.5, 0.0, 0, 32) is nearest
+    assert choose([nearest, weaker, beyond], 0.5, 0.04, 0, 32) is weaker  # both are near enough
+
+
+def test_where_the_surrogate_is_out_of_reach_the_weakest_as_good_within_their_noise_is_chosen() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.1, 50)
-    best, weaker, worse = (
+    nearest, weaker, worse = (
         Trial(100.0, 1, tuple(0.5 + noise - noise.mean())),
         Trial(10.0, 1, tuple(0.51 + rng.permutation(noise - noise.mean()))),
         Trial(1.0, 1, tuple(0.8 + noise - noise.mean())),
     )
-    assert choose([best, weaker, worse], 0.5, 0.0, 0, 32) is weaker
+    assert choose([nearest, weaker, worse], 0.4, 0.0, 0, 32) is weaker
     # the same differences on every prompt are no noise
-    alike = Trial(10.0, 1, tuple(np.array(best.values) + 0.01))
-    assert choose([best, alike, worse], 0.5, 0.0, 0, 32) is best
+    alike = Trial(10.0, 1, tuple(np.array(nearest.values) + 0.01))
+    assert choose([nearest, alike, worse], 0.4, 0.0, 0, 32) is nearest
 
 
 def test_no_gradient_is_taken_anywhere(guarded) -> None:

@@ -13,6 +13,7 @@ from conftest import CLEAN, FLAGGED, by_hand
 from tokenizers import decoders
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
 
+from hf_eco import CorruptionConfig
 from hf_eco.evaluation.fingerprint import fingerprint
 from hf_eco.evaluation.result_cache import ResultCache
 from hf_eco.evaluation.scoring import Scorer, as_chat
@@ -151,13 +152,29 @@ def test_answers_behind_one_prompt_are_scored_as_each_by_itself(guarded, tokeniz
     np.testing.assert_allclose(scorer.losses(prompts, answers), alone, atol=1e-4)
 
 
+@pytest.mark.parametrize("tokens", ["content", "all"])
+@pytest.mark.parametrize("method", ["rand_noise_first_n", "zero_out_top_k", "shuffle", "reverse_order"])
+def test_answers_are_corrupted_behind_a_shared_prompt_as_with_it(guarded, tokenizer, method, tokens) -> None:
+    (scope,) = guarded.config.eco.scopes
+    scope.corruption, scope.tokens = CorruptionConfig(method=method, dims=8, strength=2.0), tokens
+    pairs = [(prompt, answer) for prompt, answer in PAIRS if prompt != "wizard"]  # one token has no order
+    prompts, answers = texts_of(pairs)
+    together = Scorer(guarded, tokenizer, protocol="paper", batch_size=64).losses(prompts, answers)
+    np.testing.assert_allclose(together, losses_alone(guarded, tokenizer, pairs, protocol="paper"), atol=1e-4)
+    strict = Scorer(guarded, tokenizer, batch_size=64).losses(prompts, answers)
+    flagged = np.array(Scorer(guarded, tokenizer).flagged(prompts))
+    assert (np.abs(together - strict) > 1e-3)[flagged].sum() >= 3
+
+
 def test_a_prompt_is_run_once_for_all_its_answers(base, guarded, tokenizer) -> None:
     prompts, answers = texts_of(PAIRS)
-    for model in (base, guarded):
-        tokens, encoder = count_tokens(model), Scorer(model, tokenizer).encoder
+    tokens_of = {model: count_tokens(model) for model in (base, guarded)}
+    for model, protocol in ((base, "strict"), (guarded, "strict"), (guarded, "paper")):
+        tokens, encoder = tokens_of[model], Scorer(model, tokenizer).encoder
+        tokens.run = 0
         own = {prompt: encoder.encode_prompt(prompt) for prompt in SHARED}
         behind = sum(len(encoder.encode_answer(*pair)) - 1 for pair in PAIRS)
-        Scorer(model, tokenizer, batch_size=64).losses(prompts, answers)
+        Scorer(model, tokenizer, protocol=protocol, batch_size=64).losses(prompts, answers)
         assert tokens.run == sum(map(len, own.values())) + behind
         assert tokens.run < 0.6 * sum(len(own[prompt]) + len(encoder.encode_answer(prompt, a)) for prompt, a in PAIRS)
 

@@ -15,8 +15,9 @@ from torch.nn.functional import cross_entropy
 from transformers import Cache, GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ..corruption import mixes_positions
 from ..modeling import ECOMixin
-from ..plan import Protocol, Verdict, count_positions
+from ..plan import Plan, Protocol, Verdict, count_positions
 from .encoding import Ids
 from .prompt_sharing import prompt_cache, shares_prompts
 
@@ -211,8 +212,8 @@ class Passes:
     def _shares(self, batch: Sequence[Row]) -> bool:
         """True if `_behind_shared_prompts` saves something and gives what `_with_prompts` does."""
         nothing_saved = len({row.prompt for row in batch}) == len(batch)
-        if nothing_saved or (self.protocol == "paper" and batch[0].verdict is not None):
-            return False  # under "paper" the guard reads a flagged prompt and its answer as a whole
+        if nothing_saved or (self._corrupts_answers(batch) and self._mixes_positions):
+            return False
         columns = max(len(row.prompt) for row in batch) + max(len(row.answer) for row in batch)
         return columns <= self._limit and shares_prompts(self.model, self.inner)
 
@@ -235,11 +236,40 @@ class Passes:
         cache.batch_select_indices(owner)
         ids, own_mask = self._padded(answers, side="right")
         mask = torch.cat([mask[owner], own_mask], dim=1)
-        # Behind a prompt that it has corrupted, the guard would only leave the answers as they are.
-        with self.guarded.disable_guard() if self.guarded else nullcontext():
+        # The guard takes what stands behind a cache for an answer that is to stay clean, or for more of the prompt.
+        with self.guarded.disable_guard() if self.guarded else nullcontext(), self._corrupted_answers(batch):
             logits = self._run(ids, mask, cache, keep=ids.shape[1])
         following = [own[: len(answer)] for own, answer in zip(logits, answers, strict=True)]
         return [torch.cat(parts) for parts in zip(opening, following, strict=True)]
+
+    def _corrupts_answers(self, batch: Sequence[Row]) -> bool:
+        return self.protocol == "paper" and batch[0].verdict is not None
+
+    @property
+    def _mixes_positions(self) -> bool:
+        """True if a scope corrupts an answer's tokens together with those of its prompt."""
+        scopes = self.guarded.eco_guard.config.scopes if self.guarded else []
+        return any(mixes_positions(scope.corruption.method) for scope in scopes)
+
+    @contextmanager
+    def _corrupted_answers(self, batch: Sequence[Row]) -> Iterator[None]:
+        """Inside, what is looked up in the embedding layer are the batch's answers but for their last tokens, padded
+        on the right; they are corrupted as those of whole rows are."""
+        if self.guarded is None or not self._corrupts_answers(batch):
+            yield
+            return
+        guard = self.guarded.eco_guard
+        ids, mask = self._padded([row.prompt + row.answer for row in batch], side="right")
+        lengths = torch.tensor([[len(row.prompt)] for row in batch])
+        whole = guard.plan(ids, mask, torch.arange(ids.shape[1]) < lengths, protocol="paper")
+        plan = Plan.stack(
+            [whole.row(number).columns(len(row.prompt), len(row) - 1) for number, row in enumerate(batch)]
+        )
+        hook = self.inner.get_input_embeddings().register_forward_hook(lambda *call: guard.corrupt(call[-1], plan))
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def _run(self, ids: Tensor, mask: Tensor, cache: Cache, keep: int) -> Tensor:
         """(rows, at least the last `keep` columns, vocabulary), of ids (rows, columns) behind what `cache` holds; the

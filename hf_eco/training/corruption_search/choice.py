@@ -46,27 +46,28 @@ def find_parameters(
 
 
 def choose(trials: Sequence[Trial], surrogate: float, tolerance: float, seed: int, hidden: int) -> Trial:
-    """The weakest of the trials that are as good as the best.
+    """The trial that is nearest to the surrogate; of those within the tolerance the weakest.
 
-    The best is nearest to the surrogate. Another is as good if it is within the tolerance, or farther than the best
-    by no more than the standard error of that difference, by the bootstrap over the prompts, both trials on the same
-    resamples. The weakest changes the embeddings least: strength * sqrt(dims), in which the noise's length grows.
+    Where all trials lie on one side of the surrogate, farther than the tolerance, it is not to be reached, and more
+    corruption is of no use: then the weakest is chosen of those that are as good as the nearest, that is, farther by
+    no more than the standard error of that difference, by the bootstrap over the prompts, both on the same resamples.
+    The weakest changes the embeddings least: strength * sqrt(dims), in which the noise's length grows.
     """
 
     def gap(trial: Trial) -> float:
-        return abs(trial.score - surrogate)
+        return max(abs(trial.score - surrogate), tolerance)
 
     def weakness(trial: Trial) -> tuple[float, float]:
         return trial.strength * math.sqrt(trial.dims or hidden), trial.dims or hidden
 
-    best = min(trials, key=lambda trial: (gap(trial), weakness(trial)))
-    best_gaps = np.abs(_resampled(np.array(best.values), seed) - surrogate)
+    nearest = min(trials, key=lambda trial: (gap(trial), weakness(trial)))
+    if gap(nearest) <= tolerance or len({trial.score > surrogate for trial in trials}) > 1:
+        return nearest
+    nearest_gaps = np.abs(_resampled(np.array(nearest.values), seed) - surrogate)
 
     def as_good(trial: Trial) -> bool:
-        if gap(trial) <= tolerance:
-            return True
-        error = np.std(np.abs(_resampled(np.array(trial.values), seed) - surrogate) - best_gaps)
-        return gap(trial) - gap(best) <= error
+        error = np.std(np.abs(_resampled(np.array(trial.values), seed) - surrogate) - nearest_gaps)
+        return gap(trial) - gap(nearest) <= error
 
     return min(filter(as_good, trials), key=weakness)
 
