@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def sets_read(options: argparse.Namespace) -> list[str]:
     """TOFU's sets that are needed, the holdout set included where the strength is learnt by it."""
     names = ["full", RETAIN_SETS[options.forget_set], options.forget_set, "retain_perturbed"]
-    return [*names, options.forget_set.replace("forget", "holdout")] if options.surrogate == "look-alikes" else names
+    return [*names, options.forget_set.replace("forget", "holdout")] if "look-alikes" in options.surrogates else names
 
 
 def check_means(base: str, encoders: Sequence[str], lora: int | None) -> None:

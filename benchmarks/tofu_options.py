@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
+from hf_eco.evaluation.scoring import Protocol
 from hf_eco.packaged import MINILM
 
 
@@ -32,15 +34,38 @@ def variants(tagger: str | None) -> dict[str, Variant]:
     return found
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a variant's free value is learnt: under which protocol, by which score, and from where it is known what the
+    score should be."""
+
+    variant: str
+    protocol: Protocol
+    score: str
+    surrogate: str
+
+    def __str__(self) -> str:
+        return f"{self.variant}, learnt {self.protocol} by {self.score}, {self.surrogate}"
+
+
+def recipes(options: argparse.Namespace) -> list[Recipe]:
+    """All that are asked for."""
+    names = options.variants or variants(options.tagger)
+    return [Recipe(*how) for how in product(names, options.protocols, options.scores, options.surrogates)]
+
+
 def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
     """What may be asked of a table."""
     parser.add_argument("--encoder", default=MINILM, help="text encoder of the prompt classifier")
     parser.add_argument("--tagger", help="a token classifier, for tokens=entities; left out without one")
     parser.add_argument("--variants", nargs="*", help="corruptions to compare; all if not given")
-    parser.add_argument("--score", default="answer_probability", help="what the strength is learnt by")
     parser.add_argument(
-        "--surrogate",
-        default="counterfactual",
+        "--scores", nargs="+", default=["log_truth_ratio"], help="what is learnt by; answer_probability, for one"
+    )
+    parser.add_argument(
+        "--surrogates",
+        nargs="+",
+        default=["counterfactual"],
         choices=("counterfactual", "look-alikes", "retain"),
         help="what the score should be: by made-up names, the holdout set's questions, or the retain model itself",
     )
@@ -67,5 +92,5 @@ def check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     for name in options.variants or ():
         if name not in known:
             parser.error(f"argument --variants: there is no {name!r}. Use {', '.join(known)}.")
-    if (options.score, options.surrogate) == ("truth_ratio", "look-alikes"):
-        parser.error("argument --surrogate: the holdout sets have no wrong answers. Use another with truth_ratio")
+    if "log_truth_ratio" in options.scores and "look-alikes" in options.surrogates:
+        parser.error("argument --surrogates: the holdout sets have no wrong answers. Use another with log_truth_ratio")

@@ -8,18 +8,17 @@ no retain model in sight.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from common import DEVICE
-from tofu_options import variants
+from tofu_options import Recipe, recipes, variants
 from tofu_own_words import with_own_words
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -116,7 +115,7 @@ def trained_classifier(benchmark: Benchmark, seed: int) -> tuple[PromptClassifie
 def questions(benchmark: Benchmark, score: str) -> dict[str, list[Any]]:
     """The forget set's even rows as the search for a corruption takes them; a truth ratio is of the answer in other
     words, and of wrong ones."""
-    with_wrong = score == "truth_ratio"
+    with_wrong = score == "log_truth_ratio"
     rows = benchmark.rows(benchmark.forget_set + "_perturbed" * with_wrong)[::2]
     found = {"prompts": [row["question"] for row in rows]}
     found["answers"] = [row["paraphrased_answer" if with_wrong else "answer"] for row in rows]
@@ -129,13 +128,12 @@ def learnt(
     classifier: PromptClassifier,
     scope: ForgetScope,
     never: Any,
-    name: str,
-    protocol: Protocol,
+    recipe: Recipe,
     options: argparse.Namespace,
 ) -> tuple[Any, dict[str, Any]]:
     """The guarded model with a variant's free value learnt on the forget set's even rows, and what was learnt; by what
     the retain model `never` scores, if that is asked for."""
-    variant = variants(options.tagger)[name]
+    variant = variants(options.tagger)[recipe.variant]
     scope = ForgetScope(
         **{
             **vars(scope),
@@ -150,38 +148,34 @@ def learnt(
         classifiers={SCOPE: classifier},
         dtype=benchmark.dtype,
     ).to(DEVICE)
-    surrogate: Any = options.surrogate
-    if options.surrogate == "look-alikes":
+    surrogate: Any = recipe.surrogate
+    if recipe.surrogate == "look-alikes":
         others = benchmark.rows(benchmark.forget_set.replace("forget", "holdout"))
         surrogate = LookAlikes([row["question"] for row in others], [row["answer"] for row in others])
-    elif options.surrogate == "retain":
+    elif recipe.surrogate == "retain":
         surrogate = never
     started = time.perf_counter()
     search = optimize_corruption(
         model,
         SCOPE,
-        **questions(benchmark, options.score),
-        score=options.score,
+        **questions(benchmark, recipe.score),
+        score=recipe.score,
         surrogate=surrogate,
-        protocol=protocol,
+        protocol=recipe.protocol,
         parameters=(variant.learns,),
         max_trials=benchmark.max_trials,
         batch_size=benchmark.batch_size,
         seed=options.seed,
         tokenizer=tokenizer,
-        output_dir=benchmark.directory
-        / "learnt"
-        / f"{name}-{options.score}-{options.surrogate}-{protocol}-{options.seed}",
+        output_dir=benchmark.directory / "learnt" / "-".join([*astuple(recipe), str(options.seed)]),
     )
     about = {
+        **asdict(recipe),
         **asdict(search.corruption),
-        "score": options.score,
-        "protocol": protocol,
-        "surrogate kind": options.surrogate,
         "unguarded": search.unguarded,
         "n": search.n,
         "value": search.value,
-        "surrogate": search.surrogate.value,
+        "surrogate score": search.surrogate.value,
         "trials": len(search.history),
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -224,14 +218,13 @@ def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
 
     measure({"original": benchmark.load(benchmark.full)})  # and let go: a GPU need not hold more models than it must
     measure({"retain": never})
-    names = options.variants or variants(options.tagger)
-    for number, (name, protocol) in enumerate(itertools.product(names, options.protocols)):
-        guarded, about = learnt(benchmark, tokenizer, classifier, scope, never, name, protocol, options)
+    for number, recipe in enumerate(recipes(options)):
+        guarded, about = learnt(benchmark, tokenizer, classifier, scope, never, recipe, options)
         if number == 0:
             guard = guarded.eco_guard  # the baselines go by its verdicts alone
             measure({"prompting": PromptingBaseline(guarded, guard), "refusal": RefusalBaseline(guarded, guard)})
-        label = f"eco {name}, learnt {protocol}"
-        learning.append({"variant": name, **about})
+        label = f"eco {recipe}"
+        learning.append(about)
         measure({label: guarded})
         if options.own_words:
             report = ComparisonReport(rows)

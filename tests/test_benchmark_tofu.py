@@ -45,6 +45,7 @@ def perturbed(rows: list[Row]) -> list[Row]:
     ]
 
 
+BY = "log_truth_ratio, counterfactual"
 FORGET = questions(AUTHOR_TO_FORGET, 16)
 RETAIN = [row for author in AUTHORS for row in questions(author, 50)]
 
@@ -139,14 +140,14 @@ def test_a_rehearsal_makes_the_whole_table_and_a_second_one_makes_nothing_anew(
     rehearse: Any, trainings: list[str | None], tmp_path: Path
 ) -> None:
     first = rehearse("--markdown", str(tmp_path / "tofu.md"))
-    labels = ["original", "retain", "prompting", "refusal", "eco noise-content, learnt strict"]
-    labels.append("eco noise-content, learnt paper")
+    learnt = {name: f"eco noise-content, learnt {name} by {BY}" for name in ("strict", "paper")}
+    labels = ["original", "retain", "prompting", "refusal", *learnt.values()]
     lines = {(line["model"], line["protocol"]): line for line in first["models"]}
     assert list(lines) == [(label, protocol) for label in labels for protocol in ("strict", "paper")]
     assert lines["retain", "strict"]["forget quality p"] == 1
     assert lines["retain", "paper"]["forget retain_kl"] == 0 < lines["refusal", "paper"]["forget retain_kl"]
-    assert lines["eco noise-content, learnt strict", "strict"]["forget flagged"] == 1
-    assert "| eco noise-content, learnt paper | paper |" in (tmp_path / "tofu.md").read_text()
+    assert lines[learnt["strict"], "strict"]["forget flagged"] == 1
+    assert f"| {learnt['paper']} | paper |" in (tmp_path / "tofu.md").read_text()
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == ["forget05", "full", "retain95"]
     assert len(trainings) == 2
 
@@ -159,6 +160,7 @@ def test_a_rehearsal_makes_the_whole_table_and_a_second_one_makes_nothing_anew(
     [
         (["--variants", "noise-contents"], "there is no 'noise-contents'. Use noise-content, "),
         (["--lora", "0"], "--lora: must be positive, got 0"),
+        (["--surrogates", "look-alikes"], "--surrogates: the holdout sets have no wrong answers"),
         (["--forget-set", "forget02"], "forget02"),
     ],
 )
@@ -172,7 +174,7 @@ def test_a_wrong_option_is_refused_before_any_work(
 
 def test_data_that_are_missing_are_missed_before_any_work(rehearse: Any, trainings: list[str | None]) -> None:
     with pytest.raises(OSError, match="holdout05"):
-        rehearse("--surrogate", "look-alikes")
+        rehearse("--surrogates", "look-alikes", "--scores", "answer_probability")
     assert not trainings
 
 
@@ -278,13 +280,13 @@ def test_the_small_benchmark_makes_the_table_of_two_adapters(
     train = benchmark("tofu_table", monkeypatch).train_prompt_classifier
     monkeypatch.setattr("tofu_table.train_prompt_classifier", lambda *a, **k: train(*a, **{**k, "examples": 500}))
     options = ["--full", tmp_path / "full", "--retain", tmp_path / "retain", "--model", base_dir, "--encoder", encoder]
-    options += ["--variants", "zero-all", "--protocols", "paper", "--surrogate", "retain", "--limit", "2"]
+    options += ["--variants", "zero-all", "--protocols", "paper", "--surrogates", "retain", "--limit", "2"]
     options += ["--work-dir", tmp_path / "w", "--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md"]
     benchmark("tofu_lite", monkeypatch).main([str(tofu_dir), *map(str, options)])
     table = json.loads((tmp_path / "t.json").read_text())
-    models = ["original", "retain", "prompting", "refusal", "eco zero-all, learnt paper"]
+    models = ["original", "retain", "prompting", "refusal", "eco zero-all, learnt paper by log_truth_ratio, retain"]
     assert list(dict.fromkeys(line["model"] for line in table["models"])) == models
-    assert [row["surrogate kind"] for row in table["learnt"]] == ["retain"]
+    assert [row["surrogate"] for row in table["learnt"]] == ["retain"]
     assert (tmp_path / "t.md").read_text().startswith("# TOFU-lite\n\n    python benchmarks/tofu_lite.py ")
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [
         *("classifier-0", "full", "learnt", "made-of.json", "results", "retain"),

@@ -284,7 +284,7 @@ def test_another_searchs_history_is_refused(guarded, tmp_path: Path) -> None:
 # Scores
 
 
-@pytest.mark.parametrize("name", ["answer_probability", "truth_ratio", "accuracy", "rouge_l_recall"])
+@pytest.mark.parametrize("name", ["answer_probability", "log_truth_ratio", "accuracy", "rouge_l_recall"])
 def test_a_score_by_name_is_that_of_the_metrics(guarded, name: str) -> None:
     right, *wrong = ("the baker", "a king", "a dog") if name != "accuracy" else ("A", "B", "C")
     answers, others = [right] * len(FORGET), [wrong] * len(FORGET)
@@ -295,10 +295,9 @@ def test_a_score_by_name_is_that_of_the_metrics(guarded, name: str) -> None:
     chats = [as_chat(prompt, guarded.eco_guard.tokenizer) for prompt in FORGET]
     if name == "answer_probability":
         by_hand = answer_probability(scorer.losses(chats, answers))
-    elif name == "truth_ratio":
+    elif name == "log_truth_ratio":
         losses = np.stack([scorer.losses(chats, [text] * len(FORGET)) for text in wrong], 1)
-        ratios = truth_ratio(scorer.losses(chats, answers), losses)
-        by_hand = np.minimum(ratios, 1 / ratios)
+        by_hand = np.log(truth_ratio(scorer.losses(chats, answers), losses))
     elif name == "accuracy":
         letters = [guarded.eco_guard.tokenizer(letter)["input_ids"][0] for letter in "ABC"]
         by_hand = scorer.next_token_log_probabilities(chats)[:, letters].argmax(1) == 0

@@ -33,7 +33,7 @@ def tune(
     ] = "perturbed_answer",
     score: Annotated[
         str,
-        typer.Option(help="answer_probability, rouge_l_recall, truth_ratio, accuracy or refusal_similarity."),
+        typer.Option(help="answer_probability, rouge_l_recall, log_truth_ratio, accuracy or refusal_similarity."),
     ] = "answer_probability",
     surrogate: Annotated[
         str, typer.Option(help="What the score should be: counterfactual, refusals, or a number.")

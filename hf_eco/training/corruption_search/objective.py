@@ -83,7 +83,7 @@ def _scores(max_new_tokens: int) -> list[Score]:
     length = {"max_new_tokens": max_new_tokens}
     return [
         Score("answer_probability", ("answers",), _answer_probability, of_facts=True),
-        Score("truth_ratio", ("answers", "wrong_answers"), _truth_ratio, of_facts=True),
+        Score("log_truth_ratio", ("answers", "wrong_answers"), _log_truth_ratio, of_facts=True),
         Score("accuracy", ("answers", "wrong_answers"), _accuracy),
         Score("rouge_l_recall", ("answers",), recall, _recall_of_refusals, of_facts=True),
         Score("refusal_similarity", (), similarity, _similarity_of_refusals),
@@ -94,15 +94,15 @@ def _answer_probability(scorer: Scorer, questions: QuestionSet) -> Floats:
     return answer_probability(scorer.losses(questions.prompts, questions.answers or ()))
 
 
-def _truth_ratio(scorer: Scorer, questions: QuestionSet) -> Floats:
-    """min(r, 1/r), whose mean is TOFU's truth ratio on a forget set."""
+def _log_truth_ratio(scorer: Scorer, questions: QuestionSet) -> Floats:
+    """log r: the more the right answer is preferred, the lower. TOFU's measure of a forget set, the mean of
+    min(r, 1/r), would not do: it falls where r leaves 1, be it that the model knows or that it guesses wildly."""
     right = scorer.losses(questions.prompts, questions.answers or ())
     wrong = questions.wrong_answers or ()
     repeated = [prompt for prompt, own in zip(questions.prompts, wrong, strict=True) for _ in own]
     losses = iter(scorer.losses(repeated, [text for own in wrong for text in own]))
     means = np.array([np.mean([next(losses) for _ in own]) for own in wrong])
-    ratios = truth_ratio(right, means[:, None])
-    return np.minimum(ratios, 1 / ratios)
+    return np.log(truth_ratio(right, means[:, None]))
 
 
 def _accuracy(scorer: Scorer, questions: QuestionSet) -> Floats:

@@ -72,7 +72,7 @@ def optimize_corruption(
             as a chat where the tokenizer has a chat template, else as "Question: ...\\nAnswer:".
         answers: the right answer to each prompt, where the score needs them.
         wrong_answers: some wrong answers to each, where the score needs them.
-        score: "answer_probability", "rouge_l_recall" (both need answers), "truth_ratio" (min(r, 1/r) of
+        score: "answer_probability", "rouge_l_recall" (both need answers), "log_truth_ratio" (log r of
             [`truth_ratio`][hf_eco.evaluation.metrics.truth_ratio]; answers and wrong answers), "accuracy" (how often
             the right option's letter is the likeliest; letters as answers and wrong answers), "refusal_similarity"
             (ROUGE-L of the answer with the refusal it is most like); or a function of a
