@@ -12,7 +12,7 @@ from typing import Any
 from transformers.utils import logging
 
 from ._version import __version__
-from .corruption import corruption_methods
+from .corruption import check_strengths, corruption_methods
 
 logger = logging.get_logger(__name__)
 
@@ -57,9 +57,9 @@ class CorruptionConfig:
         "Name of a corruption function, see `hf_eco.corruption.corruption_methods()`.", default="rand_noise_first_n"
     )
     dims: int | None = _help("Embedding dimensions corrupted per token; None means all of them.", default=1)
-    strength: float = _help(
-        "Standard deviation of the noise, or the value added or subtracted; methods that zero, flip or permute "
-        "ignore it.",
+    strength: float | list[float] = _help(
+        "Standard deviation of the noise, or the value added or subtracted, or a list of one for each of `dims` "
+        "dimensions; methods that zero, flip or permute ignore it.",
         default=100.0,
     )
     seed: int = _help("Seed of the noise: the same seed corrupts the same prompt in the same way.", default=0)
@@ -74,12 +74,29 @@ class CorruptionConfig:
             self.dims = _integer("dims", self.dims)
             if self.dims < 1:
                 raise ValueError(f"dims must be positive, got dims={self.dims}. Use dims=None for all dimensions.")
-        self.strength = _finite_number("strength", self.strength)
-        if self.strength < 0:
+        if isinstance(self.strength, (list, tuple)):
+            if self.dims is None:
+                raise ValueError(f"A list of strengths needs dims={len(self.strength)}, one for each. Give both.")
+            check_strengths(self.method, len(self.strength), self.dims)
+            self.strength = [_finite_number("strength", value) for value in self.strength]
+        else:
+            self.strength = _finite_number("strength", self.strength)
+        if min(self.strengths) < 0:
             raise ValueError(f"strength must not be negative, got strength={self.strength}. Use 0 or more, e.g. 100.")
         self.seed = _integer("seed", self.seed)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must lie in [0, 2**63), got seed={self.seed}. Use e.g. seed=0.")
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """The strength of each dimension, or the one of all."""
+        return tuple(self.strength) if isinstance(self.strength, list) else (self.strength,)
+
+    @property
+    def in_words(self) -> str:
+        """The corruption in a few words."""
+        said = " to ".join(f"{value:g}" for value in sorted({min(self.strengths), max(self.strengths)}))
+        return f"{self.method}, dims {self.dims or 'all'}, strength {said}"
 
 
 @dataclass
@@ -129,7 +146,9 @@ class LearnedCorruption:
     """
 
     corruption: CorruptionConfig = _help("The corruption that was learnt.")
-    parameters: list[str] = _help("What of it was learnt: 'strength', 'dims' or both.")
+    parameters: list[str] = _help(
+        "What of it was learnt: 'strength', 'dims', both, or 'strengths', one for each dimension."
+    )
     score: str = _help("The score of the guarded model on forget prompts that the corruption was learnt by.")
     protocol: str = _help("How answers were scored: 'strict', they stay clean; 'paper', they are corrupted too.")
     value: float = _help("The score with the corruption.")

@@ -9,7 +9,8 @@ Every function has the signature
 - `positions`: (batch, sequence) integer, each token's index in its own prompt, padding not counted. Noise is a
   function of (seed, position, dimension) alone, so a prompt is corrupted alike alone, in a batch, padded left or
   right;
-- `dims`: how many dimensions per token, None for all; `strength`: see each function; `seed`: of all randomness.
+- `dims`: how many dimensions per token, None for all; `strength`: see each function, a number, or (dims,) where the
+  method takes one for each dimension; `seed`: of all randomness.
 
 Use [`corrupt`][hf_eco.corruption.corrupt] to call one by name; it checks the arguments and fills in `positions`.
 """
@@ -17,7 +18,7 @@ Use [`corrupt`][hf_eco.corruption.corrupt] to call one by name; it checks the ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,10 +27,11 @@ from torch import Tensor
 CorruptionFunction = Callable[..., Tensor]
 _METHODS: dict[str, CorruptionFunction] = {}
 _MIXES_POSITIONS: set[str] = set()
+_TAKES_STRENGTHS: set[str] = set()
 
 
 def register_corruption(
-    name: str, *, mixes_positions: bool = False
+    name: str, *, mixes_positions: bool = False, takes_strengths: bool = False
 ) -> Callable[[CorruptionFunction], CorruptionFunction]:
     """Decorator: makes a corruption function available as `CorruptionConfig(method=name)`.
 
@@ -37,6 +39,7 @@ def register_corruption(
         name: the method's name in configs.
         mixes_positions: True if a token's new embedding depends on other tokens', so that the whole prompt must be
             corrupted in one call.
+        takes_strengths: True if `strength` may be one number for each of the dimensions 0..dims-1.
 
     Raises:
         ValueError: the name is taken by another function.
@@ -52,6 +55,8 @@ def register_corruption(
         _METHODS[name] = function
         if mixes_positions:
             _MIXES_POSITIONS.add(name)
+        if takes_strengths:
+            _TAKES_STRENGTHS.add(name)
         return function
 
     return register
@@ -65,6 +70,11 @@ def corruption_methods() -> list[str]:
 def mixes_positions(method: str) -> bool:
     """True if `method` needs the whole prompt in one call."""
     return method in _MIXES_POSITIONS
+
+
+def takes_strengths(method: str) -> bool:
+    """True if `method` takes one strength for each dimension."""
+    return method in _TAKES_STRENGTHS
 
 
 def heeded_parameters(method: str) -> list[str]:
@@ -90,7 +100,7 @@ def corrupt(
     *,
     positions: Tensor | None = None,
     dims: int | None = None,
-    strength: float = 1.0,
+    strength: float | Sequence[float] = 1.0,
     seed: int = 0,
 ) -> Tensor:
     """Corrupts the tokens selected by `mask` with the method called `method`; returns a new tensor.
@@ -101,12 +111,13 @@ def corrupt(
         method: one of `corruption_methods()`.
         positions: (batch, sequence) integer; None numbers the columns 0, 1, 2, ...
         dims: dimensions per token, None for all.
-        strength: standard deviation of the noise, or the value added or subtracted.
+        strength: standard deviation of the noise, or the value added or subtracted; or one for each of `dims`
+            dimensions, for the methods that go by the dimensions' order.
         seed: seed of the noise, the random dimensions or the order.
 
     Raises:
         ValueError: an unknown method, shapes or dtypes that do not fit, dims outside 1..hidden, strength or seed out
-            of range.
+            of range, or strengths that are not `dims` many or that the method does not take.
     """
     if method not in _METHODS:
         raise ValueError(f"Unknown corruption method {method!r}. Use one of: {', '.join(corruption_methods())}.")
@@ -129,12 +140,29 @@ def corrupt(
         raise ValueError(
             f"positions must be integers of shape {tuple(mask.shape)}, got {tuple(positions.shape)} {positions.dtype}."
         )
-    if not math.isfinite(strength) or not 0 <= seed < 2**63:
+    dims = hidden if dims is None else dims
+    how: float | Tensor
+    if isinstance(strength, Sequence):
+        check_strengths(method, len(strength), dims)
+        how = torch.tensor(strength, dtype=torch.float32, device=embeddings.device)
+        finite = bool(how.isfinite().all())
+    else:
+        how, finite = strength, math.isfinite(strength)
+    if not finite or not 0 <= seed < 2**63:
         raise ValueError(f"strength must be finite and seed in [0, 2**63), got strength={strength}, seed={seed}.")
     mask, positions = mask.to(embeddings.device), positions.to(embeddings.device)
-    return _METHODS[method](
-        embeddings, mask, positions=positions, dims=hidden if dims is None else dims, strength=strength, seed=seed
-    )
+    return _METHODS[method](embeddings, mask, positions=positions, dims=dims, strength=how, seed=seed)
+
+
+def check_strengths(method: str, count: int, dims: int) -> None:
+    """Raises ValueError if `method` does not take `count` strengths for `dims` dimensions."""
+    if not takes_strengths(method):
+        raise ValueError(
+            f"Corruption {method!r} takes one strength, got a list. Only {', '.join(sorted(_TAKES_STRENGTHS))} take "
+            "one for each dimension."
+        )
+    if count != dims:
+        raise ValueError(f"There are {count} strengths for {dims} dimensions. Give each one, or one for all.")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -221,18 +249,27 @@ def _precise(embeddings: Tensor) -> Tensor:
     return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
 
 
-def _noise(embeddings: Tensor, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
+def _noise(embeddings: Tensor, positions: Tensor, dims: int, strength: float | Tensor, seed: int) -> Tensor:
     """(batch, sequence, hidden) float32: N(0, strength²) on dimensions 0..dims-1, zero on the others."""
     noise = strength * standard_normal(positions, dims, seed)
     return torch.nn.functional.pad(noise, (0, embeddings.shape[-1] - dims))
+
+
+def _over_all(strength: float | Tensor, embeddings: Tensor) -> float | Tensor:
+    """A number, or (hidden,): the strengths of dimensions 0..dims-1, zero on the others."""
+    if isinstance(strength, Tensor):
+        return torch.nn.functional.pad(strength, (0, embeddings.shape[-1] - strength.shape[-1]))
+    return strength
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The methods
 
 
-@register_corruption("rand_noise_first_n")
-def rand_noise_first_n(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
+@register_corruption("rand_noise_first_n", takes_strengths=True)
+def rand_noise_first_n(
+    e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float | Tensor, seed: int
+) -> Tensor:
     """Adds N(0, strength²) to dimensions 0..dims-1 of each selected token."""
     return _change(e, mask, _first(e, dims), _precise(e) + _noise(e, positions, dims, strength, seed))
 
@@ -253,9 +290,9 @@ def rand_noise_top_k(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, s
     return _change(e, mask, _largest(e.abs(), dims), _precise(e) + noise)
 
 
-@register_corruption("set_rand_noise_first_n")
+@register_corruption("set_rand_noise_first_n", takes_strengths=True)
 def set_rand_noise_first_n(
-    e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int
+    e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float | Tensor, seed: int
 ) -> Tensor:
     """Replaces dimensions 0..dims-1 of each selected token by N(0, strength²)."""
     return _change(e, mask, _first(e, dims), _noise(e, positions, dims, strength, seed))
@@ -286,16 +323,16 @@ def flip_sign_top_k(e: Tensor, mask: Tensor, *, dims: int, **_: Any) -> Tensor:
     return _change(e, mask, _largest(e.abs(), dims), -e)
 
 
-@register_corruption("add_value_first_n")
-def add_value_first_n(e: Tensor, mask: Tensor, *, dims: int, strength: float, **_: Any) -> Tensor:
+@register_corruption("add_value_first_n", takes_strengths=True)
+def add_value_first_n(e: Tensor, mask: Tensor, *, dims: int, strength: float | Tensor, **_: Any) -> Tensor:
     """Adds `strength` to dimensions 0..dims-1 of each selected token. Ignores `seed`."""
-    return _change(e, mask, _first(e, dims), _precise(e) + strength)
+    return _change(e, mask, _first(e, dims), _precise(e) + _over_all(strength, e))
 
 
-@register_corruption("sub_value_first_n")
-def sub_value_first_n(e: Tensor, mask: Tensor, *, dims: int, strength: float, **_: Any) -> Tensor:
+@register_corruption("sub_value_first_n", takes_strengths=True)
+def sub_value_first_n(e: Tensor, mask: Tensor, *, dims: int, strength: float | Tensor, **_: Any) -> Tensor:
     """Subtracts `strength` from dimensions 0..dims-1 of each selected token. Ignores `seed`."""
-    return _change(e, mask, _first(e, dims), _precise(e) - strength)
+    return _change(e, mask, _first(e, dims), _precise(e) - _over_all(strength, e))
 
 
 @register_corruption("sub_value_top_k")

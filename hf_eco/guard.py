@@ -274,8 +274,8 @@ class Guard:
 
     def __repr__(self) -> str:
         lines = [
-            f"  {s.name}: p(forget) >= {s.threshold:g}{_band(s)}, {s.corruption.method}(dims={s.corruption.dims}, "
-            f"strength={s.corruption.strength:g}, seed={s.corruption.seed}) on {s.tokens}"
+            f"  {s.name}: p(forget) >= {s.threshold:g}{_band(s)}, {s.corruption.in_words}, seed {s.corruption.seed}, "
+            f"on {s.tokens}"
             for s in self.config.scopes
         ]
         return "Guard(\n" + "\n".join(lines) + "\n)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ SCOPE = ForgetScope(
     calibration=CALIBRATION,
     probes=[Probe(prompt="Who is Harry?", input_ids=[1, 2, 3], probability=0.99)],
 )
-GUARD = ECOConfig(scopes=[SCOPE, ForgetScope(name="biology")], base_model_name_or_path="me/base", base_revision="abc")
+BIOLOGY = ForgetScope(name="biology", corruption=CorruptionConfig(dims=3, strength=[0.5, 2.0, 8.0]))
+GUARD = ECOConfig(scopes=[SCOPE, BIOLOGY], base_model_name_or_path="me/base", base_revision="abc")
 
 
 def through_json(values: dict[str, Any]) -> dict[str, Any]:
@@ -99,6 +101,12 @@ guards = st.builds(
 @given(guards)
 def test_a_guard_comes_back_from_json_as_it_was(guard: ECOConfig) -> None:
     assert ECOConfig.from_dict(through_json(guard.to_dict())) == guard
+
+
+def test_a_strength_for_each_dimension_comes_back_from_json() -> None:
+    corruption = ECOConfig.from_dict(through_json(GUARD.to_dict())).scope("biology").corruption
+    assert corruption == BIOLOGY.corruption and corruption.strength == [0.5, 2.0, 8.0]
+    assert corruption.in_words == "rand_noise_first_n, dims 3, strength 0.5 to 8"
 
 
 def test_what_is_written_carries_the_version_that_writes_it() -> None:
@@ -217,6 +225,21 @@ def test_a_wrong_value_is_refused_with_the_value_and_what_to_do(
         with pytest.raises(ValueError) as error:
             cls(**{**required.get(cls, {}), field: value})
         assert repr(value) in str(error.value) and advice in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"dims": 2, "strength": [1.0, -1.0]}, "must not be negative, got strength=[1.0, -1.0]"),
+        ({"dims": 2, "strength": [1.0, "2"]}, "must be a finite number, got strength='2'"),
+        ({"dims": 3, "strength": [1.0, 2.0]}, "There are 2 strengths for 3 dimensions"),
+        ({"dims": None, "strength": [1.0, 2.0]}, "A list of strengths needs dims=2"),
+        ({"method": "zero_out_top_k", "dims": 1, "strength": [1.0]}, "takes one strength, got a list"),
+    ],
+)
+def test_strengths_that_do_not_fit_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        CorruptionConfig(**values)
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,31 @@ def test_rand_noise_rand_n_adds_noise_to_random_dimensions_that_all_tokens_share
     torch.testing.assert_close(change, noise * chosen * MASK.unsqueeze(-1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "method", ["rand_noise_first_n", "set_rand_noise_first_n", "add_value_first_n", "sub_value_first_n"]
+)
+def test_each_dimension_may_have_a_strength_of_its_own(method: str, dtype: torch.dtype) -> None:
+    embeddings, mask = random_embeddings(2, 5, dtype), torch.tensor([[True, False, True, True, False]] * 2)
+    strengths = [0.5, 2.0, 0.0, 8.0]
+    changed = corrupt(embeddings, mask, method, dims=4, strength=strengths, seed=3)
+    for i, strength in enumerate(strengths):
+        alone = corrupt(embeddings, mask, method, dims=4, strength=strength, seed=3)
+        torch.testing.assert_close(changed[..., i], alone[..., i], rtol=0, atol=0)
+    torch.testing.assert_close(changed[..., 4:], embeddings[..., 4:], rtol=0, atol=0)
+    torch.testing.assert_close(changed[~mask], embeddings[~mask], rtol=0, atol=0)
+
+
+def test_strengths_that_do_not_fit_are_refused() -> None:
+    embeddings, mask = random_embeddings(1, 2), torch.ones(1, 2, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"'rand_noise_top_k' takes one strength, got a list. Only add_value_first_n"):
+        corrupt(embeddings, mask, "rand_noise_top_k", dims=2, strength=[1.0, 2.0])
+    with pytest.raises(ValueError, match="There are 2 strengths for 3 dimensions"):
+        corrupt(embeddings, mask, "rand_noise_first_n", dims=3, strength=[1.0, 2.0])
+    with pytest.raises(ValueError, match="strength must be finite"):
+        corrupt(embeddings, mask, "rand_noise_first_n", dims=2, strength=[1.0, float("nan")])
+
+
 def test_rand_noise_rand_n_chooses_every_dimension_equally_often() -> None:
     zeros, every = torch.zeros(1, 1, HIDDEN), torch.ones(1, 1, dtype=torch.bool)
     counts = sum((corrupt(zeros, every, "rand_noise_rand_n", dims=4, seed=s) != 0).flatten().int() for s in range(400))

@@ -137,6 +137,30 @@ def test_five_parameters_are_moved_at_once_by_two_values_a_step() -> None:
     assert min(asked) < 0.01
 
 
+def test_a_strength_for_each_dimension_is_learnt_and_kept(guarded, tmp_path: Path) -> None:
+    scope = guarded.config.eco.scope(SCOPE)
+    scope.corruption = CorruptionConfig(method="rand_noise_first_n", dims=3, strength=1.0)
+    wanted, asked = (0.5, 4.0, 20.0), []
+
+    def score(scorer: Scorer, questions: QuestionSet) -> float:
+        asked.append(scope.corruption)
+        return sum(abs(math.log(own / at)) for own, at in zip(scope.corruption.strengths * 3, wanted, strict=False))
+
+    options = {"surrogate": 0.0, "parameters": ("strengths",), "tolerance": 0.5, "output_dir": tmp_path}
+    found = learn(guarded, score, max_trials=200, **options)
+    assert found.gap <= 0.5 and len(set(found.corruption.strength)) == 3
+    assert found.history[0].strength == (0.01,) * 3  # all alike at first
+    assert scope.corruption == found.corruption
+    assert (scope.learned.parameters, scope.learned.corruption) == (["strengths"], found.corruption)
+    before = len(asked)
+    again = learn(guarded, score, max_trials=200, update=False, **options)
+    assert again.corruption == found.corruption and again.history == found.history
+    assert len(asked) == before + 1  # without the guard
+    assert Trial(found.corruption.strength, 3, (0.0,)).level == pytest.approx(
+        math.sqrt(sum(s * s for s in found.corruption.strength) / 3)
+    )
+
+
 def test_where_the_surrogate_is_crossed_the_nearest_trial_is_chosen() -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 50)
     noise -= noise.mean()
@@ -479,10 +503,10 @@ def test_a_model_without_a_guard_is_refused(base) -> None:
     [("rand_noise_top_k", "strength"), ("add_value_first_n", "strength"), ("flip_sign_top_k", "dims")],
 )
 def test_what_is_learnt_by_default_is_what_the_method_heeds(method: str, learnt: str) -> None:
-    (parameter,) = find_parameters(method, None, (0.1, 10), 64)
+    (parameter,) = find_parameters(CorruptionConfig(method=method), None, (0.1, 10), 64)
     assert parameter.name == learnt
 
 
 def test_a_method_with_nothing_to_learn_is_refused() -> None:
     with pytest.raises(ValueError, match="'reverse_order' has neither strength nor dims"):
-        find_parameters("reverse_order", None, (0.1, 10), 64)
+        find_parameters(CorruptionConfig(method="reverse_order"), None, (0.1, 10), 64)

@@ -513,5 +513,5 @@ def test_a_guard_that_lacks_a_part_is_refused(classifier: PromptClassifier, toke
 
 def test_a_guard_prints_its_scopes(guard_of):
     text = repr(corrupting(guard_of, NOISE))
-    assert "wizards: p(forget) >= 0.5, rand_noise_first_n(dims=3, strength=2, seed=5) on content" in text
-    assert "north: p(forget) >= 0.5, flip_sign_top_k(dims=2" in text
+    assert "wizards: p(forget) >= 0.5, rand_noise_first_n, dims 3, strength 2, seed 5, on content" in text
+    assert "north: p(forget) >= 0.5, flip_sign_top_k, dims 2" in text

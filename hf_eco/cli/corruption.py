@@ -9,7 +9,7 @@ import typer
 
 from .arguments import AsJson, Device, Guarded, Protocol, ScopeChoice, check_directory, choose_scope, place
 from .frame import MAKE, app, for_example
-from .printing import in_words, print_json, say
+from .printing import print_json, say
 
 
 @app.command(
@@ -44,7 +44,10 @@ def tune(
     protocol: Annotated[Protocol, typer.Option(help="How answers to flagged prompts are scored.")] = Protocol.strict,
     parameter: Annotated[
         list[str] | None,
-        typer.Option(help="What is learnt: strength or dims; repeat for both. \\[default: strength if it matters]"),
+        typer.Option(
+            help="What is learnt: strength or dims, repeat for both; strengths, one for each dimension. "
+            "\\[default: strength if it matters]"
+        ),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="A gap that is small enough to stop at.")] = 0.005,
     max_trials: Annotated[int, typer.Option(help="Corruptions to try at most.")] = 24,
@@ -114,7 +117,7 @@ def tune(
             }
         )
         return
-    say(f"Scope [bold]{found.scope}[/]: {in_words(found.corruption)} (before: {in_words(before)})")
+    say(f"Scope [bold]{found.scope}[/]: {found.corruption.in_words} (before: {before.in_words})")
     say(
         f"{found.score}, {protocol.value} protocol: {found.value:.4g} ± {found.standard_error:.2g} with the guard, "
         f"{found.unguarded:.4g} without; should be {found.surrogate.value:.4g} ({found.surrogate.kind}). "

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ..configuration import Calibration, CorruptionConfig, ForgetScope
+from ..configuration import Calibration, ForgetScope
 
 console = Console()
 
@@ -37,11 +37,6 @@ def calibration_values(calibration: Calibration) -> dict[str, Any]:
     """A calibration without its single scores."""
     values = dataclasses.asdict(calibration)
     return {name: value for name, value in values.items() if name not in ("retain_scores", "forget_scores")}
-
-
-def in_words(corruption: CorruptionConfig) -> str:
-    """A corruption in a few words."""
-    return f"{corruption.method}, dims {corruption.dims or 'all'}, strength {corruption.strength:g}"
 
 
 def bounded(share: float, bound: float) -> str:

@@ -29,7 +29,7 @@ from .arguments import (
     said,
 )
 from .frame import MAKE, Misuse, app, for_example
-from .printing import bounded, console, in_words, print_json, rates, say, scope_values, warn_of_misses
+from .printing import bounded, console, print_json, rates, say, scope_values, warn_of_misses
 
 scopes = typer.Typer(help="Add, remove and list what a guard forgets.", no_args_is_help=True)
 app.add_typer(
@@ -133,7 +133,7 @@ def list_scopes(model: Guarded, as_json: AsJson = False) -> None:
     for scope in eco.scopes:
         c = scope.calibration_in_force
         errors = [NOT_MEASURED] * 2 if c is None else [bounded(c.fpr, c.fpr_bound), bounded(c.fnr, c.fnr_bound)]
-        table.add_row(scope.name, f"{scope.threshold:.4f}", *errors, in_words(scope.corruption), scope.tokens)
+        table.add_row(scope.name, f"{scope.threshold:.4f}", *errors, scope.corruption.in_words, scope.tokens)
     console.print(table)
 
 

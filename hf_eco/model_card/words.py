@@ -26,7 +26,7 @@ def scope_row(scope: ForgetScope, training: TrainingData | None) -> dict[str, st
         "threshold": f"{scope.threshold:.4f}",
         "false_positives": rates[0],
         "false_negatives": rates[1],
-        "corruption": f"{how.method}, dims {how.dims or 'all'}, strength {how.strength:g}, on {scope.tokens}",
+        "corruption": f"{how.in_words}, on {scope.tokens}",
         "how_chosen": _how_chosen(scope, c),
         "training": _training(training),
         "how_learnt": _how_learnt(scope),

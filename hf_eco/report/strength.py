@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..configuration import ForgetScope
-from ..training.corruption_search.history import Trial, read_history
+from ..training.corruption_search.history import Trial, as_tried, read_history
 from .chart import Axis, Chart, Figure, Key, powers, ticks
 
 
@@ -57,9 +57,11 @@ def read_search(path: str | os.PathLike[str]) -> Search:
 
 def draw_search(search: Search, scope: ForgetScope) -> Figure:
     """The scores against the strength, or against the dims where these were learnt."""
-    over = "strength" if len({trial.strength for trial in search.tried}) > 1 else "dims"
+    over = "strength" if len({trial.level for trial in search.tried}) > 1 else "dims"
     shown: list[tuple[float, Trial]] = [
-        (float(value), trial) for trial in search.tried if (value := getattr(trial, over)) is not None and value > 0
+        (float(value), trial)
+        for trial in search.tried
+        if (value := trial.dims if over == "dims" else trial.level) is not None and value > 0
     ]
     left_out = len(search.tried) - len(shown)
     learned = scope.learned_in_force
@@ -88,7 +90,8 @@ def draw_search(search: Search, scope: ForgetScope) -> Figure:
         said = f"{over} {x_value:g}: {trial.score:.4g} ± {trial.error:.2g}"
         chart.dot(x_value, trial.score, "forget", said)
     keys.append(Key("forget", "tried, ± its standard error", "circle"))
-    taken = [(x, t) for x, t in shown if (t.strength, t.dims) == (scope.corruption.strength, scope.corruption.dims)]
+    in_force = scope.corruption
+    taken = [(x, t) for x, t in shown if (t.strength, t.dims) == (as_tried(in_force.strength), in_force.dims)]
     for x_value, trial in taken[:1]:
         chart.dot(x_value, trial.score, "plain", f"in force: {over} {x_value:g}", "ring", 8)
         keys.append(Key("plain", f"in force, {over} {x_value:.4g}", "ring"))

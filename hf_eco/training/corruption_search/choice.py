@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...corruption import heeded_parameters
+from ...configuration import CorruptionConfig
+from ...corruption import check_strengths, heeded_parameters
 from .history import Trial
 from .objective import Floats
 from .optimiser import Parameter
@@ -17,22 +18,23 @@ _RESAMPLES = 1000
 
 
 def find_parameters(
-    method: str, names: Sequence[str] | None, bounds: tuple[float, float], hidden: int
+    corruption: CorruptionConfig, names: Sequence[str] | None, bounds: tuple[float, float], hidden: int
 ) -> list[Parameter]:
-    """The parameters to learn for a corruption method.
+    """What is to be learnt of a corruption: the parameters, that of each dimension's strength once for each.
 
     Args:
-        method: its name.
+        corruption: its method and dims count.
         names: of the parameters; None: the strength if the method heeds it, else the dims.
         bounds: of the strength.
         hidden: size of the embeddings, the most dims.
 
     Raises:
-        ValueError: a name is unknown, or the method does not heed it; or the bounds are none.
+        ValueError: a name is unknown, or the method does not heed it or takes no strengths; or the bounds are none.
     """
     low, high = bounds
     if not (math.isfinite(high) and 0 < low < high):
         raise ValueError(f"bounds must be two positive strengths, the lower one first, got {bounds}. Use (1e-2, 1e4).")
+    method, dims = corruption.method, corruption.dims or hidden
     known = {"strength": Parameter("strength", low, high), "dims": Parameter("dims", 1, hidden, whole=True)}
     heeded = heeded_parameters(method)
     if not heeded:
@@ -40,8 +42,13 @@ def find_parameters(
     if names is None:
         return [known[heeded[0]]]
     wanted = [names] if isinstance(names, str) else list(names)
+    if wanted == ["strengths"]:
+        check_strengths(method, dims, dims)
+        return [Parameter("strengths", low, high)] * dims
     if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(heeded):
-        raise ValueError(f"parameters={names!r}, but what {method!r} heeds is {heeded}. Use some of these.")
+        raise ValueError(
+            f"parameters={names!r}, but what {method!r} heeds is {heeded}. Use some of these, or 'strengths' alone."
+        )
     return [known[name] for name in known if name in wanted]
 
 
@@ -51,14 +58,14 @@ def choose(trials: Sequence[Trial], surrogate: float, tolerance: float, seed: in
     Where all trials lie on one side of the surrogate, farther than the tolerance, it is not to be reached, and more
     corruption is of no use: then the weakest is chosen of those that are as good as the nearest, that is, farther by
     no more than the standard error of that difference, by the bootstrap over the prompts, both on the same resamples.
-    The weakest changes the embeddings least: strength * sqrt(dims), in which the noise's length grows.
+    The weakest changes the embeddings least: level * sqrt(dims), in which the noise's length grows.
     """
 
     def gap(trial: Trial) -> float:
         return max(abs(trial.score - surrogate), tolerance)
 
     def weakness(trial: Trial) -> tuple[float, float]:
-        return trial.strength * math.sqrt(trial.dims or hidden), trial.dims or hidden
+        return trial.level * math.sqrt(trial.dims or hidden), trial.dims or hidden
 
     nearest = min(trials, key=lambda trial: (gap(trial), weakness(trial)))
     if gap(nearest) <= tolerance or len({trial.score > surrogate for trial in trials}) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,19 @@ class Trial:
     """A corruption that was tried.
 
     Attributes:
-        strength: its strength.
+        strength: its strength, or one for each dimension.
         dims: its dimensions; None for all.
         values: the score of each prompt, or one for all.
     """
 
-    strength: float
+    strength: float | tuple[float, ...]
     dims: int | None
     values: tuple[float, ...]
+
+    @property
+    def level(self) -> float:
+        """Its strength; of several the root mean square."""
+        return level_of(self.strength)
 
     @property
     def score(self) -> float:
@@ -55,13 +60,25 @@ def read_history(path: Path) -> tuple[dict[str, Any], list[Trial]]:
     complete = path.read_bytes().rpartition(b"\n")[0]
     try:
         settings, *rows = [json.loads(line) for line in complete.split(b"\n")]
-        trials = [Trial(float(row["strength"]), row["dims"], tuple(map(float, row["values"]))) for row in rows]
+        trials = [Trial(as_tried(row["strength"]), row["dims"], tuple(map(float, row["values"]))) for row in rows]
         return dict(settings), trials
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{str(path)!r} is no history of a search ({error}). Name the {FILE_NAME} that a search has written; for "
             "a new search, another output_dir."
         ) from error
+
+
+def level_of(strength: float | Sequence[float]) -> float:
+    """A strength; of one for each dimension the root mean square."""
+    if isinstance(strength, Sequence):
+        return math.sqrt(sum(value * value for value in strength) / len(strength))
+    return strength
+
+
+def as_tried(strength: float | Sequence[float]) -> float | tuple[float, ...]:
+    """A config's strength as a trial holds it."""
+    return tuple(map(float, strength)) if isinstance(strength, Sequence) else float(strength)
 
 
 class History:
@@ -78,7 +95,7 @@ class History:
 
     def __init__(self, directory: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> None:
         self.trials: list[Trial] = []
-        self._known: dict[tuple[float, int | None], Trial] = {}
+        self._known: dict[tuple[float | tuple[float, ...], int | None], Trial] = {}
         self._path = None if directory is None else Path(directory) / FILE_NAME
         if self._path is None:
             return
@@ -89,7 +106,7 @@ class History:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._append(written)
 
-    def find(self, strength: float, dims: int | None) -> Trial | None:
+    def find(self, strength: float | tuple[float, ...], dims: int | None) -> Trial | None:
         """The trial of that corruption, if there was one."""
         trial = self._known.get((strength, dims))
         if trial is not None and trial not in self.trials:

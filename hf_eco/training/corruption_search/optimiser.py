@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,13 +60,18 @@ class Parameter:
 def search(residual: Residual, parameters: Sequence[Parameter], seed: int) -> None:
     """Evaluates `residual` at ever better points until it raises `Enough` or no step is left to take.
 
-    First a coarse grid, from the weakest values on: one parameter up to where the residual changes its sign, two in
-    full. Then, from the best place of the grid, two-point finite differences for one parameter, golden sections for
-    one of whole numbers, simultaneous perturbation for several.
+    First a coarse grid, from the weakest values on: one parameter up to where the residual changes its sign, several
+    in full if one is of whole numbers, otherwise all rising together. Then, from the best place of the grid, two-point
+    finite differences for one parameter, golden sections for one of whole numbers, simultaneous perturbation for
+    several.
     """
     if len(parameters) > 1:
-        grid = [parameter.grid(4 if not parameter.whole else 3) for parameter in parameters]
-        found = {point: residual(point) for point in itertools.product(*grid)}
+        points: Iterable[Point]
+        if any(parameter.whole for parameter in parameters):
+            points = itertools.product(*(parameter.grid(3 if parameter.whole else 4) for parameter in parameters))
+        else:
+            points = zip(*(parameter.grid(7) for parameter in parameters), strict=True)
+        found = {point: residual(point) for point in points}
         nearest = min(found, key=lambda point: abs(found[point]))
         simultaneous_perturbation(residual, nearest, parameters, seed)
         return

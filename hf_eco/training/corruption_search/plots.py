@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ...extras import import_extra
+from .history import level_of
 
 if TYPE_CHECKING:
     from .result import CorruptionSearch
@@ -22,9 +23,9 @@ def plot_search(found: CorruptionSearch, path: str | os.PathLike[str]) -> None:
     figure = import_extra("matplotlib.figure", "eval").Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     # what was learnt; of a single trial, whatever can be drawn
-    fixed = len({trial.strength for trial in found.history}) == 1
+    fixed = len({trial.level for trial in found.history}) == 1
     over = "dims" if fixed and all(trial.dims for trial in found.history) else "strength"
-    xs = [getattr(trial, over) for trial in found.history]
+    xs = [trial.dims if over == "dims" else trial.level for trial in found.history]
     scores = [trial.score for trial in found.history]
     ordered = sorted(zip(xs, scores, strict=True))
     if len({trial.dims for trial in found.history}) == 1 or over == "dims":  # else they lie on no one curve
@@ -34,7 +35,7 @@ def plot_search(found: CorruptionSearch, path: str | os.PathLike[str]) -> None:
     figure.colorbar(dots, label="order of the trials")
     axes.axhline(found.surrogate.value, color="tab:red", linestyle="--", label=f"surrogate: {found.surrogate.kind}")
     axes.axhline(found.unguarded, color="0.4", linestyle="-.", label="without the guard")
-    chosen = getattr(found.corruption, over)
+    chosen = found.corruption.dims if over == "dims" else level_of(found.corruption.strength)
     axes.scatter([chosen], [found.value], marker="*", s=220, color="tab:orange", zorder=4, label="learnt")
     axes.set(xscale="log", xlabel=over, ylabel=found.score, title=f"{found.scope}: {found.corruption.method}")
     axes.legend()

@@ -24,7 +24,7 @@ from ...guard import Guard
 from ...modeling import ECOMixin
 from ..prompt_lists import prompts_sha256
 from .choice import choose, find_parameters, standard_error
-from .history import History, Trial
+from .history import History, Trial, as_tried
 from .objective import Score, ScoreFunction, find_score
 from .optimiser import Enough, Parameter, Point, search
 from .plots import PLOT_NAME
@@ -83,8 +83,8 @@ def optimize_corruption(
             a retain model, `LookAlikes(...)`, or whatever has `kind` and `estimate`.
         protocol: how answers to flagged prompts are scored: "strict", they stay clean; "paper", their selected tokens
             are corrupted too.
-        parameters: what is learnt: ("strength",), ("dims",) or ("strength", "dims"). None: the strength where the
-            method heeds it, else the dims.
+        parameters: what is learnt: ("strength",), ("dims",), ("strength", "dims"), or ("strengths",), one for each of
+            the scope's dims, where the method takes them. None: the strength where the method heeds it, else the dims.
         bounds: lowest and highest strength.
         tolerance: a gap that is small enough to stop at.
         max_trials: corruptions to try at most.
@@ -120,7 +120,7 @@ def optimize_corruption(
         )
     weight: Any = guarded_model.get_input_embeddings().weight
     hidden = int(weight.shape[-1])
-    learnt = find_parameters(guarded.corruption.method, parameters, bounds, hidden)
+    learnt = find_parameters(guarded.corruption, parameters, bounds, hidden)
     given = QuestionSet(prompts, answers, wrong_answers)
     objective, how = find_score(score, given, max_new_tokens), as_surrogate(surrogate)
     if output_dir is not None:
@@ -150,16 +150,17 @@ def optimize_corruption(
             known = tried in asked
             if not known and len(asked) == max_trials:
                 raise Enough
-            trial = history.find(tried.strength, tried.dims)
+            strength = as_tried(tried.strength)
+            trial = history.find(strength, tried.dims)
             if trial is None:
                 with _in_force(guarded, tried):
                     values = objective(scorer, questions)
-                trial = Trial(tried.strength, tried.dims, tuple(values.tolist()))
+                trial = Trial(strength, tried.dims, tuple(values.tolist()))
                 history.add(trial)
             if not known:
                 asked.append(tried)
                 bar.update(1)
-                bar.set_postfix(strength=tried.strength, dims=tried.dims, score=trial.score, surrogate=aim.value)
+                bar.set_postfix(strength=trial.level, dims=tried.dims, score=trial.score, surrogate=aim.value)
             if abs(trial.score - aim.value) <= tolerance:
                 raise Enough
             return trial.score - aim.value
@@ -170,7 +171,11 @@ def optimize_corruption(
     best = choose(history.trials, aim.value, tolerance, seed, hidden)
     found = CorruptionSearch(
         scope=scope,
-        corruption=replace(guarded.corruption, strength=best.strength, dims=best.dims),
+        corruption=replace(
+            guarded.corruption,
+            strength=list(best.strength) if isinstance(best.strength, tuple) else best.strength,
+            dims=best.dims,
+        ),
         score=objective.name,
         value=best.score,
         standard_error=standard_error(np.array(best.values), seed),
@@ -215,6 +220,8 @@ def _flagged(guard: Guard, scorer: Scorer, questions: QuestionSet, scope: str) -
 
 
 def _at(corruption: CorruptionConfig, parameters: Sequence[Parameter], point: Point) -> CorruptionConfig:
+    if parameters[0].name == "strengths":
+        return replace(corruption, strength=list(point), dims=len(point))
     values: dict[str, Any] = {
         p.name: int(value) if p.whole else value for p, value in zip(parameters, point, strict=True)
     }
@@ -260,7 +267,7 @@ def _identity(
 def _record(found: CorruptionSearch, parameters: Sequence[Parameter], protocol: str) -> LearnedCorruption:
     return LearnedCorruption(
         corruption=replace(found.corruption),
-        parameters=[parameter.name for parameter in parameters],
+        parameters=list(dict.fromkeys(parameter.name for parameter in parameters)),
         score=found.score,
         protocol=protocol,
         value=found.value,
