@@ -161,6 +161,21 @@ def test_a_strength_for_each_dimension_is_learnt_and_kept(guarded, tmp_path: Pat
     )
 
 
+def test_the_weakest_corruption_that_meets_the_surrogate_is_found_where_all_beyond_is_noise(guarded) -> None:
+    scope = guarded.config.eco.scope(SCOPE)
+
+    def score(scorer: Scorer, questions: QuestionSet) -> np.ndarray:
+        strength = scope.corruption.strength
+        scatter = np.random.default_rng(int(strength * 1e4)).normal(0, 0.2, len(questions))
+        mean = math.log(strength / 6.0) if strength < 6 else -0.05 if strength < 50 else 0.05
+        return mean + scatter - scatter.mean()
+
+    found = learn(guarded, score, surrogate=0.0)
+    assert 5.0 < found.corruption.strength < 7.0
+    assert max(trial.strength for trial in found.history) == 10.0  # no farther out
+    assert len(found.history) <= 16
+
+
 def test_where_the_surrogate_is_crossed_the_nearest_trial_is_chosen() -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 50)
     noise -= noise.mean()

@@ -23,6 +23,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 # Exponents of Spall's gain sequences ("Implementation of the simultaneous perturbation algorithm for stochastic
 # optimization", IEEE Transactions on Aerospace and Electronic Systems 34, 1998)
 _STEP_DECAY, _PERTURBATION_DECAY = 0.602, 0.101
+_FINER = 5  # values of the finer grid, both ends among them
 _MOST_STEPS = 1000  # of a search that nobody ends
 
 
@@ -57,13 +58,22 @@ class Parameter:
         return sorted({self.at(x) for x in xs})
 
 
-def search(residual: Residual, parameters: Sequence[Parameter], seed: int) -> None:
+def search(residual: Residual, parameters: Sequence[Parameter], seed: int, noise: Residual = lambda _: 0.0) -> None:
     """Evaluates `residual` at ever better points until it raises `Enough` or no step is left to take.
 
-    First a coarse grid, from the weakest values on: one parameter up to where the residual changes its sign, several
-    in full if one is of whole numbers, otherwise all rising together. Then, from the best place of the grid, two-point
-    finite differences for one parameter, golden sections for one of whole numbers, simultaneous perturbation for
-    several.
+    First a coarse grid from the weakest values on, up to the first at which the residual changes its sign or is no
+    larger than its noise; a finer grid likewise between that value and the one before, because a score that has come
+    to the surrogate may fall back by chance; then two-point finite differences between the two values of the finer
+    grid where the sign changes. If the residual stays away from zero, finite differences from the best of the grid.
+
+    Of whole numbers golden sections between the two values instead. Of several parameters a grid, in full if one is of
+    whole numbers, otherwise all rising together; then simultaneous perturbation from its best point.
+
+    Args:
+        residual: of a point.
+        parameters: what a point is made of.
+        seed: of the directions of simultaneous perturbation.
+        noise: standard error of the residual of a point that was evaluated.
     """
     if len(parameters) > 1:
         points: Iterable[Point]
@@ -78,23 +88,39 @@ def search(residual: Residual, parameters: Sequence[Parameter], seed: int) -> No
     (parameter,) = parameters
     decades = math.log10(parameter.high / parameter.low)
     values = parameter.grid(max(3, round(decades * (2 if parameter.whole else 1)) + 1))
+    residuals, met = _up_to_the_surrogate(residual, values, noise)
+    if not met:
+        best = min(range(len(values)), key=lambda i: abs(residuals[i]))
+        low, high = values[max(best - 1, 0)], values[min(best + 1, len(values) - 1)]
+        if parameter.whole:
+            golden_section(residual, int(low), int(high))
+        else:
+            finite_differences(residual, math.log(values[best]), math.log(low), math.log(high), parameter, None)
+        return
+    last = len(residuals) - 1
+    low, high = values[max(last - 1, 0)], values[last]
+    if parameter.whole:
+        golden_section(residual, int(low), int(high))
+        return
+    finer = Parameter(parameter.name, low, high).grid(_FINER)
+    residuals, _ = _up_to_the_surrogate(residual, finer, noise)
+    if len(residuals) > 1 and (residuals[-1] > 0) != (residuals[-2] > 0):
+        low, high = finer[len(residuals) - 2], finer[len(residuals) - 1]
+        share = residuals[-2] / (residuals[-2] - residuals[-1])  # where the line through both is zero
+        start = math.log(low) * (1 - share) + math.log(high) * share
+        finite_differences(residual, start, math.log(low), math.log(high), parameter, residuals[-2] > 0)
+
+
+def _up_to_the_surrogate(residual: Residual, values: Sequence[float], noise: Residual) -> tuple[list[float], bool]:
+    """The residuals of `values` up to the first that changes the sign or is no larger than its noise, and whether
+    there is one."""
     residuals: list[float] = []
     for value in values:
         residuals.append(residual((value,)))
-        if len(residuals) > 1 and (residuals[-1] > 0) != (residuals[-2] > 0):
-            low, high = len(residuals) - 2, len(residuals) - 1
-            share = residuals[low] / (residuals[low] - residuals[high])  # where the line through both is zero
-            start = math.log(values[low]) * (1 - share) + math.log(values[high]) * share
-            sign_at_low: bool | None = residuals[low] > 0
-            break
-    else:
-        best = min(range(len(values)), key=lambda i: abs(residuals[i]))
-        low, high = max(best - 1, 0), min(best + 1, len(values) - 1)
-        start, sign_at_low = math.log(values[best]), None
-    if parameter.whole:
-        golden_section(residual, int(values[low]), int(values[high]))
-        return
-    finite_differences(residual, start, math.log(values[low]), math.log(values[high]), parameter, sign_at_low)
+        changed = len(residuals) > 1 and (residuals[-1] > 0) != (residuals[-2] > 0)
+        if changed or abs(residuals[-1]) <= noise((value,)):
+            return residuals, True
+    return residuals, False
 
 
 def finite_differences(

@@ -165,9 +165,14 @@ def optimize_corruption(
                 raise Enough
             return trial.score - aim.value
 
+        def noise(point: Point) -> float:
+            tried = _at(guarded.corruption, learnt, point)
+            trial = next(t for t in history.trials if (t.strength, t.dims) == (as_tried(tried.strength), tried.dims))
+            return standard_error(np.array(trial.values), seed)
+
         asked: list[CorruptionConfig] = []
         with contextlib.suppress(Enough):
-            search(residual, learnt, seed)
+            search(residual, learnt, seed, noise)
     best = choose(history.trials, aim.value, tolerance, seed, hidden)
     found = CorruptionSearch(
         scope=scope,
