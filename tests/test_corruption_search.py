@@ -161,6 +161,21 @@ def test_a_strength_for_each_dimension_is_learnt_and_kept(guarded, tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize("root", [0.037, 1.0, 3.3, 5.2, 5.6, 9.5, 400.0])
+@pytest.mark.parametrize("steep", [0.3, 3.0, 20.0])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_wherever_the_residual_changes_its_sign_that_place_is_found(root: float, steep: float, sign: int) -> None:
+    asked: list[float] = []
+
+    def residual(point: tuple[float, ...]) -> float:
+        asked.append(point[0])
+        return sign * math.atan(steep * math.log(point[0] / root)) * (2 if point[0] > root else 1)
+
+    search(residual, [Parameter("strength", 1e-2, 1e4)], seed=0)
+    assert min(abs(math.log(value / root)) for value in asked) < 0.02
+    assert len(set(asked)) <= 20
+
+
 def test_the_weakest_corruption_that_meets_the_surrogate_is_found_where_all_beyond_is_noise(guarded) -> None:
     scope = guarded.config.eco.scope(SCOPE)
 

@@ -154,8 +154,7 @@ def finite_differences(
 
     r = at(x)
     for _ in range(_MOST_STEPS):
-        other = x + c if x + c <= high else x - c
-        other = min(max(other, low), high)
+        other = x + min(c, high - x) if high - x >= x - low else x - min(c, x - low)  # where there is more room
         if abs(other - x) < _SMALLEST_STEP:
             return
         slope = (at(other) - r) / (other - x)
