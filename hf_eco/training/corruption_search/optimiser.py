@@ -62,9 +62,10 @@ def search(residual: Residual, parameters: Sequence[Parameter], seed: int, noise
     """Evaluates `residual` at ever better points until it raises `Enough` or no step is left to take.
 
     First a coarse grid from the weakest values on, up to the first at which the residual changes its sign or is no
-    larger than its noise; a finer grid likewise between that value and the one before, because a score that has come
-    to the surrogate may fall back by chance; then two-point finite differences between the two values of the finer
-    grid where the sign changes. If the residual stays away from zero, finite differences from the best of the grid.
+    larger than its noise; a finer grid likewise between that value and the one before, up to the noise only if that is
+    all there was, because a score that has come to the surrogate may fall back by chance; then two-point finite
+    differences between the two values where the sign changes. If the residual stays away from zero, finite differences
+    from the best of the grid.
 
     Of whole numbers golden sections between the two values instead. Of several parameters a grid, in full if one is of
     whole numbers, otherwise all rising together; then simultaneous perturbation from its best point.
@@ -88,8 +89,8 @@ def search(residual: Residual, parameters: Sequence[Parameter], seed: int, noise
     (parameter,) = parameters
     decades = math.log10(parameter.high / parameter.low)
     values = parameter.grid(max(3, round(decades * (2 if parameter.whole else 1)) + 1))
-    residuals, met = _up_to_the_surrogate(residual, values, noise)
-    if not met:
+    residuals = _up_to_the_surrogate(residual, values, noise)
+    if not _changes(residuals) and abs(residuals[-1]) > noise((values[len(residuals) - 1],)):
         best = min(range(len(values)), key=lambda i: abs(residuals[i]))
         low, high = values[max(best - 1, 0)], values[min(best + 1, len(values) - 1)]
         if parameter.whole:
@@ -102,25 +103,28 @@ def search(residual: Residual, parameters: Sequence[Parameter], seed: int, noise
     if parameter.whole:
         golden_section(residual, int(low), int(high))
         return
-    finer = Parameter(parameter.name, low, high).grid(_FINER)
-    residuals, _ = _up_to_the_surrogate(residual, finer, noise)
-    if len(residuals) > 1 and (residuals[-1] > 0) != (residuals[-2] > 0):
-        low, high = finer[len(residuals) - 2], finer[len(residuals) - 1]
+    values = Parameter(parameter.name, low, high).grid(_FINER)
+    residuals = _up_to_the_surrogate(residual, values, (lambda _: 0.0) if _changes(residuals) else noise)
+    if _changes(residuals):
+        low, high = values[len(residuals) - 2], values[len(residuals) - 1]
         share = residuals[-2] / (residuals[-2] - residuals[-1])  # where the line through both is zero
         start = math.log(low) * (1 - share) + math.log(high) * share
         finite_differences(residual, start, math.log(low), math.log(high), parameter, residuals[-2] > 0)
 
 
-def _up_to_the_surrogate(residual: Residual, values: Sequence[float], noise: Residual) -> tuple[list[float], bool]:
-    """The residuals of `values` up to the first that changes the sign or is no larger than its noise, and whether
-    there is one."""
+def _up_to_the_surrogate(residual: Residual, values: Sequence[float], noise: Residual) -> list[float]:
+    """The residuals of `values` up to the first that changes the sign or is no larger than its noise."""
     residuals: list[float] = []
     for value in values:
         residuals.append(residual((value,)))
-        changed = len(residuals) > 1 and (residuals[-1] > 0) != (residuals[-2] > 0)
-        if changed or abs(residuals[-1]) <= noise((value,)):
-            return residuals, True
-    return residuals, False
+        if _changes(residuals) or abs(residuals[-1]) <= noise((value,)):
+            break
+    return residuals
+
+
+def _changes(residuals: Sequence[float]) -> bool:
+    """True if the last one has another sign than the one before."""
+    return len(residuals) > 1 and (residuals[-1] > 0) != (residuals[-2] > 0)
 
 
 def finite_differences(
