@@ -55,7 +55,9 @@ QUICK: dict[str, Any] = {"examples": 500, "max_trials": 3}  # of a Benchmark
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--model", required=True, help="causal language model to fine-tune: path or Hub id")
     parser.add_argument("--data", default="locuslab/TOFU", help="Hub id, or directory with TOFU's .jsonl files")
     parser.add_argument("--forget-set", default="forget05", choices=RETAIN_SETS, help="what is to be forgotten")

@@ -35,7 +35,9 @@ RETAIN_FOR_TRAINING = slice(1000, 3000)  # of the classifier; the first 1,000 ar
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("data", type=Path, help="directory with TOFU's .jsonl files")
     parser.add_argument("--full", type=Path, required=True, help="adapter of the model trained on everything")
     parser.add_argument("--retain", type=Path, required=True, help="adapter of the one that never saw the forget set")

@@ -60,7 +60,11 @@ def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
     parser.add_argument("--tagger", help="a token classifier, for tokens=entities; left out without one")
     parser.add_argument("--variants", nargs="*", help="corruptions to compare; all if not given")
     parser.add_argument(
-        "--scores", nargs="+", default=["log_truth_ratio"], help="what is learnt by; answer_probability, for one"
+        "--scores",
+        nargs="+",
+        default=["log_truth_ratio"],
+        choices=("log_truth_ratio", "answer_probability", "rouge_l_recall"),
+        help="what is learnt by",
     )
     parser.add_argument(
         "--surrogates",

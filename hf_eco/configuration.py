@@ -75,8 +75,6 @@ class CorruptionConfig:
             if self.dims < 1:
                 raise ValueError(f"dims must be positive, got dims={self.dims}. Use dims=None for all dimensions.")
         if isinstance(self.strength, (list, tuple)):
-            if self.dims is None:
-                raise ValueError(f"A list of strengths needs dims={len(self.strength)}, one for each. Give both.")
             check_strengths(self.method, len(self.strength), self.dims)
             self.strength = [_finite_number("strength", value) for value in self.strength]
         else:
@@ -95,8 +93,12 @@ class CorruptionConfig:
     @property
     def in_words(self) -> str:
         """The corruption in a few words."""
-        said = " to ".join(f"{value:g}" for value in sorted({min(self.strengths), max(self.strengths)}))
-        return f"{self.method}, dims {self.dims or 'all'}, strength {said}"
+        return f"{self.method}, dims {self.dims or 'all'}, strength {self.strength_in_words}"
+
+    @property
+    def strength_in_words(self) -> str:
+        """The strength, or the lowest and the highest of several."""
+        return " to ".join(f"{value:g}" for value in sorted({min(self.strengths), max(self.strengths)}))
 
 
 @dataclass

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -142,25 +142,30 @@ def corrupt(
         )
     dims = hidden if dims is None else dims
     how: float | Tensor
-    if isinstance(strength, Sequence):
+    if isinstance(strength, (list, tuple)):
         check_strengths(method, len(strength), dims)
-        how = torch.tensor(strength, dtype=torch.float32, device=embeddings.device)
-        finite = bool(how.isfinite().all())
+        largest = torch.finfo(torch.float32).max
+        how = torch.tensor([min(value, largest) for value in strength], device=embeddings.device)
+        finite = all(map(math.isfinite, strength))
     else:
-        how, finite = strength, math.isfinite(strength)
+        how = cast(float, strength)
+        finite = math.isfinite(how)
     if not finite or not 0 <= seed < 2**63:
         raise ValueError(f"strength must be finite and seed in [0, 2**63), got strength={strength}, seed={seed}.")
     mask, positions = mask.to(embeddings.device), positions.to(embeddings.device)
     return _METHODS[method](embeddings, mask, positions=positions, dims=dims, strength=how, seed=seed)
 
 
-def check_strengths(method: str, count: int, dims: int) -> None:
-    """Raises ValueError if `method` does not take `count` strengths for `dims` dimensions."""
+def check_strengths(method: str, count: int, dims: int | None) -> None:
+    """Raises ValueError if `method` does not take `count` strengths for `dims` dimensions; None: nobody said how
+    many."""
     if not takes_strengths(method):
         raise ValueError(
             f"Corruption {method!r} takes one strength, got a list. Only {', '.join(sorted(_TAKES_STRENGTHS))} take "
             "one for each dimension."
         )
+    if dims is None or not count:
+        raise ValueError(f"A list of strengths needs its number as dims, got {count} strengths and dims={dims}.")
     if count != dims:
         raise ValueError(f"There are {count} strengths for {dims} dimensions. Give each one, or one for all.")
 

@@ -233,7 +233,10 @@ def test_a_wrong_value_is_refused_with_the_value_and_what_to_do(
         ({"dims": 2, "strength": [1.0, -1.0]}, "must not be negative, got strength=[1.0, -1.0]"),
         ({"dims": 2, "strength": [1.0, "2"]}, "must be a finite number, got strength='2'"),
         ({"dims": 3, "strength": [1.0, 2.0]}, "There are 2 strengths for 3 dimensions"),
-        ({"dims": None, "strength": [1.0, 2.0]}, "A list of strengths needs dims=2"),
+        (
+            {"dims": None, "strength": [1.0, 2.0]},
+            "A list of strengths needs its number as dims, got 2 strengths and dims=None",
+        ),
         ({"method": "zero_out_top_k", "dims": 1, "strength": [1.0]}, "takes one strength, got a list"),
     ],
 )

@@ -179,19 +179,38 @@ def test_wherever_the_residual_changes_its_sign_that_place_is_found(root: float,
     assert len(set(asked)) <= 20
 
 
-def test_the_weakest_corruption_that_meets_the_surrogate_is_found_where_all_beyond_is_noise(guarded) -> None:
+def test_dims_are_not_learnt_beside_strengths_that_stay() -> None:
+    corruption = CorruptionConfig(dims=2, strength=[1.0, 2.0])
+    with pytest.raises(ValueError, match="a strength for each of its 2 dimensions, so dims cannot be learnt alone"):
+        find_parameters(corruption, ("dims",), (0.1, 10), 64)
+    assert [p.name for p in find_parameters(corruption, ("strength", "dims"), (0.1, 10), 64)] == ["strength", "dims"]
+
+
+def test_where_the_score_falls_back_by_chance_the_weakest_corruption_that_meets_the_surrogate_is_found(
+    guarded,
+) -> None:
     scope = guarded.config.eco.scope(SCOPE)
 
     def score(scorer: Scorer, questions: QuestionSet) -> np.ndarray:
         strength = scope.corruption.strength
         scatter = np.random.default_rng(int(strength * 1e4)).normal(0, 0.2, len(questions))
-        mean = math.log(strength / 6.0) if strength < 6 else -0.05 if strength < 50 else 0.05
+        mean = math.log(strength / 5.0) if strength < 8 else -0.05 if strength < 50 else 0.05
         return mean + scatter - scatter.mean()
 
     found = learn(guarded, score, surrogate=0.0)
-    assert 5.0 < found.corruption.strength < 7.0
-    assert max(trial.strength for trial in found.history) == 10.0  # no farther out
-    assert len(found.history) <= 16
+    assert found.corruption.strength == pytest.approx(5.0, rel=0.02)
+    assert len(found.history) <= 14
+
+
+def test_a_score_that_hardly_moves_is_not_taken_for_one_that_has_come_to_the_surrogate(guarded) -> None:
+    scope = guarded.config.eco.scope(SCOPE)
+    spread = np.linspace(-1.0, 1.0, len(FORGET))  # between the prompts: far more than there is to go
+
+    def score(scorer: Scorer, questions: QuestionSet) -> np.ndarray:
+        return 0.5 - 0.1 / (1 + (100.0 / scope.corruption.strength) ** 2) + spread
+
+    found = learn(guarded, score, surrogate=0.45)
+    assert found.corruption.strength == pytest.approx(100.0, rel=0.15) and found.gap <= 0.005
 
 
 def test_where_the_surrogate_is_crossed_the_nearest_trial_is_chosen() -> None:
@@ -513,6 +532,7 @@ def test_prompts_without_names_have_no_counterfactuals(guarded) -> None:
         ({"surrogate": math.nan}, ValueError, "got nan"),
         ({"surrogate": "refusals"}, ValueError, "goes with score 'refusal_similarity'"),
         ({"protocol": "lenient"}, ValueError, "Unknown protocol 'lenient'"),
+        ({"parameters": ("seed", "strengths")}, ValueError, "Use some of these, or 'strengths' alone"),
         ({"parameters": ("seed",)}, ValueError, r"heeds is \['strength', 'dims'\]"),
         ({"bounds": (0, 1)}, ValueError, r"got \(0, 1\)"),
         ({"max_trials": 0}, ValueError, "got max_trials=0"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_answers_behind_one_prompt_are_scored_as_each_by_itself(guarded, tokeniz
 
 @pytest.mark.parametrize("tokens", ["content", "all"])
 @pytest.mark.parametrize("method", ["rand_noise_first_n", "zero_out_top_k", "shuffle", "reverse_order"])
-def test_answers_are_corrupted_behind_a_shared_prompt_as_with_it(guarded, tokenizer, method, tokens) -> None:
+def test_answers_to_one_prompt_are_corrupted_together_as_each_by_itself(guarded, tokenizer, method, tokens) -> None:
     (scope,) = guarded.config.eco.scopes
     scope.corruption, scope.tokens = CorruptionConfig(method=method, dims=8, strength=2.0), tokens
     pairs = [(prompt, answer) for prompt, answer in PAIRS if prompt != "wizard"]  # one token has no order
@@ -164,6 +165,30 @@ def test_answers_are_corrupted_behind_a_shared_prompt_as_with_it(guarded, tokeni
     strict = Scorer(guarded, tokenizer, batch_size=64).losses(prompts, answers)
     flagged = np.array(Scorer(guarded, tokenizer).flagged(prompts))
     assert (np.abs(together - strict) > 1e-3)[flagged].sum() >= 3
+
+
+def test_another_threads_passes_are_left_alone_while_answers_are_corrupted(guarded, tokenizer) -> None:
+    ids = torch.tensor([Scorer(guarded, tokenizer).encode([CLEAN])[0]])
+    with torch.no_grad():
+        expected = guarded(input_ids=ids).logits
+    found: list[torch.Tensor] = []
+
+    def ask() -> None:
+        with torch.no_grad():
+            found.append(guarded(input_ids=ids).logits)
+
+    def meanwhile(*_: object) -> None:
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+
+    handle = guarded.model.layers[0].register_forward_pre_hook(
+        lambda *_: meanwhile() if threading.current_thread() is threading.main_thread() else None
+    )
+    prompts, answers = texts_of([pair for pair in PAIRS if pair[0] == FLAGGED])
+    Scorer(guarded, tokenizer, protocol="paper", batch_size=64).losses(prompts, answers)
+    handle.remove()
+    assert len(found) == 2 and all(torch.equal(own, expected) for own in found)
 
 
 def test_a_prompt_is_run_once_for_all_its_answers(base, guarded, tokenizer) -> None:

@@ -265,7 +265,12 @@ class Passes:
         plan = Plan.stack(
             [whole.row(number).columns(len(row.prompt), len(row) - 1) for number, row in enumerate(batch)]
         )
-        hook = self.inner.get_input_embeddings().register_forward_hook(lambda *call: guard.corrupt(call[-1], plan))
+        hooks = self.guarded._eco
+
+        def corrupt(module: Any, args: Any, output: Tensor) -> Tensor | None:
+            return None if hooks.enabled else guard.corrupt(output, plan)  # another thread's passes are not ours
+
+        hook = self.inner.get_input_embeddings().register_forward_hook(corrupt)
         try:
             yield
         finally:

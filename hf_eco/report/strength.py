@@ -82,7 +82,8 @@ def draw_search(search: Search, scope: ForgetScope) -> Figure:
     if unguarded is not None:
         chart.horizontal(unguarded, "abstain")
         keys.append(Key("abstain", f"without the guard, {unguarded:.4g}"))
-    if len({t.dims for _, t in shown}) == 1 or over == "dims":  # else they lie on no one curve
+    several = any(isinstance(t.strength, tuple) for _, t in shown)
+    if (not several and len({t.dims for _, t in shown}) == 1) or over == "dims":  # else they lie on no one curve
         chart.line(sorted((x, t.score) for x, t in shown), "forget")
     for x_value, trial in shown:
         if trial.error:

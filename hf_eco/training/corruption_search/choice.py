@@ -29,7 +29,8 @@ def find_parameters(
         hidden: size of the embeddings, the most dims.
 
     Raises:
-        ValueError: a name is unknown, or the method does not heed it or takes no strengths; or the bounds are none.
+        ValueError: a name is unknown, the method does not heed it or takes no strengths, dims do not go without the
+            strengths there are, or the bounds are none.
     """
     low, high = bounds
     if not (math.isfinite(high) and 0 < low < high):
@@ -42,6 +43,11 @@ def find_parameters(
     if names is None:
         return [known[heeded[0]]]
     wanted = [names] if isinstance(names, str) else list(names)
+    if wanted == ["dims"] and isinstance(corruption.strength, list):
+        raise ValueError(
+            f"The scope has a strength for each of its {len(corruption.strength)} dimensions, so dims cannot be "
+            "learnt alone. Give it one strength for all, or learn ('strength', 'dims') or 'strengths'."
+        )
     if wanted == ["strengths"]:
         check_strengths(method, dims, dims)
         return [Parameter("strengths", low, high)] * dims

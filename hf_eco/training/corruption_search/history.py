@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from transformers.utils import logging
@@ -71,14 +71,16 @@ def read_history(path: Path) -> tuple[dict[str, Any], list[Trial]]:
 
 def level_of(strength: float | Sequence[float]) -> float:
     """A strength; of one for each dimension the root mean square."""
-    if isinstance(strength, Sequence):
+    if isinstance(strength, (list, tuple)):
         return math.sqrt(sum(value * value for value in strength) / len(strength))
-    return strength
+    return cast(float, strength)
 
 
 def as_tried(strength: float | Sequence[float]) -> float | tuple[float, ...]:
-    """A config's strength as a trial holds it."""
-    return tuple(map(float, strength)) if isinstance(strength, Sequence) else float(strength)
+    """A config's strength as a trial holds it. Raises ValueError if it is none."""
+    if isinstance(strength, (list, tuple)) and not strength:
+        raise ValueError("a list of strengths is empty")
+    return tuple(map(float, strength)) if isinstance(strength, (list, tuple)) else float(cast(float, strength))
 
 
 class History:

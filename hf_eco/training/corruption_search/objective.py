@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...evaluation.baselines import REFUSALS
-from ...evaluation.metrics import answer_probability, rouge, rouge_l_recall, truth_ratio
+from ...evaluation.metrics import answer_probability, rouge, rouge_l_recall
 from ...evaluation.scoring import Scorer
 from .questions import QuestionSet
 
@@ -102,7 +102,7 @@ def _log_truth_ratio(scorer: Scorer, questions: QuestionSet) -> Floats:
     repeated = [prompt for prompt, own in zip(questions.prompts, wrong, strict=True) for _ in own]
     losses = iter(scorer.losses(repeated, [text for own in wrong for text in own]))
     means = np.array([np.mean([next(losses) for _ in own]) for own in wrong])
-    return np.log(truth_ratio(right, means[:, None]))
+    return right - means
 
 
 def _accuracy(scorer: Scorer, questions: QuestionSet) -> Floats:

@@ -1,4 +1,4 @@
-"""Finding where a function of one or two parameters is nearest to zero, from its values alone.
+"""Finding where a function of one or several parameters is nearest to zero, from its values alone.
 
 The function is a residual, score minus surrogate. Parameters are searched in log space, because a strength of 1 is to
 10 as 10 to 100. None of the searches has an end of its own to report: whoever evaluates the residual keeps the points,
@@ -23,7 +23,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 # Exponents of Spall's gain sequences ("Implementation of the simultaneous perturbation algorithm for stochastic
 # optimization", IEEE Transactions on Aerospace and Electronic Systems 34, 1998)
 _STEP_DECAY, _PERTURBATION_DECAY = 0.602, 0.101
-_FINER = 5  # values of the finer grid, both ends among them
+_FINER = 4  # steps of the finer grid for each of the coarse one's
 _MOST_STEPS = 1000  # of a search that nobody ends
 
 
@@ -36,7 +36,7 @@ class Parameter:
     """What is learnt.
 
     Attributes:
-        name: "strength" or "dims".
+        name: "strength", "dims" or "strengths".
         low: its lowest value, positive.
         high: its highest.
         whole: True if only integers will do.
@@ -61,14 +61,13 @@ class Parameter:
 def search(residual: Residual, parameters: Sequence[Parameter], seed: int, noise: Residual = lambda _: 0.0) -> None:
     """Evaluates `residual` at ever better points until it raises `Enough` or no step is left to take.
 
-    First a coarse grid from the weakest values on, up to the first at which the residual changes its sign or is no
-    larger than its noise; a finer grid likewise between that value and the one before, up to the noise only if that is
-    all there was, because a score that has come to the surrogate may fall back by chance; then two-point finite
-    differences between the two values where the sign changes. If the residual stays away from zero, finite differences
-    from the best of the grid.
+    First a coarse grid from the weakest values on, up to the first at which the residual changes its sign; then a
+    finer one, likewise, from the value before on, or from the one before that where that value's residual is no larger
+    than its noise: it may have come to zero before, and fallen back by chance. Then two-point finite differences
+    between the two values where the sign changes. If it never does, they start from the best value of the grid.
 
-    Of whole numbers golden sections between the two values instead. Of several parameters a grid, in full if one is of
-    whole numbers, otherwise all rising together; then simultaneous perturbation from its best point.
+    Of whole numbers golden sections instead of all that follows the coarse grid. Of several parameters a grid, in full
+    if one is of whole numbers, otherwise all rising together; then simultaneous perturbation from its best point.
 
     Args:
         residual: of a point.
@@ -89,35 +88,35 @@ def search(residual: Residual, parameters: Sequence[Parameter], seed: int, noise
     (parameter,) = parameters
     decades = math.log10(parameter.high / parameter.low)
     values = parameter.grid(max(3, round(decades * (2 if parameter.whole else 1)) + 1))
-    residuals = _up_to_the_surrogate(residual, values, noise)
-    if not _changes(residuals) and abs(residuals[-1]) > noise((values[len(residuals) - 1],)):
-        best = min(range(len(values)), key=lambda i: abs(residuals[i]))
-        low, high = values[max(best - 1, 0)], values[min(best + 1, len(values) - 1)]
-        if parameter.whole:
-            golden_section(residual, int(low), int(high))
-        else:
-            finite_differences(residual, math.log(values[best]), math.log(low), math.log(high), parameter, None)
-        return
-    last = len(residuals) - 1
-    low, high = values[max(last - 1, 0)], values[last]
-    if parameter.whole:
-        golden_section(residual, int(low), int(high))
-        return
-    values = Parameter(parameter.name, low, high).grid(_FINER)
-    residuals = _up_to_the_surrogate(residual, values, (lambda _: 0.0) if _changes(residuals) else noise)
+    residuals = _up_to_a_change(residual, values)
     if _changes(residuals):
-        low, high = values[len(residuals) - 2], values[len(residuals) - 1]
-        share = residuals[-2] / (residuals[-2] - residuals[-1])  # where the line through both is zero
-        start = math.log(low) * (1 - share) + math.log(high) * share
-        finite_differences(residual, start, math.log(low), math.log(high), parameter, residuals[-2] > 0)
+        before, last = len(residuals) - 2, len(residuals) - 1
+    else:
+        best = min(range(len(values)), key=lambda i: abs(residuals[i]))
+        before, last = max(best - 1, 0), min(best + 1, len(values) - 1)
+    if parameter.whole:
+        golden_section(residual, int(values[before]), int(values[last]))
+        return
+    if not _changes(residuals):
+        ends = math.log(values[before]), math.log(values[last])
+        finite_differences(residual, math.log(values[best]), *ends, parameter, None)
+        return
+    if before > 0 and abs(residuals[before]) <= noise((values[before],)):
+        before -= 1
+    finer = Parameter(parameter.name, values[before], values[last]).grid(_FINER * (last - before) + 1)
+    residuals = _up_to_a_change(residual, finer)
+    low, high = finer[len(residuals) - 2], finer[len(residuals) - 1]
+    share = residuals[-2] / (residuals[-2] - residuals[-1])  # where the line through both is zero
+    start = math.log(low) * (1 - share) + math.log(high) * share
+    finite_differences(residual, start, math.log(low), math.log(high), parameter, residuals[-2] > 0)
 
 
-def _up_to_the_surrogate(residual: Residual, values: Sequence[float], noise: Residual) -> list[float]:
-    """The residuals of `values` up to the first that changes the sign or is no larger than its noise."""
+def _up_to_a_change(residual: Residual, values: Sequence[float]) -> list[float]:
+    """The residuals of `values` up to the first that has another sign than the one before."""
     residuals: list[float] = []
     for value in values:
         residuals.append(residual((value,)))
-        if _changes(residuals) or abs(residuals[-1]) <= noise((value,)):
+        if _changes(residuals):
             break
     return residuals
 

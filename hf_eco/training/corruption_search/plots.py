@@ -28,7 +28,10 @@ def plot_search(found: CorruptionSearch, path: str | os.PathLike[str]) -> None:
     xs = [trial.dims if over == "dims" else trial.level for trial in found.history]
     scores = [trial.score for trial in found.history]
     ordered = sorted(zip(xs, scores, strict=True))
-    if len({trial.dims for trial in found.history}) == 1 or over == "dims":  # else they lie on no one curve
+    several = any(isinstance(trial.strength, tuple) for trial in found.history)
+    if (
+        not several and len({trial.dims for trial in found.history}) == 1
+    ) or over == "dims":  # else they lie on no one curve
         axes.plot(*zip(*ordered, strict=True), color="0.75", zorder=1)
     axes.plot(xs, scores, linestyle=":", linewidth=0.8, color="tab:blue", zorder=2, label="path taken")
     dots = axes.scatter(xs, scores, c=range(1, len(xs) + 1), cmap="viridis", zorder=3)
@@ -37,6 +40,11 @@ def plot_search(found: CorruptionSearch, path: str | os.PathLike[str]) -> None:
     axes.axhline(found.unguarded, color="0.4", linestyle="-.", label="without the guard")
     chosen = found.corruption.dims if over == "dims" else level_of(found.corruption.strength)
     axes.scatter([chosen], [found.value], marker="*", s=220, color="tab:orange", zorder=4, label="learnt")
-    axes.set(xscale="log", xlabel=over, ylabel=found.score, title=f"{found.scope}: {found.corruption.method}")
+    axes.set(
+        xscale="log",
+        xlabel=over + " (root mean square)" * several,
+        ylabel=found.score,
+        title=f"{found.scope}: {found.corruption.method}",
+    )
     axes.legend()
     figure.savefig(path, dpi=120)

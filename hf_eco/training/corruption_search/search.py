@@ -90,7 +90,7 @@ def optimize_corruption(
         max_trials: corruptions to try at most.
         max_new_tokens: of the answers that are generated for a score.
         batch_size: rows of a forward pass.
-        seed: of the bootstrap and the directions of a search for two parameters.
+        seed: of the bootstrap and the directions of a search for several parameters.
         output_dir: directory for `history.jsonl`, `results.jsonl` and `search.png`. With it, an interrupted call that
             is made again goes on where it was, and more `max_trials` go on where it ended. None: nothing is kept.
         tokenizer: the model's; the guard's if None.
@@ -167,8 +167,8 @@ def optimize_corruption(
 
         def noise(point: Point) -> float:
             tried = _at(guarded.corruption, learnt, point)
-            trial = next(t for t in history.trials if (t.strength, t.dims) == (as_tried(tried.strength), tried.dims))
-            return standard_error(np.array(trial.values), seed)
+            trial = history.find(as_tried(tried.strength), tried.dims)
+            return 0.0 if trial is None else standard_error(np.array(trial.values), seed)
 
         asked: list[CorruptionConfig] = []
         with contextlib.suppress(Enough):
