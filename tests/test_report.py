@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import CLEAN, FLAGGED
 
-from hf_eco.configuration import Calibration, LearnedCorruption
+from hf_eco.configuration import Calibration, CorruptionConfig, LearnedCorruption
 from hf_eco.evaluation import ComparisonReport, ComparisonRow, Estimate, EvaluationReport, TaskResult
 from hf_eco.odds import log_odds
 from hf_eco.report import Example, Piece, ask, write_report
@@ -217,6 +217,19 @@ def test_the_search_is_drawn_with_its_surrogate_and_the_strength_in_force(calibr
     page = Page(write_report(calibrated, tmp_path / "r.html", histories=[history]).path)
     assert page.has("surrogate: counterfactual, 0.31") and page.has("in force, strength 10")
     assert page.has("strength 1: 0.475 ± 0.025") and page.has("3 corruptions were tried, strict protocol.")
+
+
+def test_a_strength_for_each_dimension_is_shown_by_its_ends_and_drawn_by_its_mean(guarded, history, tmp_path):
+    guarded.config.eco.scopes[0].corruption = CorruptionConfig(dims=2, strength=[3.0, 4.0])
+    guarded.save_guard(tmp_path / "guard")
+    said, *_ = history.read_text().splitlines()
+    tried = [{"strength": s, "dims": 2, "values": [0.5]} for s in ([1.0, 1.0], [3.0, 4.0])]
+    history.write_text("".join(line + "\n" for line in (said, *map(json.dumps, tried))))
+    page = Page(write_report(tmp_path / "guard", tmp_path / "r.html", histories=[history]).path)
+    assert page.has("strength 3 to 4") and page.has("in force, strength 3.536")  # root mean square
+    history.write_text(said + '\n{"strength": [], "dims": 0, "values": [0.5]}\n')
+    with pytest.raises(ValueError, match="no history of a search"):
+        write_report(tmp_path / "guard", tmp_path / "s.html", histories=[history])
 
 
 @pytest.mark.parametrize(
