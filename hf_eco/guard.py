@@ -116,14 +116,16 @@ class Guard:
             threshold=scope.threshold,
             probabilities={name: p for name, (p, _) in judged.items()},
             spans=spans if flagged else (),
-            tokens=self._selected(prompt, scope) if flagged else (),
+            tokens=select_tokens(prompt, scope.tokens, self.taggers.get(scope.name)) if flagged else (),
             text=prompt.text,
             offsets=prompt.offsets,
             uncertain=bool(uncertain) and not flagged,
         )
 
-    def _selected(self, prompt: Prompt, scope: ForgetScope) -> tuple[int, ...]:
-        return select_tokens(prompt, scope.tokens, self.taggers.get(scope.name))
+    def select(self, ids: Sequence[int], scope: str) -> tuple[int, ...]:
+        """Indices of the tokens of a row, prompt and answer, that the paper protocol corrupts for `scope`."""
+        own = self.config.scope(scope)
+        return select_tokens(self.reader.read(ids), own.tokens, self.taggers.get(scope))
 
     def plan(
         self,
@@ -156,8 +158,7 @@ class Guard:
             selected[row, columns[row][list(verdict.tokens)]] = True
             if verdict.scope is not None and protocol == "paper":
                 whole = attended[row].nonzero().squeeze(-1)
-                tokens = self._selected(self.reader.read(ids[row, whole].tolist()), self.config.scope(verdict.scope))
-                chosen = whole[list(tokens)]
+                chosen = whole[list(self.select(ids[row, whole].tolist(), verdict.scope))]
                 selected[row, chosen[~prompt[row, chosen]]] = True
         return Plan(tuple(verdicts), ids, attended, selected, count_positions(attended))
 

@@ -167,6 +167,23 @@ def test_answers_to_one_prompt_are_corrupted_together_as_each_by_itself(guarded,
     assert (np.abs(together - strict) > 1e-3)[flagged].sum() >= 3
 
 
+def test_corrupting_answers_asks_the_classifier_no_more_than_leaving_them(guarded, tokenizer, monkeypatch) -> None:
+    asked: list[int] = []
+    decide = type(guarded.eco_guard).decide
+    monkeypatch.setattr(
+        type(guarded.eco_guard),
+        "decide",
+        lambda guard, ids, *rest: asked.append(len(ids)) or decide(guard, ids, *rest),
+    )
+    Scorer(guarded, tokenizer).flagged(texts_of(PAIRS)[0])  # the verdicts are known now
+    counts = []
+    for protocol in ("strict", "paper"):
+        asked.clear()
+        Scorer(guarded, tokenizer, protocol=protocol, batch_size=64).losses(*texts_of(PAIRS))
+        counts.append(sum(asked))
+    assert counts[0] == counts[1]
+
+
 def test_another_threads_passes_are_left_alone_while_answers_are_corrupted(guarded, tokenizer) -> None:
     ids = torch.tensor([Scorer(guarded, tokenizer).encode([CLEAN])[0]])
     with torch.no_grad():

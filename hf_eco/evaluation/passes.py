@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from transformers import Cache, GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..corruption import mixes_positions
+from ..guard import Guard
 from ..modeling import ECOMixin
 from ..plan import Plan, Protocol, Verdict, count_positions
 from .encoding import Ids
@@ -258,14 +259,8 @@ class Passes:
         if self.guarded is None or not self._corrupts_answers(batch):
             yield
             return
-        guard = self.guarded.eco_guard
-        ids, mask = self._padded([row.prompt + row.answer for row in batch], side="right")
-        lengths = torch.tensor([[len(row.prompt)] for row in batch])
-        whole = guard.plan(ids, mask, torch.arange(ids.shape[1]) < lengths, protocol="paper")
-        plan = Plan.stack(
-            [whole.row(number).columns(len(row.prompt), len(row) - 1) for number, row in enumerate(batch)]
-        )
-        hooks = self.guarded._eco
+        guard, hooks = self.guarded.eco_guard, self.guarded._eco
+        plan = Plan.stack([_plan_of_answer(guard, row) for row in batch])
 
         def corrupt(module: Any, args: Any, output: Tensor) -> Tensor | None:
             return None if hooks.enabled else guard.corrupt(output, plan)  # another thread's passes are not ours
@@ -324,3 +319,13 @@ class Passes:
             ids[number, columns] = torch.tensor(row)
             mask[number, columns] = 1
         return ids.to(self.model.device), mask.to(self.model.device)
+
+
+def _plan_of_answer(guard: Guard, row: Row) -> Plan:
+    """What the paper protocol corrupts of a flagged row's answer but for its last token: (1, columns)."""
+    verdict = cast(Verdict, row.verdict)
+    positions = torch.arange(len(row.prompt), len(row) - 1)
+    chosen = torch.tensor(guard.select([*row.prompt, *row.answer], cast(str, verdict.scope)), dtype=torch.long)
+    ids, selected = torch.tensor(row.answer[:-1], dtype=torch.long), torch.isin(positions, chosen)
+    parts = (ids, torch.ones_like(selected), selected, positions)
+    return Plan((verdict,), *(part.unsqueeze(0) for part in parts))

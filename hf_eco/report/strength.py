@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..configuration import ForgetScope
-from ..training.corruption_search.history import Trial, as_tried, read_history
+from ..training.corruption_search.history import Trial, as_tried, on_one_curve, read_history
 from .chart import Axis, Chart, Figure, Key, powers, ticks
 
 
@@ -59,9 +59,7 @@ def draw_search(search: Search, scope: ForgetScope) -> Figure:
     """The scores against the strength, or against the dims where these were learnt."""
     over = "strength" if len({trial.level for trial in search.tried}) > 1 else "dims"
     shown: list[tuple[float, Trial]] = [
-        (float(value), trial)
-        for trial in search.tried
-        if (value := trial.dims if over == "dims" else trial.level) is not None and value > 0
+        (float(value), trial) for trial in search.tried if (value := trial.place(over)) is not None and value > 0
     ]
     left_out = len(search.tried) - len(shown)
     learned = scope.learned_in_force
@@ -82,8 +80,7 @@ def draw_search(search: Search, scope: ForgetScope) -> Figure:
     if unguarded is not None:
         chart.horizontal(unguarded, "abstain")
         keys.append(Key("abstain", f"without the guard, {unguarded:.4g}"))
-    several = any(isinstance(t.strength, tuple) for _, t in shown)
-    if (not several and len({t.dims for _, t in shown}) == 1) or over == "dims":  # else they lie on no one curve
+    if on_one_curve([trial for _, trial in shown], over):
         chart.line(sorted((x, t.score) for x, t in shown), "forget")
     for x_value, trial in shown:
         if trial.error:

@@ -37,6 +37,10 @@ class Trial:
         """Its strength; of several the root mean square."""
         return level_of(self.strength)
 
+    def place(self, over: str) -> float | None:
+        """Where it is drawn: by its "dims", or by its "strength"."""
+        return self.dims if over == "dims" else self.level
+
     @property
     def score(self) -> float:
         """The mean of the values."""
@@ -67,6 +71,12 @@ def read_history(path: Path) -> tuple[dict[str, Any], list[Trial]]:
             f"{str(path)!r} is no history of a search ({error}). Name the {FILE_NAME} that a search has written; for "
             "a new search, another output_dir."
         ) from error
+
+
+def on_one_curve(trials: Sequence[Trial], over: str) -> bool:
+    """True if nothing but "dims", or but one "strength" for all dimensions, makes the trials' scores differ."""
+    alike = not any(isinstance(trial.strength, tuple) for trial in trials) and len({t.dims for t in trials}) == 1
+    return over == "dims" or alike
 
 
 def level_of(strength: float | Sequence[float]) -> float:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ...extras import import_extra
-from .history import level_of
+from .history import level_of, on_one_curve
 
 if TYPE_CHECKING:
     from .result import CorruptionSearch
@@ -25,13 +25,10 @@ def plot_search(found: CorruptionSearch, path: str | os.PathLike[str]) -> None:
     # what was learnt; of a single trial, whatever can be drawn
     fixed = len({trial.level for trial in found.history}) == 1
     over = "dims" if fixed and all(trial.dims for trial in found.history) else "strength"
-    xs = [trial.dims if over == "dims" else trial.level for trial in found.history]
+    xs = [trial.place(over) for trial in found.history]
     scores = [trial.score for trial in found.history]
     ordered = sorted(zip(xs, scores, strict=True))
-    several = any(isinstance(trial.strength, tuple) for trial in found.history)
-    if (
-        not several and len({trial.dims for trial in found.history}) == 1
-    ) or over == "dims":  # else they lie on no one curve
+    if on_one_curve(found.history, over):
         axes.plot(*zip(*ordered, strict=True), color="0.75", zorder=1)
     axes.plot(xs, scores, linestyle=":", linewidth=0.8, color="tab:blue", zorder=2, label="path taken")
     dots = axes.scatter(xs, scores, c=range(1, len(xs) + 1), cmap="viridis", zorder=3)
@@ -40,11 +37,8 @@ def plot_search(found: CorruptionSearch, path: str | os.PathLike[str]) -> None:
     axes.axhline(found.unguarded, color="0.4", linestyle="-.", label="without the guard")
     chosen = found.corruption.dims if over == "dims" else level_of(found.corruption.strength)
     axes.scatter([chosen], [found.value], marker="*", s=220, color="tab:orange", zorder=4, label="learnt")
-    axes.set(
-        xscale="log",
-        xlabel=over + " (root mean square)" * several,
-        ylabel=found.score,
-        title=f"{found.scope}: {found.corruption.method}",
-    )
+    several = over == "strength" and isinstance(found.corruption.strength, list)
+    label = "strength (root mean square)" if several else over
+    axes.set(xscale="log", xlabel=label, ylabel=found.score, title=f"{found.scope}: {found.corruption.method}")
     axes.legend()
     figure.savefig(path, dpi=120)

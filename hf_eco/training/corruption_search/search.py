@@ -144,8 +144,8 @@ def optimize_corruption(
 
     with logging.tqdm(total=max_trials, desc="Learning the corruption", dynamic_ncols=True) as bar:
 
-        def residual(point: Point) -> float:
-            """Score minus surrogate, of a corruption that is tried if it has not been."""
+        def try_out(point: Point) -> Trial:
+            """What comes of a corruption, which is tried if it has not been."""
             tried = _at(guarded.corruption, learnt, point)
             known = tried in asked
             if not known and len(asked) == max_trials:
@@ -163,12 +163,13 @@ def optimize_corruption(
                 bar.set_postfix(strength=trial.level, dims=tried.dims, score=trial.score, surrogate=aim.value)
             if abs(trial.score - aim.value) <= tolerance:
                 raise Enough
-            return trial.score - aim.value
+            return trial
+
+        def residual(point: Point) -> float:
+            return try_out(point).score - aim.value
 
         def noise(point: Point) -> float:
-            tried = _at(guarded.corruption, learnt, point)
-            trial = history.find(as_tried(tried.strength), tried.dims)
-            return 0.0 if trial is None else standard_error(np.array(trial.values), seed)
+            return standard_error(np.array(try_out(point).values), seed)
 
         asked: list[CorruptionConfig] = []
         with contextlib.suppress(Enough):
