@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
@@ -17,8 +18,9 @@ from .errors import GuardError
 from .guard import Guard
 from .plan import Plan
 
-# The forward arguments that hold a Cache, and those of models which keep what they have read in a form of their own.
-CACHES = ("past_key_values", "cache_params")
+# The forward arguments that hold a Cache: transformers 5.24 has given all one name, and takes the old ones still. And
+# those of models which keep what they have read in a form of their own.
+CACHES = ("cache", "past_key_values", "cache_params")
 OTHER_CACHES = ("state", "mems", "past_buckets_states")
 
 
@@ -50,15 +52,37 @@ def corruptions_of(guard: Guard) -> dict[str, CorruptionConfig]:
     return {scope.name: replace(scope.corruption) for scope in guard.config.scopes}
 
 
+def cache_argument(model: nn.Module) -> str | None:
+    """The name by which a model's forward takes a Cache, None if it takes none."""
+    names = inspect.signature(type(model).forward).parameters
+    return next((name for name in CACHES if name in names), None)
+
+
+def given_cache(call: dict[str, Any]) -> Any:
+    """What a forward call is given for a cache, None if nothing."""
+    for name in CACHES:
+        if call.get(name) is not None:
+            return call[name]
+    return None
+
+
+def paged_cache(call: dict[str, Any]) -> Any:
+    """What a forward call on requests of continuous batching is given for their cache, None if it is no such call."""
+    cache = given_cache(call)
+    return cache if call.get("cu_seq_lens_q") is not None and not isinstance(cache, Cache) else None
+
+
 def find_cache(call: dict[str, Any]) -> Any:
-    """The cache among a forward call's arguments, None if there is none.
+    """The cache among a forward call's arguments, None if there is none but a paged one.
 
     Raises:
         GuardError: what the model keeps what it has read in is nothing the guard can follow.
     """
     if any(call.get(name) is not None for name in OTHER_CACHES):
         raise GuardError("This kind of cache is not guarded. Run the model without it.")
-    cache = next((call[name] for name in CACHES if call.get(name) is not None), None)
+    cache = given_cache(call)
+    if paged_cache(call) is not None:
+        return None
     if cache is not None and not isinstance(cache, Cache):
         raise GuardError(f"The guard cannot follow a {type(cache).__name__} as a cache. Use a transformers Cache.")
     return cache
@@ -66,7 +90,8 @@ def find_cache(call: dict[str, Any]) -> Any:
 
 def returned_cache(output: Any) -> Any:
     """The cache among a model's outputs, None if there is none."""
-    parts = output if isinstance(output, tuple) else [getattr(output, name, None) for name in CACHES]
+    # in its own dictionary: where an output has one of the names, transformers answers to the others with a warning
+    parts = output if isinstance(output, tuple) else map(getattr(output, "__dict__", {}).get, CACHES)
     return next((part for part in parts if isinstance(part, Cache)), None)
 
 

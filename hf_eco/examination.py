@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .caches import CACHES, OTHER_CACHES, find_cache
+from .caches import OTHER_CACHES, cache_argument, find_cache
 from .errors import GuardError
 
 # Names of embedding layers that take token ids beside the one that get_input_embeddings() returns.
@@ -26,7 +26,7 @@ def examine_structure(model: PreTrainedModel) -> None:
     """
     parameters = inspect.signature(type(model.base_model).forward).parameters
     other = [name for name in OTHER_CACHES if name in parameters]
-    if other and not any(name in parameters for name in CACHES):
+    if other and cache_argument(model.base_model) is None:
         raise GuardError(
             f"{type(model).__name__} keeps what it has read in {other[0]!r}, which the guard cannot follow. This "
             "architecture is not guarded."

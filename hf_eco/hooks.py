@@ -23,7 +23,18 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .caches import CacheState, cache_state, cached_columns, find_cache, is_filled, is_recurrent, note, returned_cache
+from .caches import (
+    CacheState,
+    cache_state,
+    cached_columns,
+    find_cache,
+    given_cache,
+    is_filled,
+    is_recurrent,
+    note,
+    paged_cache,
+    returned_cache,
+)
 from .calls import named_arguments, refuse_what_is_not_guarded
 from .errors import GuardError
 from .examination import examine_behaviour
@@ -348,7 +359,7 @@ class EmbeddingHooks:
         if model is None:
             _LABELS.set(None)
             return
-        generation, cache = self._generation(), kwargs.get("past_key_values")
+        generation, cache = self._generation(), given_cache(kwargs)
         if generation is not None and getattr(cache, "_eco_decoding", None) is generation.mark:
             return  # a decode step of generate
         self.install()  # the decoder may have been replaced
@@ -361,8 +372,8 @@ class EmbeddingHooks:
         """The plan of a forward pass; None if nothing of it is prompt."""
         ids = call["input_ids"]
         guard = self.ready(ids)
-        if call.get("cu_seq_lens_q") is not None and call.get("cache") is not None:
-            return planned_for_requests(guard, ids, call["cache"])
+        if (paged := paged_cache(call)) is not None:
+            return planned_for_requests(guard, ids, paged)
         past = cached_columns(cache)
         prompt = generation.plan_for(ids, past) if generation is not None else None
         if generation is not None and prompt is not None:
@@ -427,5 +438,5 @@ def _is_compiled_decode_step(kwargs: dict[str, Any]) -> bool:
     one of the things that torch.compile checks before it uses the trace."""
     if not torch.compiler.is_dynamo_compiling() or kwargs.get("input_ids") is None or kwargs["input_ids"].shape[1] > 1:
         return False
-    mark = getattr(kwargs.get("past_key_values"), "_eco_decoding", None)
+    mark = getattr(given_cache(kwargs), "_eco_decoding", None)
     return mark is not None and mark.active

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from .caches import CACHES, empty, is_recurrent, repeats
+from .caches import cache_argument, empty, is_recurrent, repeats
 from .errors import GuardError
 from .plan import Plan
 
@@ -33,7 +33,7 @@ def refill(model: PreTrainedModel, cache: Any, ids: Tensor, mask: Tensor, positi
     names = inspect.signature(type(model).forward).parameters
     call: dict[str, Any] = {"input_ids": ids, "attention_mask": mask.long(), "position_ids": positions}
     call = {n: v.repeat_interleave(times, dim=0).to(model.device) for n, v in call.items() if v is not None}
-    call |= {name: cache for name in CACHES} | {"use_cache": True, "logits_to_keep": 1}
+    call |= {str(cache_argument(model)): cache, "use_cache": True, "logits_to_keep": 1}
     model(**{name: value for name, value in call.items() if name in names})
     if not is_recurrent(cache) and cache.get_seq_length() != ids.shape[1]:
         empty(cache)

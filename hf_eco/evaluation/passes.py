@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from transformers import Cache, GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ..caches import cache_argument
 from ..corruption import mixes_positions
 from ..guard import Guard
 from ..modeling import ECOMixin
@@ -274,7 +275,7 @@ class Passes:
     def _run(self, ids: Tensor, mask: Tensor, cache: Cache, keep: int) -> Tensor:
         """(rows, at least the last `keep` columns, vocabulary), of ids (rows, columns) behind what `cache` holds; the
         mask spans both."""
-        inputs = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
+        inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": True, str(cache_argument(self.inner)): cache}
         positions = count_positions(mask)[:, -ids.shape[1] :]
         return self.model(**inputs, position_ids=positions, **self._keeping(keep)).logits
 

@@ -8,6 +8,8 @@ from typing import Any
 from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from ..caches import cache_argument
+
 _REPEATABLE = (DynamicLayer, DynamicSlidingWindowLayer)  # they keep keys and values of columns, row by row
 _LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}  # how a prompt's tokens are rotated depends on the answer's length
 # Found by trial of all causal models of transformers 5.23: what these make of an answer behind a cache, or of padding
@@ -25,7 +27,7 @@ def shares_prompts(model: Any, inner: Any) -> bool:
     """
     soft_prompt = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
     takes = inspect.signature(inner.forward).parameters.keys()
-    if soft_prompt or not {"past_key_values", "position_ids"} <= takes or inner.config.model_type in _WHOLE_ROWS:
+    if soft_prompt or not {cache_argument(inner), "position_ids"} <= takes or inner.config.model_type in _WHOLE_ROWS:
         return False
     if inner._is_stateful or not inner._supports_default_dynamic_cache():
         return False
