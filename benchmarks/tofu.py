@@ -34,7 +34,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from tofu_models import BFLOAT16, Tuning, check_work_dir, fine_tuned, version_of
+from tofu_models import Tuning, check_work_dir, fine_tuned, version_of
 from tofu_options import add_options, check_options
 from tofu_table import Benchmark, make_table, tasks
 from transformers import AutoConfig
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tasks=asked,
         others=others,
         directory=directory,
-        dtype=torch.bfloat16 if BFLOAT16 else torch.float32,
+        dtype=getattr(torch, options.dtype),
         batch_size=options.batch_size,
         **about,
     )

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from tofu_models import check_work_dir, merged
 from tofu_options import add_options, check_options
 from tofu_table import Benchmark, make_table, tasks
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tasks=tasks(str(args.data), FORGET_SET, args.limit),
         others=[row["question"] for row in others],
         directory=args.work_dir,
+        dtype=getattr(torch, args.dtype),
     )
     make_table(benchmark, args)
 

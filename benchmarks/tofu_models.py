@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from common import DEVICE
+from tofu_options import BFLOAT16
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
@@ -20,7 +21,6 @@ from hf_eco.evaluation.result_cache import key_of
 from hf_eco.evaluation.scoring import as_chat
 from hf_eco.extras import import_extra
 
-BFLOAT16 = DEVICE == "cuda" and torch.cuda.is_bf16_supported()
 IGNORED = -100  # label of a token that no loss is taken of
 
 Example = tuple[tuple[int, ...], tuple[int, ...]]

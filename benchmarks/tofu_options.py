@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+import torch
+from common import DEVICE
+
 from hf_eco.evaluation.scoring import Protocol
 from hf_eco.packaged import MINILM
+
+BFLOAT16 = DEVICE == "cuda" and torch.cuda.is_bf16_supported()
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,12 @@ def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
         default=0,
         metavar="N",
         help="also answer the forget set's first N questions with the model's own words corrupted; none if not given",
+    )
+    parser.add_argument(
+        "--dtype",
+        default="bfloat16" if BFLOAT16 else "float32",
+        choices=("bfloat16", "float32"),
+        help="of the table's models (default on this machine: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work-dir", type=Path, default=Path(work_dir), help="checkpoints and finished parts")
