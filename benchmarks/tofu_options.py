@@ -95,7 +95,7 @@ def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
         choices=("bfloat16", "float32"),
         help="of the table's models (default on this machine: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the noise, the search and the intervals (default: 0)")
     parser.add_argument("--work-dir", type=Path, default=Path(work_dir), help="checkpoints and finished parts")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)

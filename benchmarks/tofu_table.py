@@ -98,16 +98,17 @@ def tasks(source: str, forget_set: str, limit: int | None, max_new_tokens: int =
     return [TofuTask(name, source, limit=limit, max_new_tokens=max_new_tokens) for name in (forget_set, *SETS)]
 
 
-def trained_classifier(benchmark: Benchmark, seed: int) -> tuple[PromptClassifier, float]:
-    """The scope's classifier and its threshold, at a false positive rate of at most 1 %."""
+def trained_classifier(benchmark: Benchmark) -> tuple[PromptClassifier, float]:
+    """The scope's classifier and its threshold, at a false positive rate of at most 1 %; the same for every seed of
+    the corruptions, which are what is compared."""
     forget = [row["question"] for row in benchmark.rows(benchmark.forget_set)]
     held_out, others = benchmark.others[:CALIBRATION], benchmark.others[CALIBRATION:]
-    directory = benchmark.directory / f"classifier-{seed}"
+    directory = benchmark.directory / "classifier"
     if directory.exists():
         classifier = PromptClassifier.from_pretrained(str(directory))
     else:
         classifier = train_prompt_classifier(
-            forget[::2], others, benchmark.encoder, directory, seed, label=SCOPE, examples=benchmark.examples
+            forget[::2], others, benchmark.encoder, directory, label=SCOPE, examples=benchmark.examples
         )
     return classifier, calibrate_threshold(classifier, forget[1::2], held_out, max_fpr=0.01, label=SCOPE).threshold
 
@@ -185,7 +186,7 @@ def learnt(
 def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
     """Measures one model after another, and prints and writes what there is of the table after each."""
     tokenizer = AutoTokenizer.from_pretrained(benchmark.full)
-    classifier, threshold = trained_classifier(benchmark, options.seed)
+    classifier, threshold = trained_classifier(benchmark)
     scope = ForgetScope(name=SCOPE, threshold=threshold, label=SCOPE)
     never = benchmark.load(benchmark.retain)
     how: dict[str, Any] = {

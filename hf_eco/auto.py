@@ -13,7 +13,7 @@ from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_fil
 
 from .configuration import MODEL_TYPE, split_composite_config
 from .hub import DOWNLOAD_ARGUMENTS
-from .modeling import guarded_config_class, guarded_model_class
+from .modeling import borrows_class, guarded_config_class, guarded_model_class
 
 
 class GuardedConfig(PreTrainedConfig):
@@ -45,7 +45,9 @@ class GuardedConfig(PreTrainedConfig):
         loaded = guarded_config_class(base_class).from_dict(config_dict, **kwargs)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         if type(config) not in AutoModelForCausalLM._model_mapping:
-            AutoModelForCausalLM.register(type(config), guarded_model_class(_causal_lm_class(base_class, config)))
+            model_class: Any = guarded_model_class(_causal_lm_class(base_class, config))
+            # not by the public method, which refuses a class that is another config's, see borrows_class
+            AutoModelForCausalLM._model_mapping.register(type(config), model_class)
         # `transformers serve` loads by the class of transformers that this names; the base's own would refuse.
         config.base_architectures, config.architectures = config.architectures, ["AutoModelForCausalLM"]
         return loaded
@@ -80,6 +82,8 @@ class AutoModelForCausalLMWithECO:
             arguments = {name: kwargs[name] for name in known if name in kwargs}
             config = AutoConfig.from_pretrained(config or pretrained_model_name_or_path, **arguments)
         model_class = guarded_model_class(_causal_lm_class(type(config), config))
+        if borrows_class(config, model_class):
+            kwargs["config"] = config
         return model_class.from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
     @classmethod

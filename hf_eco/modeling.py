@@ -138,6 +138,14 @@ def guarded_model_class(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
     return _guarded_class(base, ECOMixin, base.__name__)
 
 
+def borrows_class(config: PreTrainedConfig, model_class: Any) -> bool:
+    """True if `config` is of a model type without a model class of its own, as Exaone's is, whose model is Llama's: by
+    the config of the guarded `model_class` it would be loaded as a Llama, and its weights, which have names of their
+    own, would be left out. (Of a model that sees or hears it is the text config that belongs to the class.)"""
+    own = model_class._eco_base_class.config_class
+    return not isinstance(config, own) and config.get_text_config() is config
+
+
 def _guarded_class(base: type, mixin: type, name: str) -> type:
     if issubclass(base, mixin):
         return base
@@ -594,7 +602,8 @@ class ECOMixin(_Model):
                 kwargs["adapter_kwargs"] = {name: value for name, value in adapter.items() if name != "revision"}
         config = kwargs.pop("config", None)
         if isinstance(config, PreTrainedConfig) and not isinstance(config, ECOConfigMixin):
-            config = cls.config_class.from_dict({**config.to_dict(), "name_or_path": base})
+            config_class = guarded_config_class(type(config)) if borrows_class(config, cls) else cls.config_class
+            config = config_class.from_dict({**config.to_dict(), "name_or_path": base})
         loaded = super().from_pretrained(base, *model_args, config=config, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if tokenizer is None:

@@ -289,7 +289,7 @@ def test_the_small_benchmark_makes_the_table_of_two_adapters(
     assert [row["surrogate"] for row in table["learnt"]] == ["retain"]
     assert (tmp_path / "t.md").read_text().startswith("# TOFU-lite\n\n    python benchmarks/tofu_lite.py ")
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [
-        *("classifier-0", "full", "learnt", "made-of.json", "results", "retain"),
+        *("classifier", "full", "learnt", "made-of.json", "results", "retain"),
     ]
 
 

@@ -224,7 +224,7 @@ def test_shapes_and_sounds_of_tokens_are_refused(case, prompts, name):
 @pytest.mark.route("an architecture the guard cannot follow", "refused", note="see the table of architectures")
 def test_what_cannot_be_guarded_is_refused_before_it_runs(model_type, tmp_path, tokenizer, classifier, classifier_dir):
     directory = save_base(model_type, tmp_path, tokenizer)
-    with pytest.raises(GuardError, match="This architecture is not guarded"):
+    with pytest.raises(GuardError, match=r"This architecture is not guarded|could not be tried out"):
         guard(directory, classifier, classifier_dir)
 
 
