@@ -169,6 +169,8 @@ REFUSED: dict[str, str] = {
     "xlnet": "recurrent cache, mems",
     "xlstm": "recurrent cache, cache_params",
 }
+# `generate` is refused with a cache, and guarded with use_cache=False.
+WITHOUT_CACHE: dict[str, str] = {"xlm": "with one, transformers hands it the whole prompt over again"}
 # The exception, then why.
 _AUDIO = "AttributeError: speaks in audio codes; AutoModelForCausalLM hands its decoder the wrong config"
 NOT_BUILDABLE: dict[str, str] = {
@@ -256,7 +258,7 @@ def verdict(name: str) -> str:
     for said, table in (("not buildable here", NOT_BUILDABLE), ("refused", REFUSED)):
         if name in table:
             return f"{said}: {table[name]}"
-    return "guarded"
+    return f"guarded without a cache: {WITHOUT_CACHE[name]}" if name in WITHOUT_CACHE else "guarded"
 
 
 def render() -> str:

@@ -20,6 +20,7 @@ from architectures import (
     TRANSFORMERS,
     VARIANTS,
     VOCAB,
+    WITHOUT_CACHE,
     build,
     render,
     tiny_config,
@@ -85,6 +86,7 @@ def case(request, tmp_path_factory, tokenizer, classifier, classifier_dir) -> It
 def answers(model: PreTrainedModel, inputs: dict[str, Tensor], **options) -> Tensor:
     torch.manual_seed(0)  # reformer hashes at random
     options = {"do_sample": False, "max_new_tokens": NEW, "min_new_tokens": NEW, "pad_token_id": 0} | options
+    options |= {"use_cache": False} if model.config.model_type in WITHOUT_CACHE else {}
     return model.generate(**inputs, **options)
 
 
