@@ -40,21 +40,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+    add_models(parser)
+    add_options(parser, work_dir="tofu-lite")
+    args = parser.parse_args(given)
+    check_options(parser, args)
+    make_table(two_adapters("TOFU-lite", f"python benchmarks/tofu_lite.py {shlex.join(given)}", args), args)
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """The two adapters, what they stand on, and the questions."""
     parser.add_argument("data", type=Path, help="directory with TOFU's .jsonl files")
     parser.add_argument("--full", type=Path, required=True, help="adapter of the model trained on everything")
     parser.add_argument("--retain", type=Path, required=True, help="adapter of the one that never saw the forget set")
     parser.add_argument("--model", default=SMOLLM2, help="what the adapters stand on")
-    add_options(parser, work_dir="tofu-lite")
-    args = parser.parse_args(given)
-    check_options(parser, args)
+
+
+def two_adapters(title: str, command: str, args: argparse.Namespace) -> Benchmark:
+    """What is measured, of the models that `args` name; they are made into checkpoints."""
     base, encoder = resolve(args.model), resolve(args.encoder)
     made_of = {name: str(getattr(args, name).resolve()) for name in ("data", "full", "retain")}
     check_work_dir(args.work_dir, {**made_of, "model": base, "encoder": encoder})
     full, retain = (merged(base, getattr(args, name), args.work_dir / name) for name in ("full", "retain"))
     others = read_rows(args.data, config=RETAIN_SET)[RETAIN_FOR_TRAINING]
-    benchmark = Benchmark(
-        title="TOFU-lite",
-        command=f"python benchmarks/tofu_lite.py {shlex.join(given)}",
+    return Benchmark(
+        title=title,
+        command=command,
         source=str(args.data),
         forget_set=FORGET_SET,
         full=full,
@@ -67,7 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dtype=getattr(torch, args.dtype),
         batch_size=ROWS_AT_ONCE,
     )
-    make_table(benchmark, args)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from transformers import ContinuousBatchingConfig, DynamicCache, GenerationConfi
 
 import hf_eco.corruption
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, Guard, GuardError
+from hf_eco.caches import find_cache, returned_cache
 from hf_eco.classifier import ScoredSpan
 from hf_eco.corruption import corrupt, corruption_methods, mixes_positions
 from hf_eco.packing import Segments, find_segments, requests_in_batch
@@ -144,14 +145,14 @@ class Watch:
             handle.remove()
 
     def _before(self, module, args, kwargs):
-        cache = kwargs.get("past_key_values")
+        cache = find_cache(kwargs)
         self.past = 0 if cache is None else int(cache.get_seq_length())
 
     def _look(self, module, args, output):
         self.now = output.detach().clone()
 
     def _after(self, module, args, kwargs, output):
-        cache, self.seen = output.past_key_values, self.now
+        cache, self.seen = returned_cache(output), self.now
         if self.past:
             before = cache.seen[:, : self.past]
             before = before.repeat_interleave(self.now.shape[0] // before.shape[0], dim=0)
