@@ -269,9 +269,11 @@ def test_a_step_is_of_32_rows_whatever_goes_through_the_model_at_once(models: Mo
 # --- The same on adapters that are there
 
 
-def test_the_small_benchmark_makes_the_table_of_two_adapters(
+@pytest.fixture
+def two_adapters(
     monkeypatch: pytest.MonkeyPatch, tofu_dir: Path, encoder: str, base_dir: str, tmp_path: Path
-) -> None:
+) -> Callable[..., Any]:
+    """Runs a benchmark of two random adapters with further options; gives back what it writes as json."""
     peft = pytest.importorskip("peft")
     how = peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
     for name in ("full", "retain"):
@@ -279,11 +281,19 @@ def test_the_small_benchmark_makes_the_table_of_two_adapters(
         peft.get_peft_model(base, how).save_pretrained(tmp_path / name)
     train = benchmark("tofu_table", monkeypatch).train_prompt_classifier
     monkeypatch.setattr("tofu_table.train_prompt_classifier", lambda *a, **k: train(*a, **{**k, "examples": 500}))
-    options = ["--full", tmp_path / "full", "--retain", tmp_path / "retain", "--model", base_dir, "--encoder", encoder]
-    options += ["--variants", "zero-all", "--protocols", "paper", "--surrogates", "retain", "--limit", "2"]
-    options += ["--work-dir", tmp_path / "w", "--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md"]
-    benchmark("tofu_lite", monkeypatch).main([str(tofu_dir), *map(str, options)])
-    table = json.loads((tmp_path / "t.json").read_text())
+    given = ["--full", tmp_path / "full", "--retain", tmp_path / "retain", "--model", base_dir, "--encoder", encoder]
+    given += ["--work-dir", tmp_path / "w", "--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md"]
+
+    def run(name: str, *options: str) -> Any:
+        benchmark(name, monkeypatch).main([str(tofu_dir), *map(str, given), *options])
+        return json.loads((tmp_path / "t.json").read_text())
+
+    return run
+
+
+def test_the_small_benchmark_makes_the_table_of_two_adapters(two_adapters: Callable[..., Any], tmp_path: Path) -> None:
+    options = ["--variants", "zero-all", "--protocols", "paper", "--surrogates", "retain", "--limit", "2"]
+    table = two_adapters("tofu_lite", *options, "--dtype", "bfloat16")
     models = ["original", "retain", "prompting", "refusal", "eco zero-all, learnt paper by log_truth_ratio, retain"]
     assert list(dict.fromkeys(line["model"] for line in table["models"])) == models
     assert [row["surrogate"] for row in table["learnt"]] == ["retain"]
@@ -291,6 +301,20 @@ def test_the_small_benchmark_makes_the_table_of_two_adapters(
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [
         *("classifier", "full", "learnt", "made-of.json", "results", "retain"),
     ]
+
+
+def test_strengths_by_two_surrogates_are_compared_with_each_seed(
+    two_adapters: Callable[..., Any], tmp_path: Path
+) -> None:
+    found = two_adapters("tofu_surrogates", "--seeds", "0", "1")
+    strengths = {(row["seed"], row["surrogate"]): row["strength"] for row in found["learnt"]}
+    assert strengths.keys() == {(seed, name) for seed in (0, 1) for name in ("retain", "counterfactual")}
+    assert all(0 <= row["forget quality p"] <= 1 for row in found["learnt"])
+    for line in found["differences"]:
+        own, other = (strengths[line["seed"], name] for name in (line["surrogate"], "retain"))
+        assert line["surrogate"] == "counterfactual" and line["|strength - that by retain|"] == abs(own - other)
+    assert [line["seed"] for line in found["differences"]] == [0, 1]
+    assert "## Differences" in (tmp_path / "t.md").read_text()
 
 
 def test_own_words_are_corrupted_behind_flagged_prompts_alone(monkeypatch: pytest.MonkeyPatch, guarded: Any) -> None:
