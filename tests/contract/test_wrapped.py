@@ -4,9 +4,11 @@ the weights have become, and a clean prompt's answer is that of the same model w
 from __future__ import annotations
 
 import copy
+import inspect
 
 import pytest
 import torch
+import transformers
 from conftest import CLEAN, FLAGGED, by_hand
 from transformers import (
     AutoModelForCausalLM,
@@ -203,6 +205,10 @@ def test_virtual_tokens_are_refused(guarded, prompts, peft, kind, options):
     for prompt in prompts:
         with pytest.raises(GuardError):
             adapted(**prompt, **task)
+        if kind == "PrefixTuningConfig" and "cache" in inspect.signature(LlamaForCausalLM.forward).parameters:
+            # peft 0.21 calls the cache by its old name, which `generate` does not look for: the prefix is left out
+            assert torch.equal(adapted.generate(**prompt, **GREEDY), guarded.generate(**prompt, **GREEDY))
+            continue
         with pytest.raises(GuardError):
             adapted.generate(**prompt, **task, **GREEDY)
 
@@ -236,7 +242,12 @@ def put_on_by_transformers(peft, model, adapter):
 
 def added_by_transformers(peft, model, adapter):
     torch.manual_seed(0)
-    model.add_adapter(lora(peft, **EMBEDDING))
+    try:
+        model.add_adapter(lora(peft, **EMBEDDING))
+    except ValueError as error:
+        if "version of PEFT" not in str(error):
+            raise
+        pytest.skip(f"transformers {transformers.__version__} refuses peft {peft.__version__}")
     return randomize(model)
 
 
@@ -409,6 +420,16 @@ QUANTIZED = [
 ]
 
 
+def quantized_bare(base_dir, prompts, quantization_config):
+    bare = LlamaForCausalLM.from_pretrained(base_dir, quantization_config=quantization_config)
+    try:
+        with torch.no_grad():
+            bare(**prompts[0])
+    except RuntimeError as error:  # bitsandbytes' 4 bits want wider layers where a processor multiplies bfloat16
+        pytest.skip(f"the bare model does not run on this processor: {error}")
+    return bare
+
+
 def quantized_weights(model) -> bool:
     projection = model.model.layers[0].self_attn.q_proj
     return not (type(projection) is torch.nn.Linear and type(projection.weight.data) is torch.Tensor)
@@ -416,7 +437,7 @@ def quantized_weights(model) -> bool:
 
 @pytest.mark.parametrize("make, options", QUANTIZED)
 def test_a_quantized_model_is_guarded(base_dir, eco_config, guarded, prompts, tmp_path, make, options):
-    bare = LlamaForCausalLM.from_pretrained(base_dir, quantization_config=make(**options))
+    bare = quantized_bare(base_dir, prompts, make(**options))
     assert quantized_weights(bare)
     model = AutoModelForCausalLMWithECO.from_pretrained(
         base_dir, eco_config=eco_config, quantization_config=make(**options)
@@ -430,7 +451,7 @@ def test_a_quantized_model_is_guarded(base_dir, eco_config, guarded, prompts, tm
 
 @pytest.mark.parametrize("make, options", SERIALIZABLE)
 def test_a_quantized_model_is_saved_with_its_guard(base_dir, eco_config, guarded, prompts, tmp_path, make, options):
-    bare = LlamaForCausalLM.from_pretrained(base_dir, quantization_config=make(**options))
+    bare = quantized_bare(base_dir, prompts, make(**options))
     model = AutoModelForCausalLMWithECO.from_pretrained(
         base_dir, eco_config=eco_config, quantization_config=make(**options)
     )
@@ -466,9 +487,10 @@ def test_a_quantized_cache_is_guarded(guarded, base, prompts, backend):
 def test_an_adapter_on_a_quantized_guarded_model_is_guarded(
     base_dir, eco_config, guarded, prompts, peft, make, options
 ):
-    quantization = {"quantization_config": make(**options)}
-    model = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=eco_config, **quantization)
-    bare = LlamaForCausalLM.from_pretrained(base_dir, **quantization)
+    bare = quantized_bare(base_dir, prompts, make(**options))
+    model = AutoModelForCausalLMWithECO.from_pretrained(
+        base_dir, eco_config=eco_config, quantization_config=make(**options)
+    )
     adapted, plain = (
         wrapped(peft, peft.prepare_model_for_kbit_training(m), lora(peft, **ATTENTION)) for m in (model, bare)
     )
