@@ -77,13 +77,17 @@ class AutoModelForCausalLMWithECO:
             model = cls.from_pretrained(base, *model_args, **kwargs)
             model.load_adapter(os.fspath(pretrained_model_name_or_path))
             return model
-        if not isinstance(config, PreTrainedConfig):
+        if given := isinstance(config, PreTrainedConfig):
+            own_config = config
+        else:
             known = (*DOWNLOAD_ARGUMENTS, "gguf_file", "trust_remote_code")
             arguments = {name: kwargs[name] for name in known if name in kwargs}
-            config = AutoConfig.from_pretrained(config or pretrained_model_name_or_path, **arguments)
-        model_class = guarded_model_class(_causal_lm_class(type(config), config))
-        if borrows_class(config, model_class):
-            kwargs["config"] = config
+            own_config = AutoConfig.from_pretrained(config or pretrained_model_name_or_path, **arguments)
+        model_class = guarded_model_class(_causal_lm_class(type(own_config), own_config))
+        if not given and borrows_class(own_config, model_class):
+            for name in [name for name in kwargs if name != "dtype" and hasattr(own_config, name)]:
+                setattr(own_config, name, kwargs.pop(name))  # transformers does so where it finds the config itself
+            kwargs["config"] = own_config
         return model_class.from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
     @classmethod

@@ -52,9 +52,9 @@ def corruptions_of(guard: Guard) -> dict[str, CorruptionConfig]:
     return {scope.name: replace(scope.corruption) for scope in guard.config.scopes}
 
 
-def cache_argument(model: nn.Module) -> str | None:
-    """The name by which a model's forward takes a Cache, None if it takes none."""
-    names = inspect.signature(type(model).forward).parameters
+def cache_argument(model_class: type[nn.Module]) -> str | None:
+    """The name by which the models of a class take a Cache, None if they take none."""
+    names = inspect.signature(model_class.forward).parameters
     return next((name for name in CACHES if name in names), None)
 
 
@@ -73,16 +73,18 @@ def paged_cache(call: dict[str, Any]) -> Any:
 
 
 def find_cache(call: dict[str, Any]) -> Any:
-    """The cache among a forward call's arguments, None if there is none but a paged one.
+    """The cache among a forward call's arguments; None if there is none, or that of continuous batching's requests.
 
     Raises:
-        GuardError: what the model keeps what it has read in is nothing the guard can follow.
+        GuardError: what the model keeps what it has read in is nothing the guard can follow, or there are two caches.
     """
     if any(call.get(name) is not None for name in OTHER_CACHES):
         raise GuardError("This kind of cache is not guarded. Run the model without it.")
-    cache = given_cache(call)
+    if sum(call.get(name) is not None for name in CACHES) > 1:  # which of them a model takes depends on its version
+        raise GuardError(f"The model is given two caches, of {' and '.join(CACHES)}. Pass one.")
     if paged_cache(call) is not None:
         return None
+    cache = given_cache(call)
     if cache is not None and not isinstance(cache, Cache):
         raise GuardError(f"The guard cannot follow a {type(cache).__name__} as a cache. Use a transformers Cache.")
     return cache

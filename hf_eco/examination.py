@@ -26,7 +26,7 @@ def examine_structure(model: PreTrainedModel) -> None:
     """
     parameters = inspect.signature(type(model.base_model).forward).parameters
     other = [name for name in OTHER_CACHES if name in parameters]
-    if other and cache_argument(model.base_model) is None:
+    if other and cache_argument(type(model.base_model)) is None:
         raise GuardError(
             f"{type(model).__name__} keeps what it has read in {other[0]!r}, which the guard cannot follow. This "
             "architecture is not guarded."

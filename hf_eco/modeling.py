@@ -139,9 +139,9 @@ def guarded_model_class(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
 
 
 def borrows_class(config: PreTrainedConfig, model_class: Any) -> bool:
-    """True if `config` is of a model type without a model class of its own, as Exaone's is, whose model is Llama's: by
-    the config of the guarded `model_class` it would be loaded as a Llama, and its weights, which have names of their
-    own, would be left out. (Of a model that sees or hears it is the text config that belongs to the class.)"""
+    """True if `config` is of a model type without a model class of its own, as Exaone's is, whose model is Llama's.
+    With the config of the guarded `model_class` it would be saved as a Llama whose weights have Exaone's names, and be
+    lost. (Of a model that sees or hears it is the text config that belongs to the class.)"""
     own = model_class._eco_base_class.config_class
     return not isinstance(config, own) and config.get_text_config() is config
 

@@ -26,14 +26,16 @@ def refill(model: PreTrainedModel, cache: Any, ids: Tensor, mask: Tensor, positi
         positions: (rows, columns), their position_ids; None if the model finds its own.
 
     Raises:
-        GuardError: the cache does not hold the columns afterwards.
+        GuardError: the model takes no cache, or it does not hold the columns afterwards.
     """
+    if (cache_name := cache_argument(type(model))) is None:
+        raise GuardError(f"{type(model).__name__} takes no cache. Pass the whole conversation without it.")
     times = repeats(cache) or 1
     empty(cache)
     names = inspect.signature(type(model).forward).parameters
     call: dict[str, Any] = {"input_ids": ids, "attention_mask": mask.long(), "position_ids": positions}
     call = {n: v.repeat_interleave(times, dim=0).to(model.device) for n, v in call.items() if v is not None}
-    call |= {str(cache_argument(model)): cache, "use_cache": True, "logits_to_keep": 1}
+    call |= {cache_name: cache, "use_cache": True, "logits_to_keep": 1}
     model(**{name: value for name, value in call.items() if name in names})
     if not is_recurrent(cache) and cache.get_seq_length() != ids.shape[1]:
         empty(cache)

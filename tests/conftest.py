@@ -249,3 +249,13 @@ def in_threads(work: Callable[[int], None], count: int = 4) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def add_adapter(model: Any, config: Any) -> None:
+    """transformers' own way to put an adapter on; skips the test where it refuses the peft that is installed."""
+    try:
+        model.add_adapter(config)
+    except ValueError as error:
+        if "version of PEFT" not in str(error):
+            raise
+        pytest.skip(str(error))

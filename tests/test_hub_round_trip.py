@@ -13,7 +13,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from conftest import CLEAN, FLAGGED
+from conftest import CLEAN, FLAGGED, add_adapter
 from hub_stand_in import HubStandIn
 from huggingface_hub import HfApi, ModelCard
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, pipeline
@@ -232,7 +232,7 @@ def test_an_adapter_trained_on_a_guarded_model_is_pushed_and_names_it(made, hub,
     peft = pytest.importorskip("peft")
     made.push_to_hub("me/guarded", token=ME)
     model = AutoModelForCausalLMWithECO.from_pretrained("me/guarded", token=ME)
-    model.add_adapter(peft.LoraConfig(target_modules=["q_proj"]))
+    add_adapter(model, peft.LoraConfig(target_modules=["q_proj"]))
     model.save_pretrained(tmp_path, push_to_hub=True, repo_id="me/adapter", token=ME)
     assert hub.files("me/adapter") == contents(tmp_path) and "adapter_model.safetensors" in hub.files("me/adapter")
     loaded = AutoModelForCausalLMWithECO.from_pretrained("me/adapter", token=ME)

@@ -275,9 +275,10 @@ class Passes:
     def _run(self, ids: Tensor, mask: Tensor, cache: Cache, keep: int) -> Tensor:
         """(rows, at least the last `keep` columns, vocabulary), of ids (rows, columns) behind what `cache` holds; the
         mask spans both."""
-        inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": True, str(cache_argument(self.inner)): cache}
+        cached = {str(cache_argument(type(self.inner))): cache, "use_cache": True}
         positions = count_positions(mask)[:, -ids.shape[1] :]
-        return self.model(**inputs, position_ids=positions, **self._keeping(keep)).logits
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        return self.model(**inputs, **cached, **self._keeping(keep)).logits
 
     def _logits(self, batch: Sequence[Row]) -> tuple[Tensor, int]:
         """(rows, columns, vocabulary), from the column before the first answer on, and which one that is."""

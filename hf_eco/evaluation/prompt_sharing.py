@@ -12,9 +12,9 @@ from ..caches import cache_argument
 
 _REPEATABLE = (DynamicLayer, DynamicSlidingWindowLayer)  # they keep keys and values of columns, row by row
 _LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}  # how a prompt's tokens are rotated depends on the answer's length
-# Found by trial of all causal models of transformers 5.23: what these make of an answer behind a cache, or of padding
+# Found by trial of all causal models of transformers 5.24: what these make of an answer behind a cache, or of padding
 # before it, is not what they make of the whole row.
-_WHOLE_ROWS = {"blt", "doge", "git", "moshi"}
+_WHOLE_ROWS = {"blt", "doge", "git", "moshi", "xlm"}
 
 
 def shares_prompts(model: Any, inner: Any) -> bool:
@@ -27,7 +27,8 @@ def shares_prompts(model: Any, inner: Any) -> bool:
     """
     soft_prompt = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
     takes = inspect.signature(inner.forward).parameters.keys()
-    if soft_prompt or not {cache_argument(inner), "position_ids"} <= takes or inner.config.model_type in _WHOLE_ROWS:
+    needs = {cache_argument(type(inner)), "position_ids"}
+    if soft_prompt or not needs <= takes or inner.config.model_type in _WHOLE_ROWS:
         return False
     if inner._is_stateful or not inner._supports_default_dynamic_cache():
         return False

@@ -151,26 +151,27 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 _SECOND = "a second embedding layer of token ids: "
-_DRAFTER = "drafts for another model, whose cache it reads"
+DRAFTERS = dict.fromkeys(
+    ("gemma4_assistant", "gemma4_unified_assistant"), "drafts for another model, whose cache it reads"
+)
 REFUSED: dict[str, str] = {
     "blt": _SECOND + "hashes of byte groups",
     "cpmant": "puts prompt tokens of its own before the ids",
     "deepseek_v4": "token ids choose the experts of some layers",
     "gemma3n_text": _SECOND + "per layer",
     "gemma4": _SECOND + "per layer",
-    "gemma4_assistant": _DRAFTER,
     "gemma4_text": _SECOND + "per layer",
-    "gemma4_unified_assistant": _DRAFTER,
     "prophetnet": _SECOND + "its encoder's",
     "qwen4_exp": _SECOND + "hashes of n-grams",
     "qwen4_exp_text": _SECOND + "hashes of n-grams",
     "reformer": "recurrent cache, past_buckets_states",
     "rwkv": "recurrent cache, state",
     "xlnet": "recurrent cache, mems",
-    "xlstm": "recurrent cache, cache_params",
+    "xlstm": "recurrent cache, an xLSTMCache",
+    **DRAFTERS,
 }
-# `generate` is refused with a cache, and guarded with use_cache=False.
-WITHOUT_CACHE: dict[str, str] = {"xlm": "with one, transformers hands it the whole prompt over again"}
+# transformers hands them the whole prompt behind its cache.
+WITHOUT_CACHE: dict[str, str] = {"xlm": "pass use_cache=False, or generate is refused"}
 # The exception, then why.
 _AUDIO = "AttributeError: speaks in audio codes; AutoModelForCausalLM hands its decoder the wrong config"
 NOT_BUILDABLE: dict[str, str] = {

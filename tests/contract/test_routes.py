@@ -10,9 +10,10 @@ import pytest
 import torch
 from conftest import CLEAN, FLAGGED, in_threads, lookup_by_hand
 from torch.nn.functional import pad
-from transformers import DynamicCache, StaticCache, TextIteratorStreamer
+from transformers import DynamicCache, LlamaModel, StaticCache, TextIteratorStreamer
 
 from hf_eco import GuardError
+from hf_eco.caches import cache_argument
 
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
 
@@ -461,11 +462,19 @@ def test_a_negative_prompt_length_is_refused(guarded, prompts):
         guarded(**prompts[1])
 
 
-def test_a_cache_filled_while_the_guard_was_off_is_refused(guarded, prompts):
+@pytest.mark.parametrize("name", sorted({"past_key_values", str(cache_argument(LlamaModel))}))
+def test_a_cache_filled_while_the_guard_was_off_is_refused(guarded, prompts, name):
     flagged, clean, _ = prompts
-    cache = DynamicCache(config=guarded.config)
-    guarded(clean["input_ids"], past_key_values=cache)
+    cache = {name: DynamicCache(config=guarded.config)}
+    guarded(clean["input_ids"], **cache)
     with guarded.disable_guard():
-        guarded(flagged["input_ids"], past_key_values=cache)
+        guarded(flagged["input_ids"], **cache)
     with pytest.raises(GuardError, match="not filled under this guard"):
-        guarded(clean["input_ids"], past_key_values=cache)
+        guarded(clean["input_ids"], **cache)
+
+
+def test_two_caches_are_refused(guarded, prompts):
+    """Which of them the model would take depends on its version."""
+    caches = {name: DynamicCache(config=guarded.config) for name in ("past_key_values", "cache")}
+    with pytest.raises(GuardError, match="two caches"):
+        guarded.model(prompts[1]["input_ids"], **caches)

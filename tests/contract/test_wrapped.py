@@ -8,8 +8,7 @@ import inspect
 
 import pytest
 import torch
-import transformers
-from conftest import CLEAN, FLAGGED, by_hand
+from conftest import CLEAN, FLAGGED, add_adapter, by_hand
 from transformers import (
     AutoModelForCausalLM,
     BitsAndBytesConfig,
@@ -242,12 +241,7 @@ def put_on_by_transformers(peft, model, adapter):
 
 def added_by_transformers(peft, model, adapter):
     torch.manual_seed(0)
-    try:
-        model.add_adapter(lora(peft, **EMBEDDING))
-    except ValueError as error:
-        if "version of PEFT" not in str(error):
-            raise
-        pytest.skip(f"transformers {transformers.__version__} refuses peft {peft.__version__}")
+    add_adapter(model, lora(peft, **EMBEDDING))
     return randomize(model)
 
 
