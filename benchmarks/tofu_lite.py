@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_options(parser, work_dir="tofu-lite")
     args = parser.parse_args(given)
     check_options(parser, args)
-    make_table(two_adapters("TOFU-lite", f"python benchmarks/tofu_lite.py {shlex.join(given)}", args), args)
+    command = f"python benchmarks/tofu_lite.py {shlex.join(given)}"
+    make_table(two_adapters("TOFU-lite", command, args, args.limit), args)
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +56,9 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=SMOLLM2, help="what the adapters stand on")
 
 
-def two_adapters(title: str, command: str, args: argparse.Namespace) -> Benchmark:
-    """What is measured, of the models that `args` name; they are made into checkpoints."""
+def two_adapters(title: str, command: str, args: argparse.Namespace, limit: int | None = None) -> Benchmark:
+    """What is measured, of the models that `args` name, which are made into checkpoints; at most `limit` rows of a
+    set."""
     base, encoder = resolve(args.model), resolve(args.encoder)
     made_of = {name: str(getattr(args, name).resolve()) for name in ("data", "full", "retain")}
     check_work_dir(args.work_dir, {**made_of, "model": base, "encoder": encoder})
@@ -71,7 +73,7 @@ def two_adapters(title: str, command: str, args: argparse.Namespace) -> Benchmar
         retain=retain,
         base=base,
         encoder=encoder,
-        tasks=tasks(str(args.data), FORGET_SET, args.limit),
+        tasks=tasks(str(args.data), FORGET_SET, limit),
         others=[row["question"] for row in others],
         directory=args.work_dir,
         dtype=getattr(torch, args.dtype),

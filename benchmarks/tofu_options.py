@@ -60,7 +60,21 @@ def recipes(options: argparse.Namespace) -> list[Recipe]:
 
 
 def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
-    """What may be asked of a table."""
+    """What may be asked of a table of models."""
+    add_learning(parser, work_dir)
+    parser.add_argument("--limit", type=int, help="rows of each set; all if not given")
+    parser.add_argument(
+        "--own-words",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also answer the forget set's first N questions with the model's own words corrupted; none if not given",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
+
+
+def add_learning(parser: argparse.ArgumentParser, work_dir: str) -> None:
+    """How corruptions are learnt, and where everything goes."""
     parser.add_argument("--encoder", default=MINILM, help="text encoder of the prompt classifier")
     parser.add_argument("--tagger", help="a token classifier, for tokens=entities; left out without one")
     parser.add_argument("--variants", nargs="*", help="corruptions to compare; all if not given")
@@ -81,21 +95,12 @@ def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
     parser.add_argument(
         "--protocols", nargs="+", default=["strict", "paper"], choices=("strict", "paper"), help="what is learnt under"
     )
-    parser.add_argument("--limit", type=int, help="rows of each set; all if not given")
-    parser.add_argument(
-        "--own-words",
-        type=int,
-        default=0,
-        metavar="N",
-        help="also answer the forget set's first N questions with the model's own words corrupted; none if not given",
-    )
     parser.add_argument(
         "--dtype",
         default="bfloat16" if BFLOAT16 else "float32",
         choices=("bfloat16", "float32"),
         help="of the table's models (default on this machine: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the noise, the search and the intervals (default: 0)")
     parser.add_argument("--work-dir", type=Path, default=Path(work_dir), help="checkpoints and finished parts")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)

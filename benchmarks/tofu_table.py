@@ -130,15 +130,16 @@ def learnt(
     scope: ForgetScope,
     never: Any,
     recipe: Recipe,
-    options: argparse.Namespace,
+    tagger: str | None,
+    seed: int,
 ) -> tuple[Any, dict[str, Any]]:
     """The guarded model with a variant's free value learnt on the forget set's even rows, and what was learnt; by what
     the retain model `never` scores, if that is asked for."""
-    variant = variants(options.tagger)[recipe.variant]
+    variant = variants(tagger)[recipe.variant]
     scope = ForgetScope(
         **{
             **vars(scope),
-            "corruption": CorruptionConfig(method=variant.method, dims=variant.dims, strength=1.0, seed=options.seed),
+            "corruption": CorruptionConfig(method=variant.method, dims=variant.dims, strength=1.0, seed=seed),
             "tokens": variant.tokens,
             "entities": variant.entities,
         }
@@ -166,9 +167,9 @@ def learnt(
         parameters=(variant.learns,),
         max_trials=benchmark.max_trials,
         batch_size=benchmark.batch_size,
-        seed=options.seed,
+        seed=seed,
         tokenizer=tokenizer,
-        output_dir=benchmark.directory / "learnt" / "-".join([*astuple(recipe), str(options.seed)]),
+        output_dir=benchmark.directory / "learnt" / "-".join([*astuple(recipe), str(seed)]),
     )
     about = {
         **asdict(recipe),
@@ -210,17 +211,12 @@ def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
     def write() -> None:
         lines = summary(ComparisonReport(rows), forget)
         tables = {"Models": lines, "Learnt": learning, "Own words": own_words}
-        if options.json:
-            values = {title.lower(): table for title, table in tables.items()}
-            options.json.write_text(json.dumps({"command": benchmark.command, **values}, indent=1) + "\n")
-        if options.markdown:
-            options.markdown.write_text(markdown(benchmark, tables))
-        print(markdown(benchmark, {title: table[-2:] for title, table in tables.items()}), flush=True)
+        write_tables(benchmark, tables, options)
 
     measure({"original": benchmark.load(benchmark.full)})  # and let go: a GPU need not hold more models than it must
     measure({"retain": never})
     for number, recipe in enumerate(recipes(options)):
-        guarded, about = learnt(benchmark, tokenizer, classifier, scope, never, recipe, options)
+        guarded, about = learnt(benchmark, tokenizer, classifier, scope, never, recipe, options.tagger, options.seed)
         if number == 0:
             guard = guarded.eco_guard  # the baselines go by its verdicts alone
             measure({"prompting": PromptingBaseline(guarded, guard), "refusal": RefusalBaseline(guarded, guard)})
@@ -259,6 +255,18 @@ def summary(report: ComparisonReport, forget: str) -> list[dict[str, Any]]:
         values |= {"model utility": row.report.model_utility, "/ original's": report.relative_utility(row)}
         lines.append(values)
     return lines
+
+
+def write_tables(
+    benchmark: Benchmark, tables: Mapping[str, Sequence[dict[str, Any]]], options: argparse.Namespace
+) -> None:
+    """Writes what there is of the tables, and prints their last lines."""
+    if options.json:
+        values = {title.lower(): table for title, table in tables.items()}
+        options.json.write_text(json.dumps({"command": benchmark.command, **values}, indent=1) + "\n")
+    if options.markdown:
+        options.markdown.write_text(markdown(benchmark, tables))
+    print(markdown(benchmark, {title: table[-2:] for title, table in tables.items()}), flush=True)
 
 
 def markdown(benchmark: Benchmark, tables: Mapping[str, Sequence[dict[str, Any]]]) -> str:

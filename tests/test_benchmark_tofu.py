@@ -312,7 +312,8 @@ def test_strengths_by_two_surrogates_are_compared_with_each_seed(
     assert all(0 <= row["forget quality p"] <= 1 for row in found["learnt"])
     for line in found["differences"]:
         own, other = (strengths[line["seed"], name] for name in (line["surrogate"], "retain"))
-        assert line["surrogate"] == "counterfactual" and line["|strength - that by retain|"] == abs(own - other)
+        assert line["surrogate"] == "counterfactual" and line["difference"] == abs(own - other)
+        assert line["quotient"] == max(own, other) / min(own, other)
     assert [line["seed"] for line in found["differences"]] == [0, 1]
     assert "## Differences" in (tmp_path / "t.md").read_text()
 
