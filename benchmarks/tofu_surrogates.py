@@ -5,8 +5,9 @@ in forget quality, over several seeds of the noise and the search.
         --variants noise-every-dim-content --markdown surrogates.md
 
 Everything else is as in tofu_lite.py, whose --work-dir serves here too: what was learnt or scored for its table is not
-computed again. "unseen" is forget quality on the odd rows alone, from which nothing was learnt: on the even ones the
-strength by the retain model has the advantage of having been learnt on the very answers it is judged by.
+computed again. The retain model's score is taken on the questions that the counterfactual score speaks of, so that the
+two differ in nothing but the surrogate. "unseen" is forget quality on the odd rows alone, from which nothing was
+learnt: on the even ones the strength by the retain model has been learnt on the very answers it is judged by.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from tofu_lite import add_models, two_adapters
 from tofu_options import add_learning, check_options, recipes, variants
-from tofu_table import SCOPE, Benchmark, learnt, trained_classifier, write_tables
+from tofu_table import SCOPE, Benchmark, learnt, surrogate_for, trained_classifier, write_tables
 from transformers import AutoTokenizer
 
 from hf_eco import ForgetScope
 from hf_eco.evaluation import ResultCache, Scorer
 from hf_eco.evaluation.metrics import forget_quality, truth_ratio
+from hf_eco.training import Counterfactuals
+from hf_eco.training.corruption_search.surrogates import RetainModel, Setting, SurrogateEstimate
 
 KEPT = ("variant", "protocol", "score", "seed", "surrogate", "surrogate score", "value", "strength", "trials")
 
@@ -65,13 +69,31 @@ def compare_surrogates(benchmark: Benchmark, options: argparse.Namespace) -> Non
     rows: list[dict[str, Any]] = []
     for seed in options.seeds:
         for recipe in recipes(options):
-            model, about = learnt(benchmark, tokenizer, classifier, scope, never, recipe, options.tagger, seed)
+            surrogate: Any = surrogate_for(benchmark, recipe, never)
+            if surrogate is never:
+                surrogate = RetainModelOnTheSame(never)
+                recipe = replace(recipe, surrogate=surrogate.kind)
+            model, about = learnt(benchmark, tokenizer, classifier, scope, recipe, surrogate, options.tagger, seed)
             ratios = truth_ratios(benchmark, Scorer(model, tokenizer, protocol=recipe.protocol, **how))
             p = {"forget quality p": forget_quality(ratios, wanted).p_value}
             p["p, unseen"] = forget_quality(ratios[1::2], wanted[1::2]).p_value
             rows.append({name: about[name] for name in KEPT} | p)
             write_tables(benchmark, {"Learnt": rows, "Differences": differences(rows)}, options)
             del model  # before the next one is loaded
+
+
+@dataclass(frozen=True)
+class RetainModelOnTheSame:
+    """The retain model's score on those of the questions that have counterfactuals."""
+
+    model: Any
+    kind = "retain, the same questions"
+
+    def estimate(self, setting: Setting) -> SurrogateEstimate:
+        """Of each such question."""
+        rows = Counterfactuals().estimate(setting).rows
+        whole = RetainModel(self.model).estimate(replace(setting, questions=setting.questions.take(rows or ())))
+        return SurrogateEstimate(whole.values, rows)
 
 
 def truth_ratios(benchmark: Benchmark, scorer: Scorer) -> np.ndarray:
@@ -87,7 +109,9 @@ def differences(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """By how much each strength that was learnt without the retain model differs from the one that was learnt with it
     and the same seed, and their forget qualities."""
     how = ("variant", "protocol", "score", "seed")
-    by_retain = {tuple(row[name] for name in how): row for row in rows if row["surrogate"] == "retain"}
+    by_retain = {
+        tuple(row[name] for name in how): row for row in rows if row["surrogate"] == RetainModelOnTheSame.kind
+    }
     found = []
     for row in rows:
         best = by_retain.get(tuple(row[name] for name in how))

@@ -123,18 +123,25 @@ def questions(benchmark: Benchmark, score: str) -> dict[str, list[Any]]:
     return found | ({"wrong_answers": [row["perturbed_answer"] for row in rows]} if with_wrong else {})
 
 
+def surrogate_for(benchmark: Benchmark, recipe: Recipe, never: Any) -> Any:
+    """What the search for a corruption is told the score should be; `never` is the retain model."""
+    if recipe.surrogate == "look-alikes":
+        others = benchmark.rows(benchmark.forget_set.replace("forget", "holdout"))
+        return LookAlikes([row["question"] for row in others], [row["answer"] for row in others])
+    return never if recipe.surrogate == "retain" else recipe.surrogate
+
+
 def learnt(
     benchmark: Benchmark,
     tokenizer: Any,
     classifier: PromptClassifier,
     scope: ForgetScope,
-    never: Any,
     recipe: Recipe,
+    surrogate: Any,
     tagger: str | None,
     seed: int,
 ) -> tuple[Any, dict[str, Any]]:
-    """The guarded model with a variant's free value learnt on the forget set's even rows, and what was learnt; by what
-    the retain model `never` scores, if that is asked for."""
+    """The guarded model with a variant's free value learnt on the forget set's even rows, and what was learnt."""
     variant = variants(tagger)[recipe.variant]
     scope = ForgetScope(
         **{
@@ -150,12 +157,6 @@ def learnt(
         classifiers={SCOPE: classifier},
         dtype=benchmark.dtype,
     ).to(DEVICE)
-    surrogate: Any = recipe.surrogate
-    if recipe.surrogate == "look-alikes":
-        others = benchmark.rows(benchmark.forget_set.replace("forget", "holdout"))
-        surrogate = LookAlikes([row["question"] for row in others], [row["answer"] for row in others])
-    elif recipe.surrogate == "retain":
-        surrogate = never
     started = time.perf_counter()
     search = optimize_corruption(
         model,
@@ -216,7 +217,10 @@ def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
     measure({"original": benchmark.load(benchmark.full)})  # and let go: a GPU need not hold more models than it must
     measure({"retain": never})
     for number, recipe in enumerate(recipes(options)):
-        guarded, about = learnt(benchmark, tokenizer, classifier, scope, never, recipe, options.tagger, options.seed)
+        surrogate = surrogate_for(benchmark, recipe, never)
+        guarded, about = learnt(
+            benchmark, tokenizer, classifier, scope, recipe, surrogate, options.tagger, options.seed
+        )
         if number == 0:
             guard = guarded.eco_guard  # the baselines go by its verdicts alone
             measure({"prompting": PromptingBaseline(guarded, guard), "refusal": RefusalBaseline(guarded, guard)})
