@@ -1,4 +1,4 @@
-"""Reading rows: from .jsonl and .csv files, and from data sets on the Hub."""
+"""Reading rows: from .jsonl, .json and .csv files, and from data sets on the Hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from .extras import import_extra
 
-ROW_FILES = (".jsonl", ".csv")
+ROW_FILES = (".jsonl", ".json", ".csv")
 
 
 def read_text(path: Path) -> str:
@@ -32,16 +32,21 @@ def read_text(path: Path) -> str:
 
 def rows_of_file(path: Path) -> Iterator[tuple[str, Any]]:
     """Each row of a file, with the words that say in an error where it stands: what JSON holds of a line of a .jsonl
-    file, or the values of a row of a .csv file by the names in its header.
+    file, or of a .json file that is none or holds a list, or the values of a row of a .csv file by the names in its
+    header.
 
     Raises:
         OSError: there is no such file.
-        ValueError: it is neither .jsonl nor .csv, is not text, or a line cannot be read.
+        ValueError: it is of another kind, is not text, or a line cannot be read.
     """
     if path.suffix not in ROW_FILES:
-        raise ValueError(f"{str(path)!r} is of no known kind. Use .jsonl or .csv.")
-    read = _rows_of_jsonl if path.suffix == ".jsonl" else _rows_of_csv
-    return read(read_text(path), repr(str(path)))
+        raise ValueError(f"{str(path)!r} is of no known kind. Use .jsonl, .json or .csv.")
+    text, source = read_text(path), repr(str(path))
+    if path.suffix == ".csv":
+        return _rows_of_csv(text, source)
+    if path.suffix == ".json" and text.lstrip().startswith("["):
+        return _rows_of_json(text, source)
+    return _rows_of_jsonl(text, source)
 
 
 def rows_of_dataset(
@@ -79,6 +84,14 @@ def _rows_of_jsonl(text: str, source: str) -> Iterator[tuple[str, Any]]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{where}: not JSON ({error}). A .jsonl file holds one JSON value per line.") from error
         yield where, row
+
+
+def _rows_of_json(text: str, source: str) -> Iterator[tuple[str, Any]]:
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source}: not JSON ({error}). Use a list of objects, or one object per line.") from error
+    return ((f"{source}, row {number}", row) for number, row in enumerate(rows))
 
 
 def _rows_of_csv(text: str, source: str) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -25,6 +26,7 @@ from hf_eco.training.corruption_search.made_up import MadeUpNames, real_places
 from hf_eco.training.corruption_search.objective import REFUSALS
 from hf_eco.training.corruption_search.optimiser import Enough, Parameter, search
 from hf_eco.training.corruption_search.questions import QuestionSet
+from hf_eco.training.corruption_search.surrogates import UnguardedScorer
 from hf_eco.training.prompt_lists import prompts_sha256
 
 NO_WORD_KNOWN = lambda word: False  # noqa: E731
@@ -82,6 +84,20 @@ def test_a_surrogate_out_of_reach_gives_the_nearest_bound_and_a_warning(guarded,
     found = learn(guarded, Falling(guarded, 1e5), surrogate=0.2)
     assert found.corruption.strength == 1e4
     assert "does not reach the surrogate" in caplog.text and "should be 0.2" in caplog.text
+
+
+def test_a_corruption_that_is_no_better_than_none_is_not_put_in_force(guarded, caplog) -> None:
+    """The model scores 0.3 without the guard, less with it, and should score 0.5."""
+    before = dataclasses.replace(guarded.eco_guard.config.scope(SCOPE).corruption)
+
+    def score(scorer: Scorer, questions: QuestionSet) -> float:
+        strength = guarded.eco_guard.config.scope(SCOPE).corruption.strength
+        return 0.3 if isinstance(scorer, UnguardedScorer) else 0.3 / (1 + strength)
+
+    assert not learn(guarded, score).helps
+    scope = guarded.eco_guard.config.scope(SCOPE)
+    assert scope.corruption == before and scope.learned is None
+    assert "0.297 with the guard, 0.3 without, and should be 0.5" in caplog.text
 
 
 def test_a_narrower_range_is_kept_to(guarded) -> None:
@@ -346,7 +362,7 @@ def test_a_search_that_ends_at_its_first_trial_is_drawn_and_kept(guarded, tmp_pa
     scope.corruption = CorruptionConfig(method="rand_noise_first_n", dims=None)
     found = learn(guarded, a_half, output_dir=tmp_path)
     assert len(found.history) == 1
-    assert scope.corruption == found.corruption and scope.learned is not None
+    assert found.corruption.strength == 0.01 and scope.learned is None  # for without the guard the score is the same
     assert (tmp_path / "search.png").stat().st_size > 5000
 
 
@@ -367,7 +383,8 @@ def test_a_score_by_name_is_that_of_the_metrics(guarded, name: str) -> None:
     found = learn(
         guarded, name, 0.3, answers=answers, wrong_answers=others, max_trials=2, max_new_tokens=8, bounds=(5, 50)
     )
-    scorer = Scorer(guarded, guarded.eco_guard.tokenizer)  # what was learnt is in force
+    guarded.config.eco.scope(SCOPE).corruption = found.corruption
+    scorer = Scorer(guarded, guarded.eco_guard.tokenizer)
     chats = [as_chat(prompt, guarded.eco_guard.tokenizer) for prompt in FORGET]
     if name == "answer_probability":
         by_hand = answer_probability(scorer.losses(chats, answers))

@@ -14,7 +14,7 @@ from conftest import CLEAN, FLAGGED, by_hand
 from tokenizers import decoders
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
 
-from hf_eco import CorruptionConfig
+from hf_eco import CorruptionConfig, GuardError
 from hf_eco.evaluation.fingerprint import fingerprint
 from hf_eco.evaluation.result_cache import ResultCache
 from hf_eco.evaluation.scoring import Scorer, as_chat
@@ -512,3 +512,10 @@ def test_a_question_without_a_chat_template_is_a_plain_text(tokenizer, base_dir)
     plain.chat_template = None
     assert as_chat("who ?", plain) == "Question: who ?\nAnswer:"
     assert as_chat("who ?", tokenizer) == [{"role": "user", "content": "who ?"}]
+
+
+def test_a_guard_that_is_disabled_is_not_measured_as_if_it_were_not(guarded, tokenizer) -> None:
+    scorer = Scorer(guarded, tokenizer)
+    with guarded.disable_guard(), pytest.raises(GuardError, match="disabled here"):
+        scorer.losses([FLAGGED], ["a dog"])
+    assert len(scorer.cache) == 0

@@ -87,6 +87,24 @@ def test_tofu_reads_a_file_and_a_limit_and_says_what_is_missing(tofu, tmp_path) 
             refused()
 
 
+def test_tofus_files_are_read_as_they_are_published_and_as_lists(tofu, tmp_path) -> None:
+    text = (tofu / "forget05_perturbed.jsonl").read_text()
+    (tmp_path / "forget05_perturbed.json").write_text(text)
+    (tmp_path / "a_list.json").write_text(json.dumps([json.loads(line) for line in text.splitlines()]))
+    rows = TofuTask("forget05", tofu).rows
+    assert TofuTask("forget05", tmp_path).rows == TofuTask("forget05", tmp_path / "a_list.json").rows == rows
+    (tmp_path / "broken.json").write_text("[{]")
+    with pytest.raises(ValueError, match=r"broken\.json': not JSON"):
+        TofuTask("forget05", tmp_path / "broken.json")
+
+
+def test_a_set_of_ones_own_says_whether_it_is_to_be_forgotten(tofu, caplog) -> None:
+    with pytest.raises(ValueError, match=r"'curie' is no split of TOFU.*kind='forget'"):
+        TofuTask("curie", tofu / "forget05.jsonl")
+    assert TofuTask("curie", tofu / "forget05.jsonl", kind="forget").kind == "forget"
+    assert "no column 'perturbed_answer', so there will be no truth ratio" in caplog.text
+
+
 def test_any_character_but_a_line_end_may_stand_in_a_csv(tmp_path) -> None:
     (tmp_path / "a.csv").write_text('question,answer\none\u2028two,b\n"three\nfour",d\x85\n', encoding="utf-8")
     rows = read_rows(tmp_path / "a.csv")

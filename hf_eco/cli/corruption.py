@@ -95,6 +95,11 @@ def tune(
         output_dir=search_dir,
     )
     before = of.corruption
+    if write and not found.helps:
+        raise ValueError(
+            f"Nothing was written to {model}: with the corruption that was learnt, {found.score} is no nearer to what "
+            "it should be than without the guard. Use another --score or --surrogate."
+        )
     if write:
         learnt = guarded.config.eco.scope(of.name)
         of.corruption, of.learned = learnt.corruption, learnt.learned

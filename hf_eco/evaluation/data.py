@@ -19,8 +19,9 @@ def read_rows(
     """The rows of a data set.
 
     Args:
-        source: a .jsonl file (one object per line) or .csv file with a header; a directory that holds
-            `<config>.jsonl`, `<split>.jsonl` or the same as .csv; or the id of a data set on the Hub.
+        source: a .jsonl file (one object per line), .json file (the same, or a list of objects) or .csv file with a
+            header; a directory that holds `<config>.jsonl`, `<split>.jsonl` or the same as .json or .csv; or the id of
+            a data set on the Hub.
         config: the configuration on the Hub; in a directory the file's name, before `split` is tried.
         split: the split on the Hub.
         limit: the first so many rows. None: all.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ..errors import GuardError
 from ..guard import Guard
 from ..plan import Protocol, Verdict
 from .encoding import Encoder, Ids, Prompt, as_chat
@@ -190,6 +191,11 @@ class Scorer:
         guarded = self._passes.guarded
         if guarded is None:
             return [None] * len(prompts)
+        if not guarded._eco.enabled:
+            raise GuardError(
+                "The guard is disabled here, so what were measured would not be the guarded model. Leave "
+                "disable_guard(), or measure the base model, loaded without a guard."
+            )
         guarded.eco_guard.to(self.model.device)
         return judge(guarded.eco_guard, prompts)
 

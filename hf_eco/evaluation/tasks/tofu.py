@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
+from transformers.utils import logging
 
 from ..data import has_rows, read_rows, text_of
 from ..estimates import mean_of, share_of
@@ -15,6 +16,8 @@ from ..metrics import answer_probability, normalized_probability, rouge_l_recall
 from ..scoring import Prompt, Scorer, as_chat
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
 from .text_metrics import TextMetric, check_text_metrics, estimates_of, measure_texts, values_of
+
+logger = logging.get_logger(__name__)
 
 _SUFFIX = "_perturbed"  # of the files that hold the wrong answers as well
 _OPTIONS = ("real_authors", "world_facts")  # where the wrong answers are the other options of a choice
@@ -33,8 +36,8 @@ class TofuTask(Task):
     Args:
         split: a split's name as published, e.g. "forget05", "retain", "real_authors", "world_facts", "holdout05".
             Where a file or configuration `<split>_perturbed` exists, that is read.
-        source: a directory with the official .jsonl files, one such file, or a Hub id.
-        kind: "forget" or "retain"; None: by the split's name.
+        source: a directory with the official files (.json, or .jsonl or .csv), one such file, or a Hub id.
+        kind: "forget" or "retain"; None: by the split's name, if it is one of TOFU's.
         limit: the first so many rows. None: all.
         max_new_tokens: where generated answers are cut off.
         text_metrics: further measures of the generated answers by name, each a function of the right answers and the
@@ -45,7 +48,8 @@ class TofuTask(Task):
     Raises:
         OSError: there is no such data.
         TypeError: a text metric is no function.
-        ValueError: the data lack a question or an answer, or a text metric has a name that is taken.
+        ValueError: the data lack a question or an answer, a text metric has a name that is taken, or the split is none
+            of TOFU's and no kind is given.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class TofuTask(Task):
     ) -> None:
         self.split = split.removesuffix(_SUFFIX)
         self.name = name or f"tofu/{self.split}"
-        self.kind = check_kind(kind or ("forget" if self.split.startswith("forget") else "retain"))
+        self.kind = check_kind(kind or _kind_of(self.split))
         self.max_new_tokens = max_new_tokens
         self.text_metrics = check_text_metrics(text_metrics or {})
         self.options = self.split in _OPTIONS
@@ -69,6 +73,10 @@ class TofuTask(Task):
         config = self.split + _SUFFIX if perturbed else self.split
         rows = read_rows(source, config=config, split="train", limit=limit)
         self.rows = [_checked(row, f"{self.name}, row {i}") for i, row in enumerate(rows)]
+        if self.kind == "forget" and not any(row["perturbed"] for row in self.rows):
+            logger.warning(
+                f"{self.name} has no column 'perturbed_answer', so there will be no truth ratio and no forget quality."
+            )
 
     def prompts_for(self, scorer: Scorer) -> list[Prompt]:
         return [as_chat(row["question"], scorer.tokenizer) for row in self.rows]
@@ -121,6 +129,14 @@ class TofuTask(Task):
         if len(perturbed):
             values["truth_ratio"] = float(truth_ratio(paraphrased, perturbed))
         return values
+
+
+def _kind_of(split: str) -> Kind:
+    if split.startswith("forget"):
+        return "forget"
+    if split.startswith(("retain", "holdout")) or split in ("full", *_OPTIONS):
+        return "retain"
+    raise ValueError(f"{split!r} is no split of TOFU. Say whether it is to be forgotten: kind='forget' or 'retain'.")
 
 
 def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:

@@ -63,6 +63,12 @@ class CorruptionSearch:
         """|value - surrogate|."""
         return abs(self.value - self.surrogate.value)
 
+    @property
+    def helps(self) -> bool:
+        """True if the score is nearer to the surrogate than it is without the guard, by more than its standard error:
+        where it is not, the weakest corruption would do as well, and guard nothing."""
+        return abs(self.unguarded - self.surrogate.value) - self.gap > self.standard_error
+
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draws the search into an image file. Raises ImportError if matplotlib is missing."""
         plot_search(self, path)

@@ -97,8 +97,8 @@ def optimize_corruption(
         update: False to leave the scope as it is.
 
     Returns:
-        What was found. Its corruption is in force already and stands in the scope's config, with how it was learnt
-        beside it (`ForgetScope.learned`).
+        What was found. If it `helps`, its corruption is in force already and stands in the scope's config, with how it
+        was learnt beside it (`ForgetScope.learned`); if not, the scope keeps the corruption it had.
 
     Raises:
         GuardError: the model has no guard.
@@ -200,7 +200,13 @@ def optimize_corruption(
             f"best, and should be {aim.value:.4g}. Try another method, dims=None, tokens='all', wider bounds or "
             "more max_trials."
         )
-    if update:
+    if not found.helps:
+        logger.warning(
+            f"No corruption that was tried brings {found.score} nearer to the surrogate than none: it is "
+            f"{found.value:.4g} with the guard, {found.unguarded:.4g} without, and should be {aim.value:.4g}. Scope "
+            f"{scope!r} keeps the corruption it has. Use another score, or a surrogate beyond the model's own score."
+        )
+    elif update:
         guarded.corruption, guarded.learned = found.corruption, _record(found, learnt, protocol)
     if output_dir is not None:
         found.plot(Path(output_dir) / PLOT_NAME)
