@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer
 from hf_eco.evaluation import Scorer, as_chat
 from hf_eco.training import prompt_classifier
 from hf_eco.training.augmentation import shipped_prompts
+from hf_eco.training.corruption_search.surrogates import UnguardedScorer
 
 AUTHORS = [
     f"{first} {last}"
@@ -326,6 +327,5 @@ def test_own_words_are_corrupted_behind_flagged_prompts_alone(monkeypatch: pytes
     clean = Scorer(guarded, tokenizer).generate([as_chat(p, tokenizer) for p in (CLEAN, FLAGGED)], max_new_tokens=6)
     texts = own_words.answers(guarded, tokenizer, [CLEAN, FLAGGED], batch_size=2)
     assert texts[0] == clean[0] and texts[1] != clean[1]
-    with guarded.disable_guard():
-        original = Scorer(guarded, tokenizer).generate([as_chat(FLAGGED, tokenizer)], max_new_tokens=6)
+    original = UnguardedScorer(guarded, tokenizer).generate([as_chat(FLAGGED, tokenizer)], max_new_tokens=6)
     assert texts[1] != original[0]
