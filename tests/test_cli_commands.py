@@ -259,6 +259,14 @@ def test_tune_writes_what_it_has_learnt_and_how(run, checkpoint, questions, tmp_
     assert (tmp_path / "search" / "history.jsonl").exists()
 
 
+def test_tune_leaves_a_guard_alone_that_it_cannot_better(run, checkpoint, questions):  # noqa: F811
+    """The one corruption that is tried is all but none."""
+    before = (checkpoint / "config.json").read_bytes()
+    status, _, err = run("tune", checkpoint, "--prompts", questions, "--surrogate", "0.9", "--max-trials", "1")
+    assert status == 1 and "Nothing was written" in err and "without the guard" in err
+    assert (checkpoint / "config.json").read_bytes() == before
+
+
 def test_tune_says_which_column_it_lacks(run, checkpoint, tmp_path):  # noqa: F811
     (tmp_path / "rows.jsonl").write_text('{"stem": "who"}\n')
     status, _, err = run("tune", checkpoint, "--prompts", tmp_path / "rows.jsonl")
