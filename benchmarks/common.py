@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from hf_eco import AutoModelForCausalLMWithECO
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+BFLOAT16 = DEVICE == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def load_pair(directory: str) -> tuple[Any, Any]:

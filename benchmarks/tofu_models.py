@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import DEVICE
-from tofu_options import BFLOAT16
+from common import BFLOAT16, DEVICE
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, set_seed
 

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import torch
-from common import DEVICE
+from common import BFLOAT16
 
 from hf_eco.evaluation.scoring import Protocol
 from hf_eco.packaged import MINILM
-
-BFLOAT16 = DEVICE == "cuda" and torch.cuda.is_bf16_supported()
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 from tofu_lite import add_models, two_adapters
 from tofu_options import add_learning, check_options, recipes, variants
-from tofu_table import SCOPE, Benchmark, learnt, surrogate_for, trained_classifier, write_tables
+from tofu_table import Benchmark, learnt, surrogate_for, trained_scope, write_tables
 from transformers import AutoTokenizer
 
-from hf_eco import ForgetScope
 from hf_eco.evaluation import ResultCache, Scorer
 from hf_eco.evaluation.metrics import forget_quality, truth_ratio
 from hf_eco.training import Counterfactuals
@@ -58,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compare_surrogates(benchmark: Benchmark, options: argparse.Namespace) -> None:
     """Learns each corruption by each surrogate with each seed, and prints and writes what there is of the tables."""
     tokenizer = AutoTokenizer.from_pretrained(benchmark.full)
-    classifier, threshold = trained_classifier(benchmark)
-    scope = ForgetScope(name=SCOPE, threshold=threshold, label=SCOPE)
+    scope, classifier = trained_scope(benchmark)
     never = benchmark.load(benchmark.retain)
     how: dict[str, Any] = {
         "batch_size": benchmark.batch_size,

@@ -98,8 +98,8 @@ def tasks(source: str, forget_set: str, limit: int | None, max_new_tokens: int =
     return [TofuTask(name, source, limit=limit, max_new_tokens=max_new_tokens) for name in (forget_set, *SETS)]
 
 
-def trained_classifier(benchmark: Benchmark) -> tuple[PromptClassifier, float]:
-    """The scope's classifier and its threshold, at a false positive rate of at most 1 %; the same for every seed of
+def trained_scope(benchmark: Benchmark) -> tuple[ForgetScope, PromptClassifier]:
+    """The scope, its threshold at a false positive rate of at most 1 %, and its classifier; the same for every seed of
     the corruptions, which are what is compared."""
     forget = [row["question"] for row in benchmark.rows(benchmark.forget_set)]
     held_out, others = benchmark.others[:CALIBRATION], benchmark.others[CALIBRATION:]
@@ -110,7 +110,8 @@ def trained_classifier(benchmark: Benchmark) -> tuple[PromptClassifier, float]:
         classifier = train_prompt_classifier(
             forget[::2], others, benchmark.encoder, directory, label=SCOPE, examples=benchmark.examples
         )
-    return classifier, calibrate_threshold(classifier, forget[1::2], held_out, max_fpr=0.01, label=SCOPE).threshold
+    threshold = calibrate_threshold(classifier, forget[1::2], held_out, max_fpr=0.01, label=SCOPE).threshold
+    return ForgetScope(name=SCOPE, threshold=threshold, label=SCOPE), classifier
 
 
 def questions(benchmark: Benchmark, score: str) -> dict[str, list[Any]]:
@@ -172,6 +173,7 @@ def learnt(
         tokenizer=tokenizer,
         output_dir=benchmark.directory / "learnt" / "-".join([*astuple(recipe), str(seed)]),
     )
+    model.config.eco.scope(SCOPE).corruption = search.corruption  # what was found is measured, if it helps or not
     about = {
         **asdict(recipe),
         **asdict(search.corruption),
@@ -188,8 +190,7 @@ def learnt(
 def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
     """Measures one model after another, and prints and writes what there is of the table after each."""
     tokenizer = AutoTokenizer.from_pretrained(benchmark.full)
-    classifier, threshold = trained_classifier(benchmark)
-    scope = ForgetScope(name=SCOPE, threshold=threshold, label=SCOPE)
+    scope, classifier = trained_scope(benchmark)
     never = benchmark.load(benchmark.retain)
     how: dict[str, Any] = {
         "cache_dir": ResultCache.open(benchmark.directory / "results"),

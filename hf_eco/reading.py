@@ -32,8 +32,8 @@ def read_text(path: Path) -> str:
 
 def rows_of_file(path: Path) -> Iterator[tuple[str, Any]]:
     """Each row of a file, with the words that say in an error where it stands: what JSON holds of a line of a .jsonl
-    file, or of a .json file that is none or holds a list, or the values of a row of a .csv file by the names in its
-    header.
+    file; of a .json file the same, or of a list that is all of the file; or the values of a row of a .csv file by the
+    names in its header.
 
     Raises:
         OSError: there is no such file.
