@@ -35,7 +35,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from tofu_models import Tuning, check_work_dir, fine_tuned, version_of
-from tofu_options import add_options, check_options
+from tofu_options import add_options, check_options, taggers
 from tofu_table import Benchmark, make_table, tasks
 from transformers import AutoConfig
 
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parse(given)
     base, encoder = resolve(options.model), resolve(options.encoder)
-    check_means(base, [encoder, *filter(None, [options.tagger])], options.lora)
+    check_means(base, [encoder, *taggers(options).values()], options.lora)
     retain_set = RETAIN_SETS[options.forget_set]
     # all data are read before anything is made of them
     asked = tasks(options.data, options.forget_set, options.limit, QUICK_TOKENS if options.quick else 128)

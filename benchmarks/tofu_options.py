@@ -24,15 +24,20 @@ class Variant:
     entities: str | None = None
 
 
-def variants(tagger: str | None) -> dict[str, Variant]:
+def taggers(options: argparse.Namespace) -> dict[str, str]:
+    """The token classifiers that are given, by what they mark."""
+    return {name: path for name in ("entities", "statements") if (path := getattr(options, name))}
+
+
+def variants(options: argparse.Namespace) -> dict[str, Variant]:
     """The corruptions that are compared, by name."""
     found = {}
-    for tokens in ("content", "all", *(("entities",) if tagger else ())):
-        where = tagger if tokens == "entities" else None
-        found[f"noise-{tokens}"] = Variant("rand_noise_first_n", tokens, entities=where)
-        found[f"noise-every-dim-{tokens}"] = Variant("rand_noise_first_n", tokens, None, entities=where)
-        found[f"zero-{tokens}"] = Variant("zero_out_top_k", tokens, learns="dims", entities=where)
-        found[f"flip-{tokens}"] = Variant("flip_sign_top_k", tokens, learns="dims", entities=where)
+    for where, tagger in {"content": None, "all": None, **taggers(options)}.items():
+        tokens = "entities" if tagger else where
+        found[f"noise-{where}"] = Variant("rand_noise_first_n", tokens, entities=tagger)
+        found[f"noise-every-dim-{where}"] = Variant("rand_noise_first_n", tokens, None, entities=tagger)
+        found[f"zero-{where}"] = Variant("zero_out_top_k", tokens, learns="dims", entities=tagger)
+        found[f"flip-{where}"] = Variant("flip_sign_top_k", tokens, learns="dims", entities=tagger)
     return found
 
 
@@ -52,7 +57,7 @@ class Recipe:
 
 def recipes(options: argparse.Namespace) -> list[Recipe]:
     """All that are asked for."""
-    names = options.variants or variants(options.tagger)
+    names = options.variants or variants(options)
     return [Recipe(*how) for how in product(names, options.protocols, options.scores, options.surrogates)]
 
 
@@ -73,7 +78,8 @@ def add_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
 def add_learning(parser: argparse.ArgumentParser, work_dir: str) -> None:
     """How corruptions are learnt, and where everything goes."""
     parser.add_argument("--encoder", default=MINILM, help="text encoder of the prompt classifier")
-    parser.add_argument("--tagger", help="a token classifier, for tokens=entities; left out without one")
+    parser.add_argument("--entities", metavar="TAGGER", help="a token classifier that marks entities; none: left out")
+    parser.add_argument("--statements", metavar="TAGGER", help="one that marks questions' entities and whole answers")
     parser.add_argument("--variants", nargs="*", help="corruptions to compare; all if not given")
     parser.add_argument(
         "--scores",
@@ -105,7 +111,7 @@ def add_learning(parser: argparse.ArgumentParser, work_dir: str) -> None:
 
 def check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Ends the program, before any work is done, if a corruption is asked for that there is not."""
-    known = variants(options.tagger)
+    known = variants(options)
     for name in options.variants or ():
         if name not in known:
             parser.error(f"argument --variants: there is no {name!r}. Use {', '.join(known)}.")

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the noise and the search")
     args = parser.parse_args(given)
     check_options(parser, args)
-    if other := [name for name in args.variants if variants(args.tagger)[name].learns != "strength"]:
+    if other := [name for name in args.variants if variants(args)[name].learns != "strength"]:
         parser.error(f"argument --variants: {other[0]!r} has no strength to learn. Take those of noise.")
     if "retain" not in args.surrogates or len(args.surrogates) < 2:
         parser.error("argument --surrogates: name retain, and what is to be compared with it.")
@@ -71,7 +71,7 @@ def compare_surrogates(benchmark: Benchmark, options: argparse.Namespace) -> Non
             if surrogate is never:
                 surrogate = RetainModelOnTheSame(never)
                 recipe = replace(recipe, surrogate=surrogate.kind)
-            model, about = learnt(benchmark, tokenizer, classifier, scope, recipe, surrogate, options.tagger, seed)
+            model, about = learnt(benchmark, tokenizer, classifier, scope, recipe, surrogate, options, seed)
             ratios = truth_ratios(benchmark, Scorer(model, tokenizer, protocol=recipe.protocol, **how))
             p = {"forget quality p": forget_quality(ratios, wanted).p_value}
             p["p, unseen"] = forget_quality(ratios[1::2], wanted[1::2]).p_value
@@ -89,8 +89,8 @@ class RetainModelOnTheSame:
 
     def estimate(self, setting: Setting) -> SurrogateEstimate:
         """Of each such question."""
-        rows = Counterfactuals().estimate(setting).rows
-        whole = RetainModel(self.model).estimate(replace(setting, questions=setting.questions.take(rows or ())))
+        rows = Counterfactuals().rows(setting)
+        whole = RetainModel(self.model).estimate(replace(setting, questions=setting.questions.take(rows)))
         return SurrogateEstimate(whole.values, rows)
 
 

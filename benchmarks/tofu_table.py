@@ -41,6 +41,7 @@ from hf_eco.training.prompt_classifier import EXAMPLES
 
 SCOPE = "tofu-authors"
 CALIBRATION = 600  # retain questions kept for the threshold
+MAX_FPR = 0.005  # the lowest that so many can vouch for
 PROTOCOLS: tuple[Protocol, ...] = ("strict", "paper")
 SETS = ("retain", "real_authors", "world_facts")
 
@@ -99,8 +100,8 @@ def tasks(source: str, forget_set: str, limit: int | None, max_new_tokens: int =
 
 
 def trained_scope(benchmark: Benchmark) -> tuple[ForgetScope, PromptClassifier]:
-    """The scope, its threshold at a false positive rate of at most 1 %, and its classifier; the same for every seed of
-    the corruptions, which are what is compared."""
+    """The scope, its threshold at the lowest false positive rate that so many questions can vouch for, and its
+    classifier; the same for every seed of the corruptions, which are what is compared."""
     forget = [row["question"] for row in benchmark.rows(benchmark.forget_set)]
     held_out, others = benchmark.others[:CALIBRATION], benchmark.others[CALIBRATION:]
     directory = benchmark.directory / "classifier"
@@ -110,7 +111,7 @@ def trained_scope(benchmark: Benchmark) -> tuple[ForgetScope, PromptClassifier]:
         classifier = train_prompt_classifier(
             forget[::2], others, benchmark.encoder, directory, label=SCOPE, examples=benchmark.examples
         )
-    threshold = calibrate_threshold(classifier, forget[1::2], held_out, max_fpr=0.01, label=SCOPE).threshold
+    threshold = calibrate_threshold(classifier, forget[1::2], held_out, max_fpr=MAX_FPR, label=SCOPE).threshold
     return ForgetScope(name=SCOPE, threshold=threshold, label=SCOPE), classifier
 
 
@@ -139,11 +140,11 @@ def learnt(
     scope: ForgetScope,
     recipe: Recipe,
     surrogate: Any,
-    tagger: str | None,
+    options: argparse.Namespace,
     seed: int,
 ) -> tuple[Any, dict[str, Any]]:
     """The guarded model with a variant's free value learnt on the forget set's even rows, and what was learnt."""
-    variant = variants(tagger)[recipe.variant]
+    variant = variants(options)[recipe.variant]
     scope = ForgetScope(
         **{
             **vars(scope),
@@ -219,9 +220,7 @@ def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
     measure({"retain": never})
     for number, recipe in enumerate(recipes(options)):
         surrogate = surrogate_for(benchmark, recipe, never)
-        guarded, about = learnt(
-            benchmark, tokenizer, classifier, scope, recipe, surrogate, options.tagger, options.seed
-        )
+        guarded, about = learnt(benchmark, tokenizer, classifier, scope, recipe, surrogate, options, options.seed)
         if number == 0:
             guard = guarded.eco_guard  # the baselines go by its verdicts alone
             measure({"prompting": PromptingBaseline(guarded, guard), "refusal": RefusalBaseline(guarded, guard)})

@@ -2,17 +2,19 @@
 
 Every function has the signature
 
-    corrupt(embeddings, mask, *, positions, dims, strength, seed) -> new embeddings
+    corrupt(embeddings, mask, *, positions, token_ids, dims, strength, seed) -> new embeddings
 
 - `embeddings`: (batch, sequence, hidden), any floating dtype and device; never changed in place;
 - `mask`: (batch, sequence) bool, True for the tokens to corrupt; the others come back bit-identical;
-- `positions`: (batch, sequence) integer, each token's index in its own prompt, padding not counted. Noise is a
-  function of (seed, position, dimension) alone, so a prompt is corrupted alike alone, in a batch, padded left or
-  right;
+- `positions`: (batch, sequence) integer, each token's index in its own prompt, padding not counted;
+- `token_ids`: (batch, sequence) integer. Noise is a function of (seed, position, token, dimension) alone, so a prompt
+  is corrupted alike alone, in a batch, padded left or right; and of two prompts with other words each has its own
+  noise, so that what a seed does averages out over prompts;
 - `dims`: how many dimensions per token, None for all; `strength`: see each function, a number, or (dims,) where the
   method takes one for each dimension; `seed`: of all randomness.
 
-Use [`corrupt`][hf_eco.corruption.corrupt] to call one by name; it checks the arguments and fills in `positions`.
+Use [`corrupt`][hf_eco.corruption.corrupt] to call one by name; it checks the arguments and fills in those that may be
+left out.
 """
 
 from __future__ import annotations
@@ -99,6 +101,7 @@ def corrupt(
     method: str,
     *,
     positions: Tensor | None = None,
+    token_ids: Tensor | None = None,
     dims: int | None = None,
     strength: float | Sequence[float] = 1.0,
     seed: int = 0,
@@ -110,6 +113,7 @@ def corrupt(
         mask: (batch, sequence) bool.
         method: one of `corruption_methods()`.
         positions: (batch, sequence) integer; None numbers the columns 0, 1, 2, ...
+        token_ids: (batch, sequence) integer, in [0, 2**32); None: all 0, so that noise goes by the positions alone.
         dims: dimensions per token, None for all.
         strength: standard deviation of the noise, or the value added or subtracted; or one for each of `dims`
             dimensions, for the methods that go by the dimensions' order.
@@ -136,10 +140,12 @@ def corrupt(
         )
     if positions is None:
         positions = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
-    if positions.shape != mask.shape or positions.is_floating_point():
-        raise ValueError(
-            f"positions must be integers of shape {tuple(mask.shape)}, got {tuple(positions.shape)} {positions.dtype}."
-        )
+    token_ids = torch.zeros_like(positions) if token_ids is None else token_ids
+    for name, given in (("positions", positions), ("token_ids", token_ids)):
+        if given.shape != mask.shape or given.is_floating_point():
+            raise ValueError(
+                f"{name} must be integers of shape {tuple(mask.shape)}, got {tuple(given.shape)} {given.dtype}."
+            )
     dims = hidden if dims is None else dims
     how: float | Tensor
     if isinstance(strength, (list, tuple)):
@@ -152,8 +158,10 @@ def corrupt(
         finite = math.isfinite(how)
     if not finite or not 0 <= seed < 2**63:
         raise ValueError(f"strength must be finite and seed in [0, 2**63), got strength={strength}, seed={seed}.")
-    mask, positions = mask.to(embeddings.device), positions.to(embeddings.device)
-    return _METHODS[method](embeddings, mask, positions=positions, dims=dims, strength=how, seed=seed)
+    mask, positions, token_ids = (given.to(embeddings.device) for given in (mask, positions, token_ids))
+    return _METHODS[method](
+        embeddings, mask, positions=positions, token_ids=token_ids, dims=dims, strength=how, seed=seed
+    )
 
 
 def check_strengths(method: str, count: int, dims: int | None) -> None:
@@ -195,13 +203,14 @@ def _philox(counter: list[Tensor], key: tuple[int, int]) -> list[Tensor]:
     return [c0, c1, c2, c3]
 
 
-def standard_normal(positions: Tensor, dims: int, seed: int) -> Tensor:
-    """N(0, 1) noise that is a function of (seed, position, dimension) alone.
+def standard_normal(positions: Tensor, dims: int, seed: int, token_ids: Tensor | None = None) -> Tensor:
+    """N(0, 1) noise that is a function of (seed, position, token, dimension) alone.
 
     Args:
         positions: (...) integer token positions.
         dims: how many dimensions, counted from 0.
         seed: in [0, 2**63).
+        token_ids: (...) integers in [0, 2**32); None: all 0.
 
     Returns:
         (..., dims) float32 on the device of `positions`.
@@ -209,11 +218,12 @@ def standard_normal(positions: Tensor, dims: int, seed: int) -> Tensor:
     device = positions.device
     # Without float64 on the device, the last bit of the logarithm would depend on it.
     compute = torch.device("cpu") if device.type == "mps" else device
-    position = positions.to(compute, torch.int64).unsqueeze(-1)
+    token_ids = torch.zeros_like(positions) if token_ids is None else token_ids
+    position, token = (given.to(compute, torch.int64).unsqueeze(-1) for given in (positions, token_ids))
     block = torch.arange((dims + 3) // 4, device=compute).expand(*position.shape[:-1], -1)
     zero = torch.zeros_like(block)
     words = _philox(
-        [block, zero, (position & 0xFFFFFFFF) + zero, ((position >> 32) & 0xFFFFFFFF) + zero],
+        [block, (token & 0xFFFFFFFF) + zero, (position & 0xFFFFFFFF) + zero, ((position >> 32) & 0xFFFFFFFF) + zero],
         (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF),
     )
     # Box-Muller on uniforms in (0, 1), in float64: rounded to float32 it is the same on every device
@@ -254,9 +264,11 @@ def _precise(embeddings: Tensor) -> Tensor:
     return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
 
 
-def _noise(embeddings: Tensor, positions: Tensor, dims: int, strength: float | Tensor, seed: int) -> Tensor:
+def _noise(
+    embeddings: Tensor, positions: Tensor, dims: int, strength: float | Tensor, seed: int, token_ids: Tensor | None
+) -> Tensor:
     """(batch, sequence, hidden) float32: N(0, strength²) on dimensions 0..dims-1, zero on the others."""
-    noise = strength * standard_normal(positions, dims, seed)
+    noise = strength * standard_normal(positions, dims, seed, token_ids)
     return torch.nn.functional.pad(noise, (0, embeddings.shape[-1] - dims))
 
 
@@ -273,34 +285,40 @@ def _over_all(strength: float | Tensor, embeddings: Tensor) -> float | Tensor:
 
 @register_corruption("rand_noise_first_n", takes_strengths=True)
 def rand_noise_first_n(
-    e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float | Tensor, seed: int
+    e: Tensor, mask: Tensor, *, positions: Tensor, token_ids: Tensor, dims: int, strength: float | Tensor, seed: int
 ) -> Tensor:
     """Adds N(0, strength²) to dimensions 0..dims-1 of each selected token."""
-    return _change(e, mask, _first(e, dims), _precise(e) + _noise(e, positions, dims, strength, seed))
+    return _change(e, mask, _first(e, dims), _precise(e) + _noise(e, positions, dims, strength, seed, token_ids))
 
 
 @register_corruption("rand_noise_rand_n")
-def rand_noise_rand_n(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
+def rand_noise_rand_n(
+    e: Tensor, mask: Tensor, *, positions: Tensor, token_ids: Tensor, dims: int, strength: float, seed: int
+) -> Tensor:
     """Adds N(0, strength²) to `dims` random dimensions, the same for every token."""
     hidden = e.shape[-1]
     # a position no token has: the draw of the dimensions is independent of the noise
     lottery = standard_normal(torch.tensor(-1, device=e.device), hidden, seed)
-    return _change(e, mask, _largest(lottery, dims), _precise(e) + _noise(e, positions, hidden, strength, seed))
+    noise = _noise(e, positions, hidden, strength, seed, token_ids)
+    return _change(e, mask, _largest(lottery, dims), _precise(e) + noise)
 
 
 @register_corruption("rand_noise_top_k")
-def rand_noise_top_k(e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float, seed: int) -> Tensor:
+def rand_noise_top_k(
+    e: Tensor, mask: Tensor, *, positions: Tensor, token_ids: Tensor, dims: int, strength: float, seed: int
+) -> Tensor:
     """Adds N(0, strength²) to each selected token's `dims` dimensions of largest magnitude."""
-    noise = _noise(e, positions, e.shape[-1], strength, seed)
+    noise = _noise(e, positions, e.shape[-1], strength, seed, token_ids)
     return _change(e, mask, _largest(e.abs(), dims), _precise(e) + noise)
 
 
 @register_corruption("set_rand_noise_first_n", takes_strengths=True)
 def set_rand_noise_first_n(
-    e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float | Tensor, seed: int
+    e: Tensor, mask: Tensor, *, positions: Tensor, dims: int, strength: float | Tensor, seed: int, **_: Any
 ) -> Tensor:
-    """Replaces dimensions 0..dims-1 of each selected token by N(0, strength²)."""
-    return _change(e, mask, _first(e, dims), _noise(e, positions, dims, strength, seed))
+    """Replaces dimensions 0..dims-1 of each selected token by N(0, strength²), which goes by the position alone: of
+    the token nothing is left there."""
+    return _change(e, mask, _first(e, dims), _noise(e, positions, dims, strength, seed, None))
 
 
 @register_corruption("zero_out_first_n")
@@ -369,5 +387,6 @@ def reverse_order(e: Tensor, mask: Tensor, *, positions: Tensor, **_: Any) -> Te
 
 @register_corruption("shuffle", mixes_positions=True)
 def shuffle(e: Tensor, mask: Tensor, *, positions: Tensor, seed: int, **_: Any) -> Tensor:
-    """Puts the selected tokens' embeddings in a seeded random order. Ignores `dims` and `strength`."""
+    """Puts the selected tokens' embeddings in a seeded random order, that of their positions alone. Ignores `dims` and
+    `strength`."""
     return _reorder(e, mask, standard_normal(positions, 1, seed).squeeze(-1))

@@ -223,9 +223,10 @@ class Guard:
                 )
             embeddings = corrupt(
                 embeddings,
-                mask.to(embeddings.device),
+                mask,
                 how.method,
-                positions=plan.positions.to(embeddings.device),
+                positions=plan.positions,
+                token_ids=plan.ids,
                 dims=how.dims,
                 strength=how.strength,
                 seed=how.seed,

@@ -627,6 +627,23 @@ class ECOMixin(_Model):
         self.name_or_path = self.config.name_or_path = name
 
 
+def without_wrapper(model: Any) -> Any:
+    """The model within peft's wrapper, if it has one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def find_guarded(model: Any) -> ECOMixin:
+    """The guarded model that `model` is, or holds within peft's wrapper.
+
+    Raises:
+        GuardError: it has no guard.
+    """
+    found = without_wrapper(model)
+    if not isinstance(found, ECOMixin):
+        raise GuardError(f"{type(model).__name__} has no guard. Load it by AutoModelForCausalLMWithECO.")
+    return found
+
+
 def _mask_from_padding(ids: Tensor, padding: Any, ends: Any) -> Tensor | None:
     """The attention mask that `generate` infers where none is given: padding is what equals the pad token, unless
     that is an end-of-sequence token as well."""

@@ -86,6 +86,7 @@ def random_embeddings(rows: int, columns: int, dtype: torch.dtype = torch.float3
 # Three prompts of six tokens: two with some tokens selected, one with none
 MASK = torch.tensor([[0, 1, 1, 0, 1, 1], [1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]], dtype=torch.bool)
 POSITIONS = torch.arange(6).expand(3, 6)
+TOKEN_IDS = torch.tensor([[5, 0, 49151, 5, 2**31, 1], [7, 7, 7, 7, 7, 7], [1, 2, 3, 4, 5, 6]])
 
 
 def bits(values: Tensor) -> Tensor:
@@ -115,18 +116,19 @@ def test_the_random_bits_are_those_of_philox_4x32_10(counter: str, key: str, wor
 
 @settings(deadline=None, derandomize=True)
 @given(
-    positions=st.lists(st.integers(0, 2**62), min_size=1, max_size=8),
+    tokens=st.lists(st.tuples(st.integers(0, 2**62), st.integers(0, 2**32 - 1)), min_size=1, max_size=8),
     dims=st.integers(1, 9),
     more=st.integers(0, 9),
     seed=st.integers(0, 2**63 - 1),
 )
-def test_noise_is_a_function_of_seed_position_and_dimension(
-    positions: list[int], dims: int, more: int, seed: int
+def test_noise_is_a_function_of_seed_position_token_and_dimension(
+    tokens: list[tuple[int, int]], dims: int, more: int, seed: int
 ) -> None:
-    together = standard_normal(torch.tensor([positions]), dims, seed)
-    assert together.shape == (1, len(positions), dims) and together.dtype == torch.float32
-    for index, position in enumerate(positions):
-        alone = standard_normal(torch.tensor(position), dims + more, seed)
+    positions, token_ids = (torch.tensor([column]) for column in zip(*tokens, strict=True))
+    together = standard_normal(positions, dims, seed, token_ids)
+    assert together.shape == (1, len(tokens), dims) and together.dtype == torch.float32
+    for index, (position, token_id) in enumerate(tokens):
+        alone = standard_normal(torch.tensor(position), dims + more, seed, torch.tensor(token_id))
         assert torch.equal(together[0, index], alone[:dims])
 
 
@@ -138,13 +140,18 @@ def test_noise_is_standard_normal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("position", "dim", "seed"),
-    [(1, 0, 0), (2**32, 0, 0), (0, 1, 0), (0, 2, 0), (0, 4, 0), (0, 0, 1), (0, 0, 2**32)],
+    ("position", "token_id", "dim", "seed"),
+    [
+        *[(1, 0, 0, 0), (2**32, 0, 0, 0), (0, 1, 0, 0), (0, 2**31, 0, 0), (0, 0, 1, 0), (0, 0, 2, 0), (0, 0, 4, 0)],
+        *[(0, 0, 0, 1), (0, 0, 0, 2**32)],
+    ],
 )
-def test_noise_is_independent_across_positions_dimensions_and_seeds(position: int, dim: int, seed: int) -> None:
+def test_noise_is_independent_across_positions_tokens_dimensions_and_seeds(
+    position: int, token_id: int, dim: int, seed: int
+) -> None:
     positions, dims = torch.arange(500), 200
     here = standard_normal(positions, dims, seed=3)
-    there = standard_normal(positions + position, dims + dim, seed=3 + seed)[:, dim:]
+    there = standard_normal(positions + position, dims + dim, 3 + seed, torch.full_like(positions, token_id))[:, dim:]
     for measure in (torch.Tensor.clone, torch.abs):  # dependent noise may still be uncorrelated; its size then tells
         a, b = measure(here).flatten(), measure(there).flatten()
         assert stats.pearsonr(a.numpy(), b.numpy()).pvalue > 0.001
@@ -160,12 +167,14 @@ def test_noise_is_finite_and_not_zero_whatever_the_random_bits(word: int, monkey
 
 def test_noise_stays_what_it_was_when_a_guard_was_saved() -> None:
     """A strength is learnt under one noise: these values may change only together with the format's version."""
-    for seed, position, values in [
-        (0, 0, [0.99113768, -0.92466259, -0.61760896, -0.4820686, -0.15363823, 0.1808259]),
-        (7, 3, [0.72888398, 0.71782035, -1.54324603, -1.11799848, -0.99894613, 0.25733912]),
-        (2**40 + 7, 2**33 + 5, [-1.72784257, 2.72390223, 0.33692291, 0.62465048, -1.34372401, 0.99149913]),
+    for seed, position, token_id, values in [
+        (0, 0, 0, [0.99113768, -0.92466259, -0.61760896, -0.4820686, -0.15363823, 0.1808259]),
+        (7, 3, 0, [0.72888398, 0.71782035, -1.54324603, -1.11799848, -0.99894613, 0.25733912]),
+        (2**40 + 7, 2**33 + 5, 0, [-1.72784257, 2.72390223, 0.33692291, 0.62465048, -1.34372401, 0.99149913]),
+        (7, 3, 49151, [-0.0322957, 0.36661422, 0.23300962, 0.76313025, -0.51526159, 0.31376082]),
     ]:
-        torch.testing.assert_close(standard_normal(torch.tensor(position), 6, seed), torch.tensor(values))
+        noise = standard_normal(torch.tensor(position), 6, seed, torch.tensor(token_id))
+        torch.testing.assert_close(noise, torch.tensor(values))
     zeros, every = torch.zeros(1, 1, HIDDEN), torch.ones(1, 1, dtype=torch.bool)
     chosen = corrupt(zeros, every, "rand_noise_rand_n", dims=4, seed=7).nonzero()[:, -1]
     assert chosen.tolist() == [0, 4, 7, 13]
@@ -199,14 +208,16 @@ def test_the_methods_are_those_described_here() -> None:
 @pytest.mark.parametrize("method", PROMISES)
 def test_the_promised_dimensions_change_as_promised(method: str, dtype: torch.dtype, dims: int | None) -> None:
     embeddings, (choose, change) = random_embeddings(3, 6, dtype), PROMISES[method]
-    noise = standard_normal(POSITIONS, HIDDEN, ARGUMENTS["seed"]).double()
+    noise = standard_normal(POSITIONS, HIDDEN, ARGUMENTS["seed"], TOKEN_IDS).double()
+    if method == "set_rand_noise_first_n":  # of the token nothing is left
+        noise = standard_normal(POSITIONS, HIDDEN, ARGUMENTS["seed"]).double()
     expected, changed = embeddings.double().clone(), torch.zeros(embeddings.shape, dtype=torch.bool)
     for row, column in MASK.nonzero().tolist():
         token = embeddings[row, column].double()
         chosen = choose(token.tolist(), dims or HIDDEN)
         expected[row, column, chosen] = change(token, noise[row, column], ARGUMENTS["strength"])[chosen]
         changed[row, column, chosen] = True
-    result = corrupt(embeddings, MASK, method, dims=dims, **ARGUMENTS)
+    result = corrupt(embeddings, MASK, method, token_ids=TOKEN_IDS, dims=dims, **ARGUMENTS)
     tolerance = 0.0 if change in (zero, flip_sign) else 2 * max(torch.finfo(d).eps for d in (dtype, torch.float32))
     torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=tolerance)
     assert torch.equal(result[~changed], embeddings[~changed])
@@ -215,8 +226,9 @@ def test_the_promised_dimensions_change_as_promised(method: str, dtype: torch.dt
 @pytest.mark.parametrize("dims", [1, 5, HIDDEN])
 def test_rand_noise_rand_n_adds_noise_to_random_dimensions_that_all_tokens_share(dims: int) -> None:
     embeddings = random_embeddings(3, 6)
-    noise = 3.0 * standard_normal(POSITIONS, HIDDEN, seed=7)
-    change = corrupt(embeddings, MASK, "rand_noise_rand_n", dims=dims, **ARGUMENTS) - embeddings
+    noise = 3.0 * standard_normal(POSITIONS, HIDDEN, 7, TOKEN_IDS)
+    changed = corrupt(embeddings, MASK, "rand_noise_rand_n", token_ids=TOKEN_IDS, dims=dims, **ARGUMENTS)
+    change = changed - embeddings
     chosen = (change != 0)[MASK].any(0)
     assert chosen.sum() == dims
     torch.testing.assert_close(change, noise * chosen * MASK.unsqueeze(-1))
@@ -333,12 +345,13 @@ def test_a_prompt_is_corrupted_alike_wherever_it_stands(
     prompt, mask = random_embeddings(1, 6), MASK[:1]
     batch = random_embeddings(rows, left + 6 + right, seed=1)
     batch_mask = torch.rand(batch.shape[:2], generator=torch.Generator().manual_seed(1)) < 0.5
-    positions = torch.arange(batch.shape[1]).repeat(rows, 1)
+    positions, token_ids = torch.arange(batch.shape[1]).repeat(rows, 1), torch.arange(batch.shape[1]).repeat(rows, 1)
     place = (slice(row, row + 1), slice(left, left + 6))
     batch_mask[row] = False  # padding is never selected; its positions may be anything
     batch[place], batch_mask[place], positions[row], positions[place] = prompt, mask, 1, torch.arange(6)
-    result = corrupt(batch, batch_mask, method, positions=positions, dims=5, **ARGUMENTS)
-    assert torch.equal(result[place], corrupt(prompt, mask, method, dims=5, **ARGUMENTS))
+    token_ids[place] = TOKEN_IDS[:1]
+    result = corrupt(batch, batch_mask, method, positions=positions, token_ids=token_ids, dims=5, **ARGUMENTS)
+    assert torch.equal(result[place], corrupt(prompt, mask, method, token_ids=TOKEN_IDS[:1], dims=5, **ARGUMENTS))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -395,6 +408,7 @@ def test_a_huge_strength_stays_finite(method: str, dtype: torch.dtype) -> None:
         ({"mask": MASK.int()}, r"mask must be bool.*torch\.int32"),
         ({"mask": MASK[:, :5]}, r"mask must be .*\(3, 6\), got \(3, 5\)"),
         ({"mask": MASK.unsqueeze(-1)}, r"mask must be .*\(3, 6\), got \(3, 6, 1\)"),
+        ({"token_ids": POSITIONS.float()}, r"token_ids must be integers of shape \(3, 6\), got .*float32"),
         ({"positions": POSITIONS[:1]}, r"positions must be integers of shape \(3, 6\), got \(1, 6\)"),
         ({"method": "rand_noise"}, r"Unknown corruption method 'rand_noise'\. Use one of: .*rand_noise_first_n"),
         ({"embeddings": torch.ones(3, 6, HIDDEN, dtype=torch.long)}, r"embeddings must be .*floats.*torch\.int64"),
@@ -425,6 +439,7 @@ def test_a_function_of_ones_own_is_registered_by_name(registry: None, mixes: boo
     embeddings = random_embeddings(3, 6)
     assert torch.equal(corrupt(embeddings, MASK, "scale", strength=2.0, seed=5)[MASK], 2 * embeddings[MASK])
     assert torch.equal(received.pop("positions"), POSITIONS)
+    assert torch.equal(received.pop("token_ids"), torch.zeros_like(POSITIONS))
     assert received == {"dims": HIDDEN, "strength": 2.0, "seed": 5}
     assert "scale" in corruption_methods() and mixes_positions("scale") is mixes
 

@@ -377,7 +377,8 @@ def test_each_row_gets_the_corruption_of_its_own_scope(guard_of, side, dtype):
         alone = before[row][mask[row].bool()][None]
         if how is not None:
             everything = torch.ones(alone.shape[:2], dtype=torch.bool)
-            alone = corrupt(alone, everything, how.method, dims=how.dims, strength=how.strength, seed=how.seed)
+            own = {"token_ids": ids[row][mask[row].bool()][None], "dims": how.dims, "seed": how.seed}
+            alone = corrupt(alone, everything, how.method, strength=how.strength, **own)
         assert torch.equal(after[row][mask[row].bool()][None], alone)
         assert torch.equal(after[row][~mask[row].bool()], before[row][~mask[row].bool()])
     assert not torch.equal(after[0], before[0]) and not torch.equal(after[2], before[2])

@@ -74,7 +74,9 @@ def tune(
         check_directory(model)
     eco = find_guard(model, None, None, {}).eco
     of = choose_scope(eco, scope)
-    questions = _read_questions(prompts, prompt_column, answer_column, wrong_column)
+    columns = {"answers": answer_column, "wrong_answers": wrong_column}
+    questions = _read_questions(prompts, prompt_column, columns)
+    _check_needs(score, prompts, questions, columns)
     where = place(device)
     aim: Any = _number_or_name(surrogate)
     if retain_model is not None:
@@ -131,8 +133,21 @@ def tune(
     say(f"Written to {model}." if write else "Nothing was written: --dry-run.")
 
 
-def _read_questions(source: str, prompt_column: str | None, answers: str, wrong: str) -> dict[str, Any]:
-    """Prompts, and the answers and wrong answers that stand beside them, as `optimize_corruption` takes them."""
+def _check_needs(score: str, source: str, questions: dict[str, Any], columns: dict[str, str]) -> None:
+    """Raises ValueError if the questions lack what the score compares with."""
+    from ..training.corruption_search.objective import score_called
+
+    for name in score_called(score).needs:
+        if questions.get(name) is None:
+            option = {"answers": "--answer-column", "wrong_answers": "--wrong-column"}[name]
+            raise ValueError(
+                f"--score {score} compares with {name.replace('_', ' ')}, and {source!r} has no column "
+                f"{columns[name]!r} in all its rows. Name it with {option}, or use another --score."
+            )
+
+
+def _read_questions(source: str, prompt_column: str | None, columns: dict[str, str]) -> dict[str, Any]:
+    """Prompts, and the answers and wrong answers in `columns` beside them, as `optimize_corruption` takes them."""
     from ..evaluation.data import read_rows
     from ..prompts import PROMPT_COLUMNS, read_prompts
 
@@ -146,8 +161,7 @@ def _read_questions(source: str, prompt_column: str | None, answers: str, wrong:
         raise ValueError(f"{source!r} has no column {wanted} in all rows, only {known}. Pass --prompt-column.")
     return {
         "prompts": [row[column] for row in rows],
-        "answers": [row[answers] for row in rows] if answers in known else None,
-        "wrong_answers": [row[wrong] for row in rows] if wrong in known else None,
+        **{name: [row[own] for row in rows] if own in known else None for name, own in columns.items()},
     }
 
 

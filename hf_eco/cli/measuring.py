@@ -66,12 +66,15 @@ def evaluate(
 
     from ..evaluation import compare
     from ..hub import load_tokenizer
+    from ..packaged import resolve
 
     tasks = [_task(name, tofu, limit) for name in task]
-    tokenizer, where = load_tokenizer(model), place(device)
+    tokenizer, where = load_tokenizer(resolve(model)), place(device)
     paths = {"original": original, "retain": retain, _label(model): model}
     models: dict[str, Any] = {
-        label: AutoModelForCausalLM.from_pretrained(path, device_map=where) for label, path in paths.items() if path
+        label: AutoModelForCausalLM.from_pretrained(resolve(path), device_map=where)
+        for label, path in paths.items()
+        if path
     }
     found = compare(
         models,

@@ -45,6 +45,9 @@ class PromptingBaseline:
     guard: Guard
     text: str = YOU_KNOW_NOTHING
 
+    def __post_init__(self) -> None:
+        _check_guard(self.guard)
+
     def scorer(self, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Scorer:
         """Scores the baseline; `options` as for [`Scorer`][hf_eco.evaluation.Scorer]."""
         return _PromptingScorer(self, tokenizer, **options)
@@ -68,12 +71,18 @@ class RefusalBaseline:
     answers: Sequence[str] = REFUSALS
 
     def __post_init__(self) -> None:
+        _check_guard(self.guard)
         if isinstance(self.answers, str) or not self.answers:
             raise ValueError(f"answers must be a list of refusals, got {self.answers!r}.")
 
     def scorer(self, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Scorer:
         """Scores the baseline; `options` as for [`Scorer`][hf_eco.evaluation.Scorer]."""
         return _RefusalScorer(self, tokenizer, **options)
+
+
+def _check_guard(guard: Any) -> None:
+    if not isinstance(guard, Guard):
+        raise TypeError(f"guard must be a Guard, got {type(guard).__name__}. Pass guarded.eco_guard.")
 
 
 class _BaselineScorer(Scorer):

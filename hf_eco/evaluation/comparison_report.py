@@ -177,7 +177,10 @@ class ComparisonReport:
             ]
             return cls(**{**values, "rows": rows})
         except (TypeError, KeyError) as error:
-            raise ValueError(f"{str(path)!r} is no comparison: {error}.") from error
+            raise ValueError(
+                f"{str(path)!r} is no comparison of models, {error} is missing or wrong. Take what compare() or "
+                "hf-eco evaluate --output wrote."
+            ) from error
 
     def to_markdown(self) -> str:
         """A table of forget quality and utility, then a table of each task's measures with their 95 % intervals."""

@@ -18,7 +18,7 @@ from transformers.utils import logging
 from ..caches import cache_argument
 from ..corruption import mixes_positions
 from ..guard import Guard
-from ..modeling import ECOMixin
+from ..modeling import ECOMixin, without_wrapper
 from ..plan import Plan, Protocol, Verdict, count_positions
 from .encoding import Ids
 from .prompt_sharing import prompt_cache, shares_prompts
@@ -65,7 +65,7 @@ class Passes:
         batch_size: int,
     ) -> None:
         self.model = model
-        self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft's wrapper
+        self.inner = without_wrapper(model)
         self.tokenizer = tokenizer
         self.ends = tuple(token for token in ends if token is not None)
         self.protocol: Protocol = protocol

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration import ForgetScope
 from ..corruption import heeded_parameters
+from ..modeling import find_guarded
 from .comparison_report import ComparisonReport
 from .comparisons import measure
 from .result_cache import ResultCache
@@ -38,6 +39,7 @@ def sweep_strength(
         options: as for [`compare`][hf_eco.evaluation.compare].
 
     Raises:
+        GuardError: the model has no guard.
         ValueError: there are no strengths, one is negative, the corruption's method has no strength, or there are
             several scopes and none is named.
         KeyError: there is no such scope.
@@ -68,6 +70,7 @@ def sweep_dims(
         options: as for [`compare`][hf_eco.evaluation.compare].
 
     Raises:
+        GuardError: the model has no guard.
         ValueError: there are no dims, one is out of range, the corruption's method heeds none, or there are several
             scopes and none is named.
         KeyError: there is no such scope.
@@ -115,7 +118,7 @@ def _sweep(
 
 
 def _scope_of(model: Any, name: str | None) -> ForgetScope:
-    config = model.eco_guard.config
+    config = find_guarded(model).eco_guard.config
     if name is not None:
         return config.scope(name)
     if len(config.scopes) != 1:

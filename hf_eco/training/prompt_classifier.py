@@ -20,7 +20,7 @@ from ..errors import ECOError
 from ..extras import import_extra
 from ..files import replacing
 from ..lexicon import Lexicon, long_enough
-from ..packaged import MINILM
+from ..packaged import MINILM, resolve
 from ..scope_heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
 from .augmentation import Augmenter, Example, questions_about, sentences, shipped_prompts
 from .prompt_lists import clean_prompts, prompts_sha256, split_off, without, without_names
@@ -138,8 +138,9 @@ def train_prompt_classifier(
     with replacing(output_dir, _written_here) as staged:
         from .head_training import encode_examples, fit_head, seeded
 
+        encoder = resolve(os.fspath(encoder))
         with seeded(seed):
-            classifier = _untrained_classifier(os.fspath(encoder), max_length)
+            classifier = _untrained_classifier(encoder, max_length)
             if names is None:
                 found = find_names(
                     forget, [*retain, *general], lambda word: len(classifier.tokenizer.tokenize(word)) == 1
@@ -179,7 +180,7 @@ def train_prompt_classifier(
             "hf_eco_version": __version__,
             "transformers_version": transformers.__version__,
             "torch_version": torch.__version__,
-            "encoder": os.fspath(encoder),
+            "encoder": encoder,
             "encoder_revision": getattr(classifier.model.config, "_commit_hash", None),
             "seed": seed,
             "hyperparameters": {**hyperparameters, "max_length": classifier.max_length, "augment": augment},

@@ -116,7 +116,11 @@ def corrupted_by_hand(case, inputs: dict[str, Tensor]) -> Iterator[PreTrainedMod
             selected[0, list(verdicts[index].tokens)] = True
             how = {"dims": CORRUPTION.dims, "strength": CORRUPTION.strength, "seed": CORRUPTION.seed}
             output[row : row + 1, start:stop] = corrupt(
-                output[row : row + 1, start:stop], selected, CORRUPTION.method, **how
+                output[row : row + 1, start:stop],
+                selected,
+                CORRUPTION.method,
+                token_ids=torch.tensor([own[index]], device=output.device),
+                **how,
             )
         return output
 

@@ -122,7 +122,7 @@ def by_hand(model, ids, known=None):
         if mixes_positions(how.method) and plan.selected.sum() < 2:
             raise Unchangeable
         options = {"dims": how.dims, "strength": how.strength, "seed": how.seed}
-        embeddings = corrupt(embeddings, plan.selected, how.method, **options)
+        embeddings = corrupt(embeddings, plan.selected, how.method, token_ids=ids, **options)
     return scope, embeddings[0]
 
 

@@ -95,7 +95,7 @@ def answer(tokenizer, guarded, base, encode):
 def by_hand(guarded, base, tokenizer):
     """by_hand(inputs): the base model's output, the embeddings of a flagged prompt's tokens corrupted by hand."""
 
-    def by_hand(inputs, **options):
+    def by_hand(inputs, **how_to_generate):
         ids = inputs["input_ids"]
         verdict = guarded.eco_guard.decide(ids.tolist())[0]
         assert verdict.flagged == ("wizard" in tokenizer.decode(ids[0].tolist()))
@@ -103,7 +103,8 @@ def by_hand(guarded, base, tokenizer):
         mask[0, list(verdict.tokens)] = True
         how = guarded.config.eco.scopes[0].corruption
         embeddings = base.get_input_embeddings()(ids).detach()
-        corrupted = corrupt(embeddings, mask, how.method, dims=how.dims, strength=how.strength, seed=how.seed)
+        options = {"dims": how.dims, "strength": how.strength, "seed": how.seed}
+        corrupted = corrupt(embeddings, mask, how.method, token_ids=ids, **options)
 
         def replace(module, args, output):
             whole = output.shape[1] >= ids.shape[1]  # the prompt, or without a cache what was generated as well
@@ -113,7 +114,7 @@ def by_hand(guarded, base, tokenizer):
 
         handle = base.get_input_embeddings().register_forward_hook(replace)
         try:
-            output = base.generate(**inputs, **options)
+            output = base.generate(**inputs, **how_to_generate)
         finally:
             handle.remove()
         return output

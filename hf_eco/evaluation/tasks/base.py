@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from ...modeling import ECOMixin
+from ...modeling import ECOMixin, without_wrapper
 from ..estimates import Estimate, mean_of
 from ..fingerprint import fingerprint
 from ..metrics import perplexity, unique_token_ratio
@@ -105,8 +105,7 @@ def _perplexity(texts: Sequence[str], scorer: Scorer, reference: Reference) -> f
     model, tokenizer = reference
     key = key_of("perplexity", fingerprint(model), [tokenizer(text)["input_ids"] for text in texts])
     if key not in scorer.cache:
-        unwrap: Any = getattr(model, "get_base_model", lambda: model)  # peft's wrapper
-        inner = unwrap()
+        inner = without_wrapper(model)
         with inner.disable_guard() if isinstance(inner, ECOMixin) else nullcontext():
             scorer.cache.update({key: perplexity(texts, model, tokenizer)})
     return float(scorer.cache[key])

@@ -64,13 +64,23 @@ def find_score(score: str | ScoreFunction, questions: QuestionSet, max_new_token
         return Score(f"{named.__module__}.{named.__qualname__}", (), score)
     if not isinstance(score, str):
         raise TypeError(f"score must be a name or a function of (scorer, questions), got {score!r}.")
-    known = {s.name: s for s in _scores(max_new_tokens)}
-    if score not in known:
-        raise ValueError(f"Unknown score {score!r}. Use one of: {', '.join(known)}; or a function.")
-    for name in known[score].needs:
+    found = score_called(score, max_new_tokens)
+    for name in found.needs:
         if getattr(questions, name) is None:
             raise ValueError(f"score {score!r} compares with {name}, and there are none. Pass {name}=[...].")
-    return known[score]
+    return found
+
+
+def score_called(name: str, max_new_tokens: int = 0) -> Score:
+    """The score of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = {score.name: score for score in _scores(max_new_tokens)}
+    if name not in known:
+        raise ValueError(f"Unknown score {name!r}. Use one of: {', '.join(known)}; or a function.")
+    return known[name]
 
 
 def _scores(max_new_tokens: int) -> list[Score]:

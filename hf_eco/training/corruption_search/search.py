@@ -15,13 +15,12 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ...configuration import CorruptionConfig, ForgetScope, LearnedCorruption
-from ...errors import GuardError
 from ...evaluation.fingerprint import fingerprint
 from ...evaluation.result_cache import ResultCache, key_of
 from ...evaluation.scoring import Prompt, Protocol, Scorer, judge
 from ...extras import import_extra
 from ...guard import Guard
-from ...modeling import ECOMixin
+from ...modeling import find_guarded
 from ..prompt_lists import prompts_sha256
 from .choice import choose, find_parameters, standard_error
 from .history import History, Trial, as_tried
@@ -108,9 +107,7 @@ def optimize_corruption(
             for the scope, `output_dir` holds the history of another search, or it is given and the score a lambda.
         ImportError: `output_dir` is given and matplotlib is missing, or what the score needs.
     """
-    guarded_model = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft's wrapper
-    if not isinstance(guarded_model, ECOMixin):
-        raise GuardError(f"{type(model).__name__} has no guard. Load it by AutoModelForCausalLMWithECO.")
+    guarded_model = find_guarded(model)
     guard = guarded_model.eco_guard
     guarded = guard.config.scope(scope)
     if max_trials < 1 or not tolerance >= 0:
@@ -194,19 +191,19 @@ def optimize_corruption(
     )
     nearest = min(history.trials, key=lambda trial: abs(trial.score - aim.value))
     missed = abs(nearest.score - aim.value)
-    if missed > tolerance and missed > standard_error(np.array(nearest.values), seed):
-        logger.warning(
-            f"The corruption of scope {scope!r} does not reach the surrogate: {found.score} is {nearest.score:.4g} at "
-            f"best, and should be {aim.value:.4g}. Try another method, dims=None, tokens='all', wider bounds or "
-            "more max_trials."
-        )
     if not found.helps:
         logger.warning(
             f"No corruption that was tried brings {found.score} nearer to the surrogate than none: it is "
             f"{found.value:.4g} with the guard, {found.unguarded:.4g} without, and should be {aim.value:.4g}. Scope "
             f"{scope!r} keeps the corruption it has. Use another score, or a surrogate beyond the model's own score."
         )
-    elif update:
+    elif missed > tolerance and missed > standard_error(np.array(nearest.values), seed):
+        logger.warning(
+            f"The corruption of scope {scope!r} does not reach the surrogate: {found.score} is {nearest.score:.4g} at "
+            f"best, and should be {aim.value:.4g}. Try another method, dims=None, tokens='all', wider bounds or "
+            "more max_trials."
+        )
+    if found.helps and update:
         guarded.corruption, guarded.learned = found.corruption, _record(found, learnt, protocol)
     if output_dir is not None:
         found.plot(Path(output_dir) / PLOT_NAME)

@@ -199,6 +199,18 @@ class Counterfactuals:
         Raises:
             ValueError: there are too few questions with names to swap, or no draws.
         """
+        swaps, counted = self._swaps(setting)
+        logger.info(f"{len(counted)} of {len(setting.questions)} questions have counterfactuals and are scored.")
+        questions = setting.questions.take(counted)
+        scores = [setting.score(setting.unguarded, questions.rewritten(swap)) for swap in swaps]
+        return SurrogateEstimate(np.mean(scores, axis=0), counted)
+
+    def rows(self, setting: Setting) -> list[int]:
+        """The questions that count, by number; raises as `estimate`."""
+        return self._swaps(setting)[1]
+
+    def _swaps(self, setting: Setting) -> tuple[list[NameSwap], list[int]]:
+        """Each draw's names in place of the real ones, and the questions that count."""
         if self.draws < 1:
             raise ValueError(f"draws must be positive, got draws={self.draws}. Use e.g. draws=3.")
         tokenizer = setting.unguarded.tokenizer
@@ -218,10 +230,7 @@ class Counterfactuals:
                 f"{', in the question and other ones in the answer' if setting.score.of_facts else ''}. Pass more "
                 "prompts, surrogate=Counterfactuals(names=[...]), LookAlikes(...), or a number, chance level say."
             )
-        logger.info(f"{len(counted)} of {len(texts)} questions have counterfactuals and are scored.")
-        questions = setting.questions.take(counted)
-        scores = [setting.score(setting.unguarded, questions.rewritten(swap)) for swap in swaps]
-        return SurrogateEstimate(np.mean(scores, axis=0), counted)
+        return swaps, counted
 
 
 class UnguardedScorer(Scorer):
