@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import numbers
@@ -16,9 +17,10 @@ from .corruption import check_strengths, corruption_methods
 
 logger = logging.get_logger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODEL_TYPE = "eco"
 TOKEN_SELECTIONS = ("content", "all", "entities")
+NOISES = ("token", "position")
 
 _SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REPO_FOLDER = re.compile(r"(classifier|tokens)-[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -63,6 +65,11 @@ class CorruptionConfig:
         default=100.0,
     )
     seed: int = _help("Seed of the noise: the same seed corrupts the same prompt in the same way.", default=0)
+    noise: str = _help(
+        "What the noise depends on beside seed and dimension: 'token', the token and its position; 'position', that "
+        "alone, so that one draw is every prompt's (guards of format version 1).",
+        default="token",
+    )
 
     def __post_init__(self) -> None:
         if self.method not in corruption_methods():
@@ -84,6 +91,8 @@ class CorruptionConfig:
         self.seed = _integer("seed", self.seed)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must lie in [0, 2**63), got seed={self.seed}. Use e.g. seed=0.")
+        if self.noise not in NOISES:
+            raise ValueError(f"noise must be one of {', '.join(map(repr, NOISES))}, got noise={self.noise!r}.")
 
     @property
     def strengths(self) -> tuple[float, ...]:
@@ -310,7 +319,22 @@ class ECOConfig:
         """
         if isinstance(values, dict) and isinstance(version := values.get("version"), int) and version > FORMAT_VERSION:
             values = {"scopes": [], "version": version}  # say "upgrade" before anything else can be wrong
-        return _from_dict(cls, values)
+        return _from_dict(cls, _upgraded(values))
+
+
+def _upgraded(values: Any) -> Any:
+    """The dictionary of a guard of format version 1 as this version writes it; any other value as it is.
+
+    Since version 2 noise may depend on the token; before, it always went by the position alone.
+    """
+    if not isinstance(values, dict) or values.get("version") != 1 or not isinstance(values.get("scopes"), list):
+        return values
+    values = copy.deepcopy(values)
+    for scope in values["scopes"]:
+        for holder in (scope, scope.get("learned")) if isinstance(scope, dict) else ():
+            if isinstance(holder, dict) and isinstance(holder.get("corruption"), dict):
+                holder["corruption"].setdefault("noise", "position")
+    return values
 
 
 def check_repo_folder(name: str | None) -> str:

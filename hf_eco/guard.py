@@ -226,7 +226,7 @@ class Guard:
                 mask,
                 how.method,
                 positions=plan.positions,
-                token_ids=plan.ids,
+                token_ids=plan.ids if how.noise == "token" else None,
                 dims=how.dims,
                 strength=how.strength,
                 seed=how.seed,

@@ -273,6 +273,12 @@ def test_tune_says_which_column_it_lacks(run, checkpoint, tmp_path):  # noqa: F8
     assert status == 1 and "Pass --prompt-column" in err and err.count("\n") == 1
 
 
+def test_tune_names_the_option_of_the_column_that_a_score_lacks(run, checkpoint, questions):  # noqa: F811
+    status, _, err = run("tune", checkpoint, "--prompts", questions, "--score", "log_truth_ratio")
+    assert status == 1 and err.count("\n") == 1
+    assert "wrong answers" in err and "'perturbed_answer'" in err and "--wrong-column" in err
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Looking at it
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import CLEAN, FLAGGED
 
-from hf_eco import CorruptionConfig
+from hf_eco import CorruptionConfig, GuardError
 from hf_eco.evaluation import (
     ComparisonReport,
     EvaluationReport,
@@ -55,6 +55,8 @@ def test_a_report_comes_back_from_disk_as_it_was(guarded, tokenizer, tasks, tmp_
     assert report["tofu/retain"].kind == "retain"
     with pytest.raises(KeyError, match="no task 'nonsense'"):
         report["nonsense"]
+    with pytest.raises(ValueError, match=r"report\.json' is no comparison of models.*Take what compare\(\)"):
+        ComparisonReport.from_json(tmp_path / "report.json")
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ValueError, match=r"other\.json' is no report"):
         EvaluationReport.from_json(tmp_path / "other.json")
@@ -145,6 +147,12 @@ def test_the_refusal_baseline_refuses_flagged_prompts_and_scores_behind_the_refu
         RefusalBaseline(base, guarded.eco_guard, "no")
 
 
+@pytest.mark.parametrize("baseline", [PromptingBaseline, RefusalBaseline])
+def test_a_baseline_takes_a_guard_and_nothing_else(baseline, guarded, base) -> None:
+    with pytest.raises(TypeError, match=r"must be a Guard, got .*Pass guarded\.eco_guard"):
+        baseline(base, guarded)
+
+
 def test_a_sweep_measures_each_strength_and_leaves_the_guard_as_it_was(guarded, base, tokenizer, tasks) -> None:
     before = guarded.config.eco.to_dict()
     sweep = sweep_strength(guarded, tokenizer, tasks[:1], [0.0, 30.0], others={"retain": base}, protocols=["strict"])
@@ -158,6 +166,8 @@ def test_a_sweep_measures_each_strength_and_leaves_the_guard_as_it_was(guarded, 
         sweep_strength(guarded, tokenizer, tasks[:1], [])
     with pytest.raises(ValueError, match="strength=-1"):
         sweep_strength(guarded, tokenizer, tasks[:1], [1.0, -1.0])
+    with pytest.raises(GuardError, match="has no guard"):
+        sweep_strength(base, tokenizer, tasks[:1], [1.0])
     assert guarded.config.eco.to_dict() == before
 
 

@@ -262,6 +262,7 @@ def _identity(
         "scope": scope.name,
         "method": scope.corruption.method,
         "noise_seed": scope.corruption.seed,
+        "noise": scope.corruption.noise,
         "tokens": scope.tokens,
         "entities": scope.entities,
         "score": score.name,

@@ -1,4 +1,4 @@
-"""Checkpoints of format version 1 load for ever, and decide and answer as on the day they were saved."""
+"""Checkpoints of every format version load for ever, and decide and answer as on the day they were saved."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from transformers import AutoModelForCausalLM
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig
 from hf_eco.hub import read_guard
 
-FIXTURES = Path(__file__).parent / "fixtures" / "format-v1"
-CHECKPOINTS = ("whole", "guard-only", "entities")
+FIXTURES = Path(__file__).parent / "fixtures"
+BASE = FIXTURES / "format-v1" / "base"
+CHECKPOINTS = ("format-v1/whole", "format-v1/guard-only", "format-v1/entities", "format-v2/whole")
 # Float32 sums in another order, on another machine or by another version of torch, end in other last digits. The
 # logits lie between -4 and 4 and were stored with five digits behind the point.
 PROBABILITY_TOLERANCE, LOGIT_TOLERANCE = 1e-4, 1e-3
 # What is ours of the base model's config; the rest of it transformers renames and adds to as it pleases.
 SHAPE = ("base_model_type", "architectures", "hidden_size", "num_hidden_layers", "vocab_size", "eos_token_id")
-STAMPS = {"hf_eco_version", "transformers_version"}  # of whoever saved it
+STAMPS = {"version", "hf_eco_version", "transformers_version"}  # of whoever saved it
 
 
 @cache
 def load(name: str) -> Any:
-    if name == "guard-only":
-        return AutoModelForCausalLMWithECO.from_pretrained(str(FIXTURES / "base"), eco_config=FIXTURES / name)
+    if name == "format-v1/guard-only":
+        return AutoModelForCausalLMWithECO.from_pretrained(str(BASE), eco_config=FIXTURES / name)
     return AutoModelForCausalLMWithECO.from_pretrained(str(FIXTURES / name))
 
 
@@ -76,7 +77,7 @@ def test_a_guard_read_without_its_model_decides_alike(name) -> None:
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_logits_are_those_of_the_day_it_was_saved(name) -> None:
-    model, base = load(name), AutoModelForCausalLM.from_pretrained(FIXTURES / "base")
+    model, base = load(name), AutoModelForCausalLM.from_pretrained(BASE)
     corrupted = 0
     for expected in stored(name):
         ids = torch.tensor([model.eco_guard.reader.encode(expected["prompt"])])
@@ -90,18 +91,19 @@ def test_logits_are_those_of_the_day_it_was_saved(name) -> None:
     assert corrupted >= 3
 
 
-def test_a_whole_checkpoints_config_says_what_it_said() -> None:
-    eco = load("whole").config.eco
+@pytest.mark.parametrize(("version", "noise"), [(1, "position"), (2, "token")])
+def test_a_whole_checkpoints_config_says_what_it_said(version: int, noise: str) -> None:
+    eco = load(f"format-v{version}/whole").config.eco
     (scope,) = eco.scopes
-    assert (eco.version, eco.guard_only, eco.base_model_name_or_path) == (1, False, "someone/tiny-llama")
+    assert (eco.version, eco.guard_only, eco.base_model_name_or_path) == (version, False, "someone/tiny-llama")
     assert (scope.name, scope.classifier, scope.threshold) == ("wizards", "classifier-wizards", 0.5)
     assert (scope.tokens, scope.label, scope.abstain_threshold) == ("content", "forget", None)
-    assert scope.corruption == CorruptionConfig("rand_noise_first_n", dims=4, strength=10.0, seed=3)
+    assert scope.corruption == CorruptionConfig("rand_noise_first_n", dims=4, strength=10.0, seed=3, noise=noise)
     assert scope.calibration is None and scope.learned is None and len(scope.probes) == 4
 
 
 def test_a_guards_config_says_what_it_said() -> None:
-    eco = ECOConfig.from_dict(config_of(FIXTURES / "guard-only")["eco"])
+    eco = ECOConfig.from_dict(config_of(FIXTURES / "format-v1" / "guard-only")["eco"])
     wizards, poisons = eco.scopes
     assert (eco.guard_only, eco.base_model_name_or_path, eco.base_revision) == (True, "someone/tiny-llama", "1" * 40)
     assert (wizards.name, wizards.label, wizards.threshold) == ("wizards", "wizards", 0.6)
@@ -111,7 +113,7 @@ def test_a_guards_config_says_what_it_said() -> None:
 
 
 def test_heads_share_an_encoder_and_know_their_names() -> None:
-    guard = load("guard-only").eco_guard
+    guard = load("format-v1/guard-only").eco_guard
     classifier = guard.classifiers["wizards"]
     assert guard.classifiers["poisons"] is classifier
     assert classifier.heads.heads["wizards"].names == ["Hermia Dovetail"]
@@ -119,20 +121,20 @@ def test_heads_share_an_encoder_and_know_their_names() -> None:
 
 
 def test_a_calibrated_learnt_scope_says_what_it_said() -> None:
-    (scope,) = load("entities").config.eco.scopes
+    (scope,) = load("format-v1/entities").config.eco.scopes
     assert (scope.tokens, scope.entities) == ("entities", "tokens-wizards")
     assert (scope.threshold, scope.abstain_threshold) == (0.9, 0.001)
     measured, learned = scope.calibration, scope.learned
     assert (measured.fpr_bound, measured.fnr_bound, measured.n_forget, measured.n_retain) == (0.259, 0.4707, 8, 10)
     assert (measured.retain_scores, measured.forget_scores) == ([-5.5, -4.25, -1.0], [1.0, 4.5, 5.25])
-    assert learned.corruption == scope.corruption == CorruptionConfig("rand_noise_first_n", 2, 12.5, 5)
+    assert learned.corruption == scope.corruption == CorruptionConfig("rand_noise_first_n", 2, 12.5, 5, "position")
     assert (learned.protocol, learned.value, learned.surrogate_value, learned.trials) == ("paper", 0.031, 0.03, 40)
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_saved_again_it_says_the_same_and_decides_alike(name, tmp_path) -> None:
     model, before = load(name), config_of(FIXTURES / name)
-    if name == "guard-only":
+    if name == "format-v1/guard-only":
         named = before["eco"]["base_model_name_or_path"]
         model.save_guard(tmp_path, base_model=named, base_revision=before["eco"]["base_revision"])
     else:
