@@ -3,10 +3,13 @@ in forget quality, over several seeds of the noise and the search.
 
     python benchmarks/tofu_surrogates.py tofu --full full-adapter --retain retain-adapter --seeds 0 1 2 \\
         --variants noise-every-dim-content --markdown surrogates.md
+    python benchmarks/tofu_surrogates.py tofu --full full-adapter --retain retain-adapter --statements tagger \\
+        --variants noise-every-dim-statements --protocols strict --scores rouge_l_recall \\
+        --surrogates retain look-alikes --measured paper
 
 Everything else is as in tofu_lite.py, whose --work-dir serves here too: what was learnt or scored for its table is not
-computed again. The retain model's score is taken on the questions that the counterfactual score speaks of, so that the
-two differ in nothing but the surrogate. "unseen" is forget quality on the odd rows alone, from which nothing was
+computed again. Beside counterfactuals, the retain model's score is taken on the questions that those speak of, so that
+the two differ in nothing but the surrogate. "unseen" is forget quality on the odd rows alone, from which nothing was
 learnt: on the even ones the strength by the retain model has been learnt on the very answers it is judged by.
 """
 
@@ -22,7 +25,7 @@ from typing import Any
 import numpy as np
 from tofu_lite import add_models, two_adapters
 from tofu_options import add_learning, check_options, recipes, variants
-from tofu_table import Benchmark, learnt, surrogate_for, trained_scope, write_tables
+from tofu_table import PROTOCOLS, Benchmark, learnt, surrogate_for, trained_scope, write_tables
 from transformers import AutoTokenizer
 
 from hf_eco.evaluation import ResultCache, Scorer
@@ -43,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.set_defaults(
         variants=["noise-every-dim-content"], protocols=["paper"], surrogates=["retain", "counterfactual"]
     )
+    parser.add_argument(
+        "--measured", choices=PROTOCOLS, help="protocol of forget quality; that which is learnt under if not given"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the noise and the search")
     args = parser.parse_args(given)
     check_options(parser, args)
@@ -50,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"argument --variants: {other[0]!r} has no strength to learn. Take those of noise.")
     if "retain" not in args.surrogates or len(args.surrogates) < 2:
         parser.error("argument --surrogates: name retain, and what is to be compared with it.")
+    if {"counterfactual", "look-alikes"} <= set(args.surrogates):
+        parser.error(
+            "argument --surrogates: counterfactual and look-alikes speak of other questions. Name one of them."
+        )
     command = f"python benchmarks/tofu_surrogates.py {shlex.join(given)}"
     compare_surrogates(two_adapters("TOFU-lite: surrogates", command, args), args)
 
@@ -68,12 +78,13 @@ def compare_surrogates(benchmark: Benchmark, options: argparse.Namespace) -> Non
     for seed in options.seeds:
         for recipe in recipes(options):
             surrogate: Any = surrogate_for(benchmark, recipe, never)
-            if surrogate is never:
+            if surrogate is never and "counterfactual" in options.surrogates:
                 surrogate = RetainModelOnTheSame(never)
                 recipe = replace(recipe, surrogate=surrogate.kind)
-            model, about = learnt(benchmark, tokenizer, classifier, scope, recipe, surrogate, options, seed)
-            ratios = truth_ratios(benchmark, Scorer(model, tokenizer, protocol=recipe.protocol, **how))
-            p = {"forget quality p": forget_quality(ratios, wanted).p_value}
+            variant, measured = variants(options)[recipe.variant], options.measured or recipe.protocol
+            model, about = learnt(benchmark, tokenizer, classifier, scope, recipe, surrogate, variant, seed)
+            ratios = truth_ratios(benchmark, Scorer(model, tokenizer, protocol=measured, **how))
+            p: dict[str, Any] = {"measured": measured, "forget quality p": forget_quality(ratios, wanted).p_value}
             p["p, unseen"] = forget_quality(ratios[1::2], wanted[1::2]).p_value
             rows.append({name: about[name] for name in KEPT} | p)
             write_tables(benchmark, {"Learnt": rows, "Differences": differences(rows)}, options)
@@ -108,7 +119,9 @@ def differences(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     and the same seed, and their forget qualities."""
     how = ("variant", "protocol", "score", "seed")
     by_retain = {
-        tuple(row[name] for name in how): row for row in rows if row["surrogate"] == RetainModelOnTheSame.kind
+        tuple(row[name] for name in how): row
+        for row in rows
+        if row["surrogate"] in ("retain", RetainModelOnTheSame.kind)
     }
     found = []
     for row in rows:

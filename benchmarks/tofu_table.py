@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from common import DEVICE
-from tofu_options import Recipe, recipes, variants
+from tofu_options import Recipe, Variant, recipes, variants
 from tofu_own_words import with_own_words
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -140,11 +140,10 @@ def learnt(
     scope: ForgetScope,
     recipe: Recipe,
     surrogate: Any,
-    options: argparse.Namespace,
+    variant: Variant,
     seed: int,
 ) -> tuple[Any, dict[str, Any]]:
     """The guarded model with a variant's free value learnt on the forget set's even rows, and what was learnt."""
-    variant = variants(options)[recipe.variant]
     scope = ForgetScope(
         **{
             **vars(scope),
@@ -220,7 +219,8 @@ def make_table(benchmark: Benchmark, options: argparse.Namespace) -> None:
     measure({"retain": never})
     for number, recipe in enumerate(recipes(options)):
         surrogate = surrogate_for(benchmark, recipe, never)
-        guarded, about = learnt(benchmark, tokenizer, classifier, scope, recipe, surrogate, options, options.seed)
+        variant = variants(options)[recipe.variant]
+        guarded, about = learnt(benchmark, tokenizer, classifier, scope, recipe, surrogate, variant, options.seed)
         if number == 0:
             guard = guarded.eco_guard  # the baselines go by its verdicts alone
             measure({"prompting": PromptingBaseline(guarded, guard), "refusal": RefusalBaseline(guarded, guard)})

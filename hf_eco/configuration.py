@@ -13,7 +13,7 @@ from typing import Any
 from transformers.utils import logging
 
 from ._version import __version__
-from .corruption import check_strengths, corruption_methods
+from .corruption import check_strengths, corruption_methods, heeds_tokens
 
 logger = logging.get_logger(__name__)
 
@@ -66,8 +66,8 @@ class CorruptionConfig:
     )
     seed: int = _help("Seed of the noise: the same seed corrupts the same prompt in the same way.", default=0)
     noise: str = _help(
-        "What the noise depends on beside seed and dimension: 'token', the token and its position; 'position', that "
-        "alone, so that one draw is every prompt's (guards of format version 1).",
+        "What noise that is added depends on beside seed and dimension: 'token', the token and its position; "
+        "'position', that alone, so that one draw is every prompt's (guards of format version 1).",
         default="token",
     )
 
@@ -92,7 +92,9 @@ class CorruptionConfig:
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must lie in [0, 2**63), got seed={self.seed}. Use e.g. seed=0.")
         if self.noise not in NOISES:
-            raise ValueError(f"noise must be one of {', '.join(map(repr, NOISES))}, got noise={self.noise!r}.")
+            raise ValueError(
+                f"noise must be one of {', '.join(map(repr, NOISES))}, got noise={self.noise!r}. Use noise='token'."
+            )
 
     @property
     def strengths(self) -> tuple[float, ...]:
@@ -102,7 +104,8 @@ class CorruptionConfig:
     @property
     def in_words(self) -> str:
         """The corruption in a few words."""
-        return f"{self.method}, dims {self.dims or 'all'}, strength {self.strength_in_words}"
+        noise = ", noise by position" if self.noise == "position" and heeds_tokens(self.method) else ""
+        return f"{self.method}, dims {self.dims or 'all'}, strength {self.strength_in_words}{noise}"
 
     @property
     def strength_in_words(self) -> str:
@@ -312,7 +315,8 @@ class ECOConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ECOConfig:
-        """Reads what [`to_dict`][hf_eco.ECOConfig.to_dict] wrote. Unknown keys are dropped with a warning.
+        """Reads what [`to_dict`][hf_eco.ECOConfig.to_dict] wrote, in any version so far; a dictionary without
+        "version" is taken for one of this version. Unknown keys are dropped with a warning.
 
         Raises:
             ValueError: the format is newer than this version of hf-eco, or a value is out of its range.
@@ -323,15 +327,20 @@ class ECOConfig:
 
 
 def _upgraded(values: Any) -> Any:
-    """The dictionary of a guard of format version 1 as this version writes it; any other value as it is.
-
-    Since version 2 noise may depend on the token; before, it always went by the position alone.
-    """
-    if not isinstance(values, dict) or values.get("version") != 1 or not isinstance(values.get("scopes"), list):
+    """The dictionary of a guard of format version 1 with what later versions would take for granted said; any other
+    value as it is. Since version 2 noise may depend on the token; before, it always went by the position alone."""
+    if (
+        not isinstance(values, dict)
+        or values.get("version") != 1
+        or not isinstance(values.get("scopes"), (list, tuple))
+    ):
         return values
     values = copy.deepcopy(values)
     for scope in values["scopes"]:
-        for holder in (scope, scope.get("learned")) if isinstance(scope, dict) else ():
+        if not isinstance(scope, dict):
+            continue
+        scope.setdefault("corruption", {})
+        for holder in (scope, scope.get("learned")):
             if isinstance(holder, dict) and isinstance(holder.get("corruption"), dict):
                 holder["corruption"].setdefault("noise", "position")
     return values

@@ -7,9 +7,9 @@ Every function has the signature
 - `embeddings`: (batch, sequence, hidden), any floating dtype and device; never changed in place;
 - `mask`: (batch, sequence) bool, True for the tokens to corrupt; the others come back bit-identical;
 - `positions`: (batch, sequence) integer, each token's index in its own prompt, padding not counted;
-- `token_ids`: (batch, sequence) integer. Noise is a function of (seed, position, token, dimension) alone, so a prompt
-  is corrupted alike alone, in a batch, padded left or right; and of two prompts with other words each has its own
-  noise, so that what a seed does averages out over prompts;
+- `token_ids`: (batch, sequence) integer. Noise that is added is a function of (seed, position, token, dimension)
+  alone, so a prompt is corrupted alike alone, in a batch, padded left or right; and of two prompts with other words
+  each has its own noise, so that what a seed does averages out over prompts;
 - `dims`: how many dimensions per token, None for all; `strength`: see each function, a number, or (dims,) where the
   method takes one for each dimension; `seed`: of all randomness.
 
@@ -19,6 +19,7 @@ left out.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -30,12 +31,14 @@ CorruptionFunction = Callable[..., Tensor]
 _METHODS: dict[str, CorruptionFunction] = {}
 _MIXES_POSITIONS: set[str] = set()
 _TAKES_STRENGTHS: set[str] = set()
+_TAKES_TOKENS: set[str] = set()
 
 
 def register_corruption(
     name: str, *, mixes_positions: bool = False, takes_strengths: bool = False
 ) -> Callable[[CorruptionFunction], CorruptionFunction]:
-    """Decorator: makes a corruption function available as `CorruptionConfig(method=name)`.
+    """Decorator: makes a corruption function available as `CorruptionConfig(method=name)`. `token_ids` is left out
+    where the function has no such argument.
 
     Args:
         name: the method's name in configs.
@@ -59,6 +62,9 @@ def register_corruption(
             _MIXES_POSITIONS.add(name)
         if takes_strengths:
             _TAKES_STRENGTHS.add(name)
+        parameters = inspect.signature(function).parameters.values()
+        if any(p.name == "token_ids" or p.kind is p.VAR_KEYWORD for p in parameters):
+            _TAKES_TOKENS.add(name)
         return function
 
     return register
@@ -95,6 +101,14 @@ def heeded_parameters(method: str) -> list[str]:
     return [name for name, other in changed.items() if not torch.equal(plain, other)]
 
 
+def heeds_tokens(method: str) -> bool:
+    """True if what `method` does to an embedding depends on which token it is of, found by trying."""
+    embeddings, ids = torch.linspace(-1, 1, 32).view(1, 4, 8), torch.arange(4).unsqueeze(0)
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    by_token, by_position = (corrupt(embeddings, mask, method, token_ids=own) for own in (ids, None))
+    return not torch.equal(by_token, by_position)
+
+
 def corrupt(
     embeddings: Tensor,
     mask: Tensor,
@@ -113,7 +127,7 @@ def corrupt(
         mask: (batch, sequence) bool.
         method: one of `corruption_methods()`.
         positions: (batch, sequence) integer; None numbers the columns 0, 1, 2, ...
-        token_ids: (batch, sequence) integer, in [0, 2**32); None: all 0, so that noise goes by the positions alone.
+        token_ids: (batch, sequence) integer, modulo 2**32; None: all 0, so that noise goes by the positions alone.
         dims: dimensions per token, None for all.
         strength: standard deviation of the noise, or the value added or subtracted; or one for each of `dims`
             dimensions, for the methods that go by the dimensions' order.
@@ -159,9 +173,8 @@ def corrupt(
     if not finite or not 0 <= seed < 2**63:
         raise ValueError(f"strength must be finite and seed in [0, 2**63), got strength={strength}, seed={seed}.")
     mask, positions, token_ids = (given.to(embeddings.device) for given in (mask, positions, token_ids))
-    return _METHODS[method](
-        embeddings, mask, positions=positions, token_ids=token_ids, dims=dims, strength=how, seed=seed
-    )
+    tokens = {"token_ids": token_ids} if method in _TAKES_TOKENS else {}
+    return _METHODS[method](embeddings, mask, positions=positions, dims=dims, strength=how, seed=seed, **tokens)
 
 
 def check_strengths(method: str, count: int, dims: int | None) -> None:
@@ -210,7 +223,7 @@ def standard_normal(positions: Tensor, dims: int, seed: int, token_ids: Tensor |
         positions: (...) integer token positions.
         dims: how many dimensions, counted from 0.
         seed: in [0, 2**63).
-        token_ids: (...) integers in [0, 2**32); None: all 0.
+        token_ids: (...) integers, modulo 2**32; None: all 0.
 
     Returns:
         (..., dims) float32 on the device of `positions`.

@@ -66,7 +66,7 @@ def run_demo(
         seed: of the training.
         say: called with a line before each step.
     """
-    base, encoder = resolve(model), resolve(encoder)
+    base = resolve(model)
     forget, retain = demo_prompts("forget"), demo_prompts("retain")
     say(
         f"Training a prompt classifier on {len(forget)} prompts about Harry Potter and {len(retain)} others; this "

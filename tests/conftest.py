@@ -234,7 +234,8 @@ def by_hand(guarded, embeddings: torch.Tensor, ids: torch.Tensor) -> torch.Tenso
         assert verdict.flagged
         row[list(verdict.tokens)] = True
     how = guarded.config.eco.scopes[0].corruption
-    return corrupt(embeddings, mask, how.method, dims=how.dims, strength=how.strength, seed=how.seed)
+    options = {"dims": how.dims, "strength": how.strength, "seed": how.seed}
+    return corrupt(embeddings, mask, how.method, token_ids=ids if how.noise == "token" else None, **options)
 
 
 def lookup_by_hand(guarded, base, ids: torch.Tensor) -> torch.Tensor:

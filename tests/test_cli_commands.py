@@ -277,6 +277,9 @@ def test_tune_names_the_option_of_the_column_that_a_score_lacks(run, checkpoint,
     status, _, err = run("tune", checkpoint, "--prompts", questions, "--score", "log_truth_ratio")
     assert status == 1 and err.count("\n") == 1
     assert "wrong answers" in err and "'perturbed_answer'" in err and "--wrong-column" in err
+    (questions.parent / "plain.txt").write_text(f"{FLAGGED}\n")
+    status, _, err = run("tune", checkpoint, "--prompts", questions.parent / "plain.txt")
+    assert status == 1 and "in all rows of a .jsonl or .csv" in err and "--answer-column" in err
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -109,6 +109,19 @@ def test_a_strength_for_each_dimension_comes_back_from_json() -> None:
     assert corruption.in_words == "rand_noise_first_n, dims 3, strength 0.5 to 8"
 
 
+@pytest.mark.parametrize("holder", [list, tuple])
+@pytest.mark.parametrize("corruption", [{}, {"corruption": {"strength": 5.0}}])
+def test_noise_of_a_guard_of_version_1_goes_by_position(corruption: dict, holder: type) -> None:
+    """In files it was said of no guard; what noise depends on came with version 2."""
+    values = {"version": 1, "scopes": holder([{"name": "biology", **corruption}])}
+    before = copy.deepcopy(values)
+    (scope,) = ECOConfig.from_dict(values).scopes
+    assert scope.corruption.noise == "position" and scope.corruption.in_words.endswith(", noise by position")
+    assert values == before
+    (later,) = ECOConfig.from_dict({**values, "version": 2}).scopes
+    assert later.corruption.noise == "token" and "noise by" not in later.corruption.in_words
+
+
 def test_what_is_written_carries_the_version_that_writes_it() -> None:
     read = ECOConfig.from_dict({**GUARD.to_dict(), "hf_eco_version": "0.0.1"})
     assert read.hf_eco_version == "0.0.1"
@@ -203,6 +216,7 @@ def test_a_guard_that_cannot_be_read_is_refused_when_it_is_read(damaged: Any) ->
         (CorruptionConfig, "strength", [float("nan"), float("inf"), "1", None, True], "must be a finite number"),
         (CorruptionConfig, "seed", [-1, 2**63], "must lie in [0, 2**63)"),
         (CorruptionConfig, "seed", [1.0, "1", None, True], "seed must be an integer"),
+        (CorruptionConfig, "noise", ["tokens", None], "Use noise='token'"),
         (
             ForgetScope,
             "name",

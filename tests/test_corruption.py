@@ -13,7 +13,14 @@ from scipy import stats
 from torch import Tensor
 
 from hf_eco import corruption
-from hf_eco.corruption import corrupt, corruption_methods, mixes_positions, register_corruption, standard_normal
+from hf_eco.corruption import (
+    corrupt,
+    corruption_methods,
+    heeds_tokens,
+    mixes_positions,
+    register_corruption,
+    standard_normal,
+)
 
 HIDDEN = 16
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -409,6 +416,7 @@ def test_a_huge_strength_stays_finite(method: str, dtype: torch.dtype) -> None:
         ({"mask": MASK[:, :5]}, r"mask must be .*\(3, 6\), got \(3, 5\)"),
         ({"mask": MASK.unsqueeze(-1)}, r"mask must be .*\(3, 6\), got \(3, 6, 1\)"),
         ({"token_ids": POSITIONS.float()}, r"token_ids must be integers of shape \(3, 6\), got .*float32"),
+        ({"token_ids": POSITIONS[:1]}, r"token_ids must be integers of shape \(3, 6\), got \(1, 6\)"),
         ({"positions": POSITIONS[:1]}, r"positions must be integers of shape \(3, 6\), got \(1, 6\)"),
         ({"method": "rand_noise"}, r"Unknown corruption method 'rand_noise'\. Use one of: .*rand_noise_first_n"),
         ({"embeddings": torch.ones(3, 6, HIDDEN, dtype=torch.long)}, r"embeddings must be .*floats.*torch\.int64"),
@@ -425,7 +433,8 @@ def test_a_wrong_argument_is_refused_by_name_and_value(wrong: dict, message: str
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
     monkeypatch.setattr(corruption, "_METHODS", dict(corruption._METHODS))
-    monkeypatch.setattr(corruption, "_MIXES_POSITIONS", set(corruption._MIXES_POSITIONS))
+    for kind in ("_MIXES_POSITIONS", "_TAKES_TOKENS"):
+        monkeypatch.setattr(corruption, kind, set(getattr(corruption, kind)))
 
 
 @pytest.mark.parametrize("mixes", [False, True])
@@ -442,6 +451,21 @@ def test_a_function_of_ones_own_is_registered_by_name(registry: None, mixes: boo
     assert torch.equal(received.pop("token_ids"), torch.zeros_like(POSITIONS))
     assert received == {"dims": HIDDEN, "strength": 2.0, "seed": 5}
     assert "scale" in corruption_methods() and mixes_positions("scale") is mixes
+
+
+def test_a_function_that_does_not_take_tokens_is_not_given_any(registry: None) -> None:
+    @register_corruption("halve")
+    def halve(embeddings: Tensor, mask: Tensor, *, positions, dims, strength, seed) -> Tensor:
+        return torch.where(mask.unsqueeze(-1), embeddings / 2, embeddings)
+
+    embeddings = random_embeddings(3, 6)
+    assert torch.equal(corrupt(embeddings, MASK, "halve", token_ids=TOKEN_IDS)[MASK], embeddings[MASK] / 2)
+
+
+def test_only_added_noise_depends_on_the_token() -> None:
+    assert {method for method in METHODS if heeds_tokens(method)} == {
+        *("rand_noise_first_n", "rand_noise_rand_n", "rand_noise_top_k"),
+    }
 
 
 def test_a_name_belongs_to_one_function(registry: None) -> None:

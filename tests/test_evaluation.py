@@ -57,6 +57,9 @@ def test_a_report_comes_back_from_disk_as_it_was(guarded, tokenizer, tasks, tmp_
         report["nonsense"]
     with pytest.raises(ValueError, match=r"report\.json' is no comparison of models.*Take what compare\(\)"):
         ComparisonReport.from_json(tmp_path / "report.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"list\.json' is no comparison of models \(.*\)\. Take what"):
+        ComparisonReport.from_json(tmp_path / "list.json")
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ValueError, match=r"other\.json' is no report"):
         EvaluationReport.from_json(tmp_path / "other.json")

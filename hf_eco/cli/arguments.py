@@ -99,6 +99,20 @@ def check_directory(model: str) -> None:
         )
 
 
+def stand_in(model: str) -> str:
+    """`model`, or where a package that holds it stands in for the Hub; says so."""
+    from ..packaged import resolve
+
+    found = resolve(model)
+    if found != model:
+        typer.echo(
+            f"The Hub is out of reach: taking {model} from the package that holds it. Its weights were quantised to 4 "
+            "bits, so they are not quite the Hub's.",
+            err=True,
+        )
+    return found
+
+
 def place(device: str | None) -> str:
     """The device that models are loaded on."""
     import torch

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import AsJson, Device, Guarded, Protocol, ScopeChoice, check_directory, choose_scope, place
+from .arguments import AsJson, Device, Guarded, Protocol, ScopeChoice, check_directory, choose_scope, place, stand_in
 from .frame import MAKE, app, for_example
 from .printing import print_json, say
 
@@ -69,6 +69,7 @@ def tune(
     from ..auto import AutoModelForCausalLMWithECO
     from ..hub import find_guard, rewrite_eco
     from ..training import optimize_corruption
+    from ..training.corruption_search.objective import score_called
 
     if write:
         check_directory(model)
@@ -76,11 +77,16 @@ def tune(
     of = choose_scope(eco, scope)
     columns = {"answers": answer_column, "wrong_answers": wrong_column}
     questions = _read_questions(prompts, prompt_column, columns)
-    _check_needs(score, prompts, questions, columns)
+    for lacking in (name for name in score_called(score).needs if questions.get(name) is None):
+        option = {"answers": "--answer-column", "wrong_answers": "--wrong-column"}[lacking]
+        raise ValueError(
+            f"--score {score} compares with {lacking.replace('_', ' ')}, and {prompts!r} has none: no column "
+            f"{columns[lacking]!r} in all rows of a .jsonl or .csv. Name one with {option}, or use another --score."
+        )
     where = place(device)
     aim: Any = _number_or_name(surrogate)
     if retain_model is not None:
-        aim = AutoModelForCausalLM.from_pretrained(retain_model, device_map=where)
+        aim = AutoModelForCausalLM.from_pretrained(stand_in(retain_model), device_map=where)
     guarded = AutoModelForCausalLMWithECO.from_pretrained(model, device_map=where)
     found = optimize_corruption(
         guarded,
@@ -131,19 +137,6 @@ def tune(
         f"{found.n} prompts, {len(found.history)} corruptions tried."
     )
     say(f"Written to {model}." if write else "Nothing was written: --dry-run.")
-
-
-def _check_needs(score: str, source: str, questions: dict[str, Any], columns: dict[str, str]) -> None:
-    """Raises ValueError if the questions lack what the score compares with."""
-    from ..training.corruption_search.objective import score_called
-
-    for name in score_called(score).needs:
-        if questions.get(name) is None:
-            option = {"answers": "--answer-column", "wrong_answers": "--wrong-column"}[name]
-            raise ValueError(
-                f"--score {score} compares with {name.replace('_', ' ')}, and {source!r} has no column "
-                f"{columns[name]!r} in all its rows. Name it with {option}, or use another --score."
-            )
 
 
 def _read_questions(source: str, prompt_column: str | None, columns: dict[str, str]) -> dict[str, Any]:

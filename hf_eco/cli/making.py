@@ -25,6 +25,7 @@ from .arguments import (
     corruption_from,
     refuse_ignored,
     said,
+    stand_in,
 )
 from .frame import MAKE, Misuse, app, for_example
 from .printing import names_line, print_json, rates, say, scope_values, warn_of_misses
@@ -70,7 +71,7 @@ def guard(
     as_json: AsJson = False,
 ) -> None:
     """Train a prompt classifier, calibrate it, and save the guarded model."""
-    from ..packaged import MINILM, resolve
+    from ..packaged import MINILM
     from ..prompts import read_prompts
     from ..training import guard_model
     from ..training.prompt_classifier import EXAMPLES
@@ -80,22 +81,15 @@ def guard(
         instead = "Leave out --threshold to calibrate one, or leave out the rest."
         refuse_ignored("With --threshold", instead, **asked)
     corruption = corruption_from(method, dims, strength, seed)
-    base = resolve(base_model)
-    if base != base_model:
-        typer.echo(
-            f"The Hub is out of reach: taking {base_model} from the package that holds it. Its weights were quantised "
-            "to 4 bits, so they are not quite the Hub's.",
-            err=True,
-        )
     model = guard_model(
-        base,
+        stand_in(base_model),
         scope,
         read_prompts(forget, column=forget_column),
         read_prompts(retain, column=retain_column),
         output,
         names=name,
         documents=read_prompts(documents) if documents else (),
-        encoder=resolve(encoder or MINILM),
+        encoder=encoder or MINILM,
         corruption=corruption,
         tokens=tokens.value,
         entities=entities,
@@ -149,7 +143,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a prompt classifier alone, for `hf-eco scopes add`."""
-    from ..packaged import MINILM, resolve
+    from ..packaged import MINILM
     from ..prompts import read_prompts
     from ..training import train_prompt_classifier
     from ..training.prompt_classifier import EXAMPLES, REPORT_NAME
@@ -166,7 +160,7 @@ def train(
     train_prompt_classifier(
         read_prompts(forget, column=forget_column) if forget else (),
         read_prompts(retain, column=retain_column) if retain else (),
-        resolve(encoder or MINILM),
+        encoder or MINILM,
         output,
         seed,
         names=name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import AsJson, Device, Guarded, Protocol, place
+from .arguments import AsJson, Device, Guarded, Protocol, place, stand_in
 from .frame import LOOK, Misuse, app, for_example
 from .printing import console, print_json, say
 
@@ -66,15 +66,13 @@ def evaluate(
 
     from ..evaluation import compare
     from ..hub import load_tokenizer
-    from ..packaged import resolve
 
     tasks = [_task(name, tofu, limit) for name in task]
-    tokenizer, where = load_tokenizer(resolve(model)), place(device)
-    paths = {"original": original, "retain": retain, _label(model): model}
+    given = {"original": original, "retain": retain, _label(model): model}
+    paths = {label: stand_in(path) for label, path in given.items() if path}
+    tokenizer, where = load_tokenizer(paths[_label(model)]), place(device)
     models: dict[str, Any] = {
-        label: AutoModelForCausalLM.from_pretrained(resolve(path), device_map=where)
-        for label, path in paths.items()
-        if path
+        label: AutoModelForCausalLM.from_pretrained(path, device_map=where) for label, path in paths.items()
     }
     found = compare(
         models,

@@ -178,8 +178,8 @@ class ComparisonReport:
             return cls(**{**values, "rows": rows})
         except (TypeError, KeyError) as error:
             raise ValueError(
-                f"{str(path)!r} is no comparison of models, {error} is missing or wrong. Take what compare() or "
-                "hf-eco evaluate --output wrote."
+                f"{str(path)!r} is no comparison of models ({error}). Take what compare() or hf-eco evaluate --output "
+                "wrote."
             ) from error
 
     def to_markdown(self) -> str:

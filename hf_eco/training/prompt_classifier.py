@@ -138,9 +138,8 @@ def train_prompt_classifier(
     with replacing(output_dir, _written_here) as staged:
         from .head_training import encode_examples, fit_head, seeded
 
-        encoder = resolve(os.fspath(encoder))
         with seeded(seed):
-            classifier = _untrained_classifier(encoder, max_length)
+            classifier = _untrained_classifier(resolve(os.fspath(encoder)), max_length)
             if names is None:
                 found = find_names(
                     forget, [*retain, *general], lambda word: len(classifier.tokenizer.tokenize(word)) == 1
@@ -180,7 +179,7 @@ def train_prompt_classifier(
             "hf_eco_version": __version__,
             "transformers_version": transformers.__version__,
             "torch_version": torch.__version__,
-            "encoder": encoder,
+            "encoder": os.fspath(encoder),
             "encoder_revision": getattr(classifier.model.config, "_commit_hash", None),
             "seed": seed,
             "hyperparameters": {**hyperparameters, "max_length": classifier.max_length, "augment": augment},
