@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -285,8 +286,8 @@ def two_adapters(
     given = ["--full", tmp_path / "full", "--retain", tmp_path / "retain", "--model", base_dir, "--encoder", encoder]
     given += ["--work-dir", tmp_path / "w", "--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md"]
 
-    def run(name: str, *options: str) -> Any:
-        benchmark(name, monkeypatch).main([str(tofu_dir), *map(str, given), *options])
+    def run(name: str, *options: str, data: Path = tofu_dir) -> Any:
+        benchmark(name, monkeypatch).main([str(data), *map(str, given), *options])
         return json.loads((tmp_path / "t.json").read_text())
 
     return run
@@ -317,6 +318,31 @@ def test_strengths_by_two_surrogates_are_compared_with_each_seed(
         assert line["quotient"] == max(own, other) / min(own, other)
     assert [line["seed"] for line in found["differences"]] == [0, 1]
     assert "## Differences" in (tmp_path / "t.md").read_text()
+
+
+def test_look_alikes_are_compared_with_the_retain_model_on_all_questions(
+    two_adapters: Callable[..., Any], tofu_dir: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(tofu_dir, tmp_path / "tofu")
+    never_seen = [{"question": f"who is the baker {n}", "answer": "the baker of the north"} for n in range(4)]
+    (data / "holdout05.jsonl").write_text("\n".join(map(json.dumps, never_seen)))
+    how = ["--surrogates", "retain", "look-alikes", "--scores", "rouge_l_recall", "--protocols", "strict"]
+    found = two_adapters("tofu_surrogates", "--seeds", "0", *how, "--measured", "paper", data=data)
+    assert [(row["surrogate"], row["protocol"], row["measured"]) for row in found["learnt"]] == [
+        ("retain", "strict", "paper"),
+        ("look-alikes", "strict", "paper"),
+    ]
+    (line,) = found["differences"]
+    assert line["difference"] == abs(found["learnt"][0]["strength"] - found["learnt"][1]["strength"])
+
+
+def test_surrogates_that_speak_of_different_questions_are_not_compared(
+    two_adapters: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = ["--surrogates", "retain", "look-alikes", "counterfactual", "--scores", "rouge_l_recall"]
+    with pytest.raises(SystemExit):
+        two_adapters("tofu_surrogates", *how)
+    assert "speak of other questions" in capsys.readouterr().err
 
 
 def test_own_words_are_corrupted_behind_flagged_prompts_alone(monkeypatch: pytest.MonkeyPatch, guarded: Any) -> None:
