@@ -741,11 +741,12 @@ def healer(tokenizer):
 @route("token_healing")
 @pytest.mark.parametrize(
     "prompt",
-    [FLAGGED + " ;w", CLEAN + " (w", "the old ;w"],
+    [FLAGGED + " ;w", CLEAN + " (w", "the ;w"],
     ids=["flagged", "clean", "healed-into-the-scope"],
 )
 def test_a_healed_prompt_is_guarded(guarded, base, healer, encode, by_hand, tokenizer, prompt):
     inputs = encode(prompt)
+    assert not guarded.inspect("the ;").flagged and guarded.inspect("the ;wizard").flagged
     start = inputs["input_ids"].shape[1]
     healed = guarded.generate(**inputs, **healer, **GREEDY)
     seen = {"input_ids": healed[:, :start], "attention_mask": torch.ones_like(healed[:, :start])}
