@@ -21,7 +21,7 @@ import typer
 from tofu_data import write_tofu
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, prompts
+from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, packaged, prompts
 from hf_eco.cli import app
 from hf_eco.packaged import MINILM, SMOLLM2
 from hf_eco.training import guard_model, prompt_classifier, train_prompt_classifier
@@ -195,7 +195,9 @@ def hub(
         monkeypatch.setenv("HF_TOKEN", "hf_mine")
         for repo_id, directory in ((SMOLLM2, base_dir), (MINILM, classifier_dir)):
             server.create(repo_id, {path.name: path.read_bytes() for path in Path(directory).iterdir()})
+        packaged._to_be_had.cache_clear()  # what this Hub has, the next test's has not
         yield server
+        packaged._to_be_had.cache_clear()
 
 
 @pytest.fixture

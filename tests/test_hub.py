@@ -38,6 +38,7 @@ from hf_eco import (
     GuardLoadError,
     PromptClassifier,
 )
+from hf_eco.configuration import FORMAT_VERSION
 from hf_eco.modeling import ECOMixin
 
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
@@ -530,7 +531,7 @@ def test_another_classifier_is_refused(whole, tmp_path, factory):
         (lambda config: config.pop("eco"), "damaged"),
         (lambda config: config.pop("base_config"), "damaged"),
         (lambda config: config["base_config"].pop("base_model_type"), "damaged"),
-        (lambda config: config["eco"].update(version=2, scopes="unheard of"), "Upgrade"),
+        (lambda config: config["eco"].update(version=FORMAT_VERSION + 1, scopes="unheard of"), "Upgrade"),
         (lambda config: scope_of(config).update(classifier="../x"), "folders of its own"),
         (lambda config: scope_of(config).update(classifier="me/other"), "folders of its own"),
         (lambda config: scope_of(config).update(classifier="classifier-wizards/../.."), "folders of its own"),
