@@ -91,22 +91,24 @@ def heeded_parameters(method: str) -> list[str]:
     Raises:
         ValueError: there is no such method.
     """
-    embeddings = torch.linspace(-1, 1, 32).view(1, 4, 8)
-    mask = torch.ones(1, 4, dtype=torch.bool)
-    plain = corrupt(embeddings, mask, method, dims=2, strength=1.0)
-    changed = {
-        "strength": corrupt(embeddings, mask, method, dims=2, strength=2.0),
-        "dims": corrupt(embeddings, mask, method, dims=4, strength=1.0),
-    }
+    plain = _tried(method, dims=2, strength=1.0)
+    changed = {"strength": _tried(method, dims=2, strength=2.0), "dims": _tried(method, dims=4, strength=1.0)}
     return [name for name, other in changed.items() if not torch.equal(plain, other)]
 
 
 def heeds_tokens(method: str) -> bool:
-    """True if what `method` does to an embedding depends on which token it is of, found by trying."""
-    embeddings, ids = torch.linspace(-1, 1, 32).view(1, 4, 8), torch.arange(4).unsqueeze(0)
-    mask = torch.ones(1, 4, dtype=torch.bool)
-    by_token, by_position = (corrupt(embeddings, mask, method, token_ids=own) for own in (ids, None))
-    return not torch.equal(by_token, by_position)
+    """True if what `method` does to an embedding depends on which token it is of, found by trying.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    return not torch.equal(_tried(method, token_ids=torch.arange(4).unsqueeze(0)), _tried(method))
+
+
+def _tried(method: str, **arguments: Any) -> Tensor:
+    """What becomes of a small example."""
+    embeddings, mask = torch.linspace(-1, 1, 32).view(1, 4, 8), torch.ones(1, 4, dtype=torch.bool)
+    return corrupt(embeddings, mask, method, **arguments)
 
 
 def corrupt(
