@@ -22,16 +22,26 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 CorruptionFunction = Callable[..., Tensor]
-_METHODS: dict[str, CorruptionFunction] = {}
-_MIXES_POSITIONS: set[str] = set()
-_TAKES_STRENGTHS: set[str] = set()
-_TAKES_TOKENS: set[str] = set()
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A corruption function, and how it is called; see `register_corruption`."""
+
+    function: CorruptionFunction
+    mixes_positions: bool
+    takes_strengths: bool
+    takes_tokens: bool
+
+
+_METHODS: dict[str, _Method] = {}
 
 
 def register_corruption(
@@ -51,20 +61,15 @@ def register_corruption(
     """
 
     def register(function: CorruptionFunction) -> CorruptionFunction:
-        known = _METHODS.get(name, function)
+        known = _METHODS[name].function if name in _METHODS else function
         if (known.__module__, known.__qualname__) != (
             function.__module__,
             function.__qualname__,
         ):  # a cell may run twice
             raise ValueError(f"A corruption method called {name!r} exists already. Choose another name.")
-        _METHODS[name] = function
-        if mixes_positions:
-            _MIXES_POSITIONS.add(name)
-        if takes_strengths:
-            _TAKES_STRENGTHS.add(name)
         parameters = inspect.signature(function).parameters.values()
-        if any(p.name == "token_ids" or p.kind is p.VAR_KEYWORD for p in parameters):
-            _TAKES_TOKENS.add(name)
+        takes_tokens = any(p.name == "token_ids" or p.kind is p.VAR_KEYWORD for p in parameters)
+        _METHODS[name] = _Method(function, mixes_positions, takes_strengths, takes_tokens)
         return function
 
     return register
@@ -77,12 +82,12 @@ def corruption_methods() -> list[str]:
 
 def mixes_positions(method: str) -> bool:
     """True if `method` needs the whole prompt in one call."""
-    return method in _MIXES_POSITIONS
+    return method in _METHODS and _METHODS[method].mixes_positions
 
 
 def takes_strengths(method: str) -> bool:
     """True if `method` takes one strength for each dimension."""
-    return method in _TAKES_STRENGTHS
+    return method in _METHODS and _METHODS[method].takes_strengths
 
 
 def heeded_parameters(method: str) -> list[str]:
@@ -175,8 +180,9 @@ def corrupt(
     if not finite or not 0 <= seed < 2**63:
         raise ValueError(f"strength must be finite and seed in [0, 2**63), got strength={strength}, seed={seed}.")
     mask, positions, token_ids = (given.to(embeddings.device) for given in (mask, positions, token_ids))
-    tokens = {"token_ids": token_ids} if method in _TAKES_TOKENS else {}
-    return _METHODS[method](embeddings, mask, positions=positions, dims=dims, strength=how, seed=seed, **tokens)
+    found = _METHODS[method]
+    tokens = {"token_ids": token_ids} if found.takes_tokens else {}
+    return found.function(embeddings, mask, positions=positions, dims=dims, strength=how, seed=seed, **tokens)
 
 
 def check_strengths(method: str, count: int, dims: int | None) -> None:
@@ -184,8 +190,8 @@ def check_strengths(method: str, count: int, dims: int | None) -> None:
     many."""
     if not takes_strengths(method):
         raise ValueError(
-            f"Corruption {method!r} takes one strength, got a list. Only {', '.join(sorted(_TAKES_STRENGTHS))} take "
-            "one for each dimension."
+            f"Corruption {method!r} takes one strength, got a list. Only "
+            f"{', '.join(filter(takes_strengths, corruption_methods()))} take one for each dimension."
         )
     if dims is None or not count:
         raise ValueError(f"A list of strengths needs its number as dims, got {count} strengths and dims={dims}.")

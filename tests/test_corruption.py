@@ -433,8 +433,6 @@ def test_a_wrong_argument_is_refused_by_name_and_value(wrong: dict, message: str
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
     monkeypatch.setattr(corruption, "_METHODS", dict(corruption._METHODS))
-    for kind in ("_MIXES_POSITIONS", "_TAKES_TOKENS"):
-        monkeypatch.setattr(corruption, kind, set(getattr(corruption, kind)))
 
 
 @pytest.mark.parametrize("mixes", [False, True])
@@ -460,6 +458,29 @@ def test_a_function_that_does_not_take_tokens_is_not_given_any(registry: None) -
 
     embeddings = random_embeddings(3, 6)
     assert torch.equal(corrupt(embeddings, MASK, "halve", token_ids=TOKEN_IDS)[MASK], embeddings[MASK] / 2)
+
+
+def test_a_function_that_is_registered_anew_is_called_as_it_is_now(registry: None) -> None:
+    def cell(version: int) -> None:
+        if version == 1:
+
+            @register_corruption("own", mixes_positions=True, takes_strengths=True)
+            def own(embeddings: Tensor, mask: Tensor, *, token_ids, **_) -> Tensor:
+                return embeddings
+
+        else:
+
+            @register_corruption("own")
+            def own(embeddings: Tensor, mask: Tensor, *, positions, dims, strength, seed) -> Tensor:
+                return torch.where(mask.unsqueeze(-1), -embeddings, embeddings)
+
+    cell(1)
+    cell(2)
+    embeddings = random_embeddings(3, 6)
+    assert torch.equal(corrupt(embeddings, MASK, "own", token_ids=TOKEN_IDS)[MASK], -embeddings[MASK])
+    assert not mixes_positions("own")
+    with pytest.raises(ValueError, match=r"'own' takes one strength"):
+        corrupt(embeddings, MASK, "own", dims=2, strength=[1.0, 2.0])
 
 
 def test_only_added_noise_depends_on_the_token() -> None:
