@@ -101,6 +101,13 @@ def test_a_corruption_that_is_no_better_than_none_is_not_put_in_force(guarded, c
     assert "does not reach the surrogate" not in caplog.text  # one warning will do
 
 
+@pytest.mark.parametrize("rising", [False, True])
+def test_where_the_weakest_corruption_goes_too_far_no_stronger_one_is_tried(guarded, rising: bool) -> None:
+    score = Falling(guarded, 1e-4, rising)
+    assert learn(guarded, score).corruption.strength == 1e-2
+    assert score.asked == [1e-2]
+
+
 def test_a_narrower_range_is_kept_to(guarded) -> None:
     score = Falling(guarded, 20.0)
     learn(guarded, score, bounds=(1.0, 5.0))

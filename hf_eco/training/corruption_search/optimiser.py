@@ -58,13 +58,22 @@ class Parameter:
         return sorted({self.at(x) for x in xs})
 
 
-def search(residual: Residual, parameters: Sequence[Parameter], seed: int, noise: Residual = lambda _: 0.0) -> None:
+def search(
+    residual: Residual,
+    parameters: Sequence[Parameter],
+    seed: int,
+    noise: Residual = lambda _: 0.0,
+    without: float | None = None,
+) -> None:
     """Evaluates `residual` at ever better points until it raises `Enough` or no step is left to take.
 
     First a coarse grid from the weakest values on, up to the first at which the residual changes its sign; then a
     finer one, likewise, from the value before on, or from the one before that where that value's residual is no larger
     than its noise: it may have come to zero before, and fallen back by chance. Then two-point finite differences
     between the two values where the sign changes. If it never does, they start from the best value of the grid.
+
+    If the weakest value has gone past zero already, that is, its residual has another sign than that of no corruption
+    at all, stronger ones are not tried: they lead farther away.
 
     Of whole numbers golden sections instead of all that follows the coarse grid. Of several parameters a grid, in full
     if one is of whole numbers, otherwise all rising together; then simultaneous perturbation from its best point.
@@ -74,6 +83,7 @@ def search(residual: Residual, parameters: Sequence[Parameter], seed: int, noise
         parameters: what a point is made of.
         seed: of the directions of simultaneous perturbation.
         noise: standard error of the residual of a point that was evaluated.
+        without: the residual of no corruption at all; None if it is not known.
     """
     if len(parameters) > 1:
         points: Iterable[Point]
@@ -88,6 +98,8 @@ def search(residual: Residual, parameters: Sequence[Parameter], seed: int, noise
     (parameter,) = parameters
     decades = math.log10(parameter.high / parameter.low)
     values = parameter.grid(max(3, round(decades * (2 if parameter.whole else 1)) + 1))
+    if without is not None and without * residual((values[0],)) < 0:
+        return
     residuals = _up_to_a_change(residual, values)
     if _changes(residuals):
         before, last = len(residuals) - 2, len(residuals) - 1

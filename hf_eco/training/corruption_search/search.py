@@ -139,6 +139,7 @@ def optimize_corruption(
     questions = questions if estimate.rows is None else questions.take(estimate.rows)
     history = History(output_dir, _identity(model, guarded, objective, aim, protocol, questions, max_new_tokens))
 
+    plain = float(objective(unguarded, questions).mean())
     with logging.tqdm(total=max_trials, desc="Learning the corruption", dynamic_ncols=True) as bar:
 
         def try_out(point: Point) -> Trial:
@@ -170,7 +171,7 @@ def optimize_corruption(
 
         asked: list[CorruptionConfig] = []
         with contextlib.suppress(Enough):
-            search(residual, learnt, seed, noise)
+            search(residual, learnt, seed, noise, plain - aim.value)
     best = choose(history.trials, aim.value, tolerance, seed, hidden)
     found = CorruptionSearch(
         scope=scope,
@@ -183,7 +184,7 @@ def optimize_corruption(
         value=best.score,
         standard_error=standard_error(np.array(best.values), seed),
         surrogate=aim,
-        unguarded=float(objective(unguarded, questions).mean()),
+        unguarded=plain,
         history=tuple(history.trials),
         n=len(questions),
         prompts_sha256=prompts_sha256(map(text_of, given.prompts)),
