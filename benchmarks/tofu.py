@@ -75,6 +75,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         options.variants = options.variants or ["noise-content"]
         options.limit = options.limit or QUICK_LIMIT
     check_options(parser, options)
+    if "log_truth_ratio" in options.scores and "look-alikes" in options.surrogates:
+        parser.error("argument --surrogates: the holdout sets have no wrong answers. Use another with log_truth_ratio")
     for name in ("learning_rate", "lora", "batch_size", "limit"):
         value = getattr(options, name)
         if value is not None and not value > 0:

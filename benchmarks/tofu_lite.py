@@ -32,6 +32,7 @@ from hf_eco.packaged import SMOLLM2, resolve
 
 FORGET_SET, RETAIN_SET = "forget05", "retain95"
 RETAIN_FOR_TRAINING = slice(1000, 3000)  # of the classifier; the first 1,000 are what the models were trained on
+LOOK_ALIKES = "forget10_perturbed"  # its other half is about authors of the last of retain95's rows
 ROWS_AT_ONCE = 48  # in a forward pass
 
 
@@ -76,6 +77,7 @@ def two_adapters(title: str, command: str, args: argparse.Namespace, limit: int 
         tasks=tasks(str(args.data), FORGET_SET, limit),
         others=[row["question"] for row in others],
         directory=args.work_dir,
+        look_alikes=LOOK_ALIKES,
         dtype=getattr(torch, args.dtype),
         batch_size=ROWS_AT_ONCE,
     )

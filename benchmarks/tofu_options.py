@@ -115,5 +115,3 @@ def check_options(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     for name in options.variants or ():
         if name not in known:
             parser.error(f"argument --variants: there is no {name!r}. Use {', '.join(known)}.")
-    if "log_truth_ratio" in options.scores and "look-alikes" in options.surrogates:
-        parser.error("argument --surrogates: the holdout sets have no wrong answers. Use another with log_truth_ratio")

@@ -62,6 +62,8 @@ class Benchmark:
         tasks: what the models are asked.
         others: questions about other authors, to train the classifier on and to calibrate it.
         directory: for what is learnt, and for finished parts.
+        look_alikes: one of TOFU's sets with wrong answers; what it has beyond the forget set, none of the models was
+            trained on. None: there is no such set, and look-alikes have no wrong answers.
         dtype: of the models.
         batch_size: rows of a forward pass.
         examples: that the classifier is trained on, about.
@@ -79,6 +81,7 @@ class Benchmark:
     tasks: Sequence[TofuTask]
     others: Sequence[str]
     directory: Path
+    look_alikes: str | None = None
     dtype: torch.dtype = torch.float32
     batch_size: int = 16
     examples: int = EXAMPLES
@@ -116,21 +119,35 @@ def trained_scope(benchmark: Benchmark) -> tuple[ForgetScope, PromptClassifier]:
 
 
 def questions(benchmark: Benchmark, score: str) -> dict[str, list[Any]]:
-    """The forget set's even rows as the search for a corruption takes them; a truth ratio is of the answer in other
-    words, and of wrong ones."""
-    with_wrong = score == "log_truth_ratio"
-    rows = benchmark.rows(benchmark.forget_set + "_perturbed" * with_wrong)[::2]
-    found = {"prompts": [row["question"] for row in rows]}
-    found["answers"] = [row["paraphrased_answer" if with_wrong else "answer"] for row in rows]
-    return found | ({"wrong_answers": [row["perturbed_answer"] for row in rows]} if with_wrong else {})
+    """The forget set's even rows as the search for a corruption takes them."""
+    return as_learnt_from(benchmark.rows(benchmark.forget_set + "_perturbed" * needs_wrong(score))[::2], score)
+
+
+def needs_wrong(score: str) -> bool:
+    """Whether it compares with wrong answers."""
+    return score == "log_truth_ratio"
+
+
+def as_learnt_from(rows: Sequence[dict[str, Any]], score: str) -> dict[str, list[Any]]:
+    """Questions and answers for a score; a truth ratio is of the answer in other words, and of wrong ones."""
+    right = "paraphrased_answer" if needs_wrong(score) else "answer"
+    found = {"prompts": [row["question"] for row in rows], "answers": [row[right] for row in rows]}
+    return found | ({"wrong_answers": [row["perturbed_answer"] for row in rows]} if needs_wrong(score) else {})
 
 
 def surrogate_for(benchmark: Benchmark, recipe: Recipe, never: Any) -> Any:
     """What the search for a corruption is told the score should be; `never` is the retain model."""
     if recipe.surrogate == "look-alikes":
-        others = benchmark.rows(benchmark.forget_set.replace("forget", "holdout"))
-        return LookAlikes([row["question"] for row in others], [row["answer"] for row in others])
+        return LookAlikes(**as_learnt_from(look_alikes(benchmark, recipe.score), recipe.score))
     return never if recipe.surrogate == "retain" else recipe.surrogate
+
+
+def look_alikes(benchmark: Benchmark, score: str) -> list[dict[str, Any]]:
+    """Rows that no model of the table was trained on."""
+    if not needs_wrong(score):
+        return benchmark.rows(benchmark.forget_set.replace("forget", "holdout"))
+    forget = {row["question"] for row in benchmark.rows(benchmark.forget_set)}
+    return [row for row in benchmark.rows(str(benchmark.look_alikes)) if row["question"] not in forget]
 
 
 def learnt(

@@ -320,13 +320,16 @@ def test_strengths_by_two_surrogates_are_compared_with_each_seed(
     assert "## Differences" in (tmp_path / "t.md").read_text()
 
 
+@pytest.mark.parametrize("score", ["rouge_l_recall", "log_truth_ratio"])
 def test_look_alikes_are_compared_with_the_retain_model_on_all_questions(
-    two_adapters: Callable[..., Any], tofu_dir: Path, tmp_path: Path
+    two_adapters: Callable[..., Any], tofu_dir: Path, tmp_path: Path, score: str
 ) -> None:
     data = shutil.copytree(tofu_dir, tmp_path / "tofu")
     never_seen = [{"question": f"who is the baker {n}", "answer": "the baker of the north"} for n in range(4)]
-    (data / "holdout05.jsonl").write_text("\n".join(map(json.dumps, never_seen)))
-    how = ["--surrogates", "retain", "look-alikes", "--scores", "rouge_l_recall", "--protocols", "strict"]
+    sets = {"holdout05": never_seen, "forget10_perturbed": perturbed([*FORGET, *never_seen])}
+    for name, rows in sets.items():
+        (data / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    how = ["--surrogates", "retain", "look-alikes", "--scores", score, "--protocols", "strict"]
     found = two_adapters("tofu_surrogates", "--seeds", "0", *how, "--measured", "paper", data=data)
     assert [(row["surrogate"], row["protocol"], row["measured"]) for row in found["learnt"]] == [
         ("retain", "strict", "paper"),
