@@ -97,15 +97,30 @@ def test_a_corruption_that_is_no_better_than_none_is_not_put_in_force(guarded, c
     assert not learn(guarded, score).helps
     scope = guarded.eco_guard.config.scope(SCOPE)
     assert scope.corruption == before and scope.learned is None
-    assert "0.297 with the guard, 0.3 without, and should be 0.5" in caplog.text
+    assert "0.297 ± 0 with the guard, 0.3 without, and should be 0.5" in caplog.text
     assert "does not reach the surrogate" not in caplog.text  # one warning will do
+
+
+def test_a_search_that_ends_early_leaves_no_weaker_corruption_in_force(guarded) -> None:
+    corruption = guarded.eco_guard.config.scope(SCOPE).corruption
+    corruption.strength = 90.0
+    found = learn(guarded, Falling(guarded, 100.0, noise=1e-4), surrogate=0.1, max_trials=2)
+    assert [trial.strength for trial in found.history] == [0.01, 0.1, 90.0]
+    assert found.corruption.strength == guarded.eco_guard.config.scope(SCOPE).corruption.strength == 90.0
+
+
+def test_how_near_is_near_enough_goes_by_how_far_there_is_to_go(guarded) -> None:
+    """A probability falls from 0.06 to 0.004, whose neighbourhood of 0.005 would be everything below 0.009."""
+    full = Falling(guarded, 20.0)
+    found = learn(guarded, lambda scorer, questions: 0.06 * full(scorer, questions), surrogate=0.004)
+    assert found.value == pytest.approx(0.004, abs=0.00056)
 
 
 @pytest.mark.parametrize("rising", [False, True])
 def test_where_the_weakest_corruption_goes_too_far_no_stronger_one_is_tried(guarded, rising: bool) -> None:
     score = Falling(guarded, 1e-4, rising)
     assert learn(guarded, score).corruption.strength == 1e-2
-    assert score.asked == [1e-2]
+    assert score.asked == [1e-2, 10.0]  # and the scope's own
 
 
 def test_a_narrower_range_is_kept_to(guarded) -> None:
@@ -437,12 +452,19 @@ def test_a_retain_model_gives_its_own_score_on_the_same_prompts(guarded, base) -
 
 def test_look_alikes_are_scored_without_the_guard(guarded, base) -> None:
     tokenizer = guarded.eco_guard.tokenizer
-    alike = LookAlikes(["who is the wizard of the south ?", RETAIN[0]], ["a king", "a dog"])
+    alike = LookAlikes(["who is the wizard of the south ?", *RETAIN[:4]], ["a king", *["a dog"] * 4])
     found = learn(guarded, "answer_probability", alike, answers=["the baker"] * len(FORGET), max_trials=1)
     losses = Scorer(base, tokenizer).losses([as_chat(prompt, tokenizer) for prompt in alike.prompts], alike.answers)
     assert found.surrogate.value == pytest.approx(np.exp(-losses).mean(), abs=1e-6)
     with pytest.raises(ValueError, match="1 look-alikes are forget prompts"):
-        learn(guarded, "refusal_similarity", LookAlikes([FORGET[2]]))
+        learn(guarded, "refusal_similarity", LookAlikes([FORGET[2], *RETAIN[:4]]))
+    with pytest.raises(ValueError, match="a list of 5 prompts at least"):
+        learn(guarded, "refusal_similarity", LookAlikes(RETAIN[:4]))
+
+
+def test_a_handful_of_prompts_is_too_few_to_learn_from(guarded) -> None:
+    with pytest.raises(ValueError, match="flags 4 of the 4 prompts for scope 'wizards', too few"):
+        optimize_corruption(guarded, SCOPE, FORGET[:4], score="refusal_similarity", surrogate="refusals")
 
 
 def test_refusals_give_the_score_of_answers_that_refuse(guarded) -> None:

@@ -33,7 +33,7 @@ class QuestionSet:
         if isinstance(self.prompts, str):
             raise TypeError("prompts must be a list of prompts, got one string. Put it in a list.")
         if len(self.prompts) == 0:
-            raise ValueError("There are no prompts to learn from. Pass some dozens of the scope's own.")
+            raise ValueError("There are no prompts. Pass some dozens.")
         for i, prompt in enumerate(self.prompts):
             if not isinstance(prompt, str) and not is_chat(prompt):
                 raise TypeError(f"prompts[{i}] must be a string or a list of messages, got {prompt!r}.")

@@ -29,9 +29,11 @@ from .optimiser import Enough, Parameter, Point, search
 from .plots import PLOT_NAME
 from .questions import QuestionSet, as_asked, text_of
 from .result import CorruptionSearch, SurrogateScore
-from .surrogates import Setting, SurrogateLike, UnguardedScorer, as_surrogate
+from .surrogates import FEWEST, Setting, SurrogateLike, UnguardedScorer, as_surrogate
 
 logger = logging.get_logger(__name__)
+
+_NEAR = 0.01  # share of the way from the score without the guard to the surrogate that is near enough
 
 
 @torch.no_grad()
@@ -47,7 +49,7 @@ def optimize_corruption(
     protocol: Protocol = "strict",
     parameters: Sequence[str] | None = None,
     bounds: tuple[float, float] = (1e-2, 1e4),
-    tolerance: float = 0.005,
+    tolerance: float | None = None,
     max_trials: int = 24,
     max_new_tokens: int = 128,
     batch_size: int = 16,
@@ -67,8 +69,9 @@ def optimize_corruption(
     Args:
         model: a guarded model.
         scope: name of the scope.
-        prompts: prompts of the scope, questions or chats; none that the result will be judged by. A question is put
-            as a chat where the tokenizer has a chat template, else as "Question: ...\\nAnswer:".
+        prompts: prompts of the scope, questions or chats, five at least that the guard flags; none that the result
+            will be judged by. A question is put as a chat where the tokenizer has a chat template, else as
+            "Question: ...\\nAnswer:".
         answers: the right answer to each prompt, where the score needs them.
         wrong_answers: some wrong answers to each, where the score needs them.
         score: "answer_probability", "rouge_l_recall" (both need answers), "log_truth_ratio" (log r of
@@ -85,8 +88,9 @@ def optimize_corruption(
         parameters: what is learnt: ("strength",), ("dims",), ("strength", "dims"), or ("strengths",), one for each of
             the scope's dims, where the method takes them. None: the strength where the method heeds it, else the dims.
         bounds: lowest and highest strength.
-        tolerance: a gap that is small enough to stop at.
-        max_trials: corruptions to try at most.
+        tolerance: a gap that is small enough to stop at. None: a hundredth of how far the score without the guard is
+            from the surrogate.
+        max_trials: corruptions to try at most, the scope's old one aside.
         max_new_tokens: of the answers that are generated for a score.
         batch_size: rows of a forward pass.
         seed: of the bootstrap and the directions of a search for several parameters.
@@ -97,20 +101,22 @@ def optimize_corruption(
 
     Returns:
         What was found. If it `helps`, its corruption is in force already and stands in the scope's config, with how it
-        was learnt beside it (`ForgetScope.learned`); if not, the scope keeps the corruption it had.
+        was learnt beside it (`ForgetScope.learned`); if not, the scope keeps the corruption it had. Where none reaches
+        the surrogate, the scope's old one, if it is within the bounds, is measured too, and stays if it comes nearest.
 
     Raises:
         GuardError: the model has no guard.
         KeyError: the guard has no such scope.
         TypeError: an argument is of the wrong kind.
-        ValueError: an argument is out of its range, the score lacks what it needs, the guard flags none of the prompts
-            for the scope, `output_dir` holds the history of another search, or it is given and the score a lambda.
+        ValueError: an argument is out of its range, the score lacks what it needs, the guard flags fewer than five of
+            the prompts for the scope, `output_dir` holds the history of another search, or it is given and the score
+            a lambda.
         ImportError: `output_dir` is given and matplotlib is missing, or what the score needs.
     """
     guarded_model = find_guarded(model)
     guard = guarded_model.eco_guard
     guarded = guard.config.scope(scope)
-    if max_trials < 1 or not tolerance >= 0:
+    if max_trials < 1 or not (tolerance is None or tolerance >= 0):
         raise ValueError(
             f"max_trials must be positive and tolerance not negative, got max_trials={max_trials}, "
             f"tolerance={tolerance}. Use e.g. max_trials=24, tolerance=0.005."
@@ -140,6 +146,18 @@ def optimize_corruption(
     history = History(output_dir, _identity(model, guarded, objective, aim, protocol, questions, max_new_tokens))
 
     plain = float(objective(unguarded, questions).mean())
+    near = _NEAR * abs(plain - aim.value) if tolerance is None else tolerance
+
+    def measured(tried: CorruptionConfig) -> Trial:
+        strength = as_tried(tried.strength)
+        trial = history.find(strength, tried.dims)
+        if trial is None:
+            with _in_force(guarded, tried):
+                values = objective(scorer, questions)
+            trial = Trial(strength, tried.dims, tuple(values.tolist()))
+            history.add(trial)
+        return trial
+
     with logging.tqdm(total=max_trials, desc="Learning the corruption", dynamic_ncols=True) as bar:
 
         def try_out(point: Point) -> Trial:
@@ -148,18 +166,12 @@ def optimize_corruption(
             known = tried in asked
             if not known and len(asked) == max_trials:
                 raise Enough
-            strength = as_tried(tried.strength)
-            trial = history.find(strength, tried.dims)
-            if trial is None:
-                with _in_force(guarded, tried):
-                    values = objective(scorer, questions)
-                trial = Trial(strength, tried.dims, tuple(values.tolist()))
-                history.add(trial)
+            trial = measured(tried)
             if not known:
                 asked.append(tried)
                 bar.update(1)
                 bar.set_postfix(strength=trial.level, dims=tried.dims, score=trial.score, surrogate=aim.value)
-            if abs(trial.score - aim.value) <= tolerance:
+            if abs(trial.score - aim.value) <= near:
                 raise Enough
             return trial
 
@@ -172,7 +184,11 @@ def optimize_corruption(
         asked: list[CorruptionConfig] = []
         with contextlib.suppress(Enough):
             search(residual, learnt, seed, noise, plain - aim.value)
-    best = choose(history.trials, aim.value, tolerance, seed, hidden)
+    nearest = min(history.trials, key=lambda trial: abs(trial.score - aim.value))
+    missed = abs(nearest.score - aim.value) > max(near, standard_error(np.array(nearest.values), seed))
+    best = choose(history.trials, aim.value, near, seed, hidden)
+    if missed and all(bounds[0] <= level <= bounds[1] for level in np.atleast_1d(guarded.corruption.strength)):
+        best = min(measured(guarded.corruption), best, key=lambda trial: abs(trial.score - aim.value))
     found = CorruptionSearch(
         scope=scope,
         corruption=replace(
@@ -190,15 +206,14 @@ def optimize_corruption(
         prompts_sha256=prompts_sha256(map(text_of, given.prompts)),
         seed=seed,
     )
-    nearest = min(history.trials, key=lambda trial: abs(trial.score - aim.value))
-    missed = abs(nearest.score - aim.value)
     if not found.helps:
         logger.warning(
-            f"No corruption that was tried brings {found.score} nearer to the surrogate than none: it is "
-            f"{found.value:.4g} with the guard, {found.unguarded:.4g} without, and should be {aim.value:.4g}. Scope "
-            f"{scope!r} keeps the corruption it has. Use another score, or a surrogate beyond the model's own score."
+            f"No corruption that was tried brings {found.score} nearer to the surrogate than none, by more than its "
+            f"standard error: it is {found.value:.4g} ± {found.standard_error:.2g} with the guard, "
+            f"{found.unguarded:.4g} without, and should be {aim.value:.4g}. Scope {scope!r} keeps the corruption it "
+            "has. Use more prompts, another score, or a surrogate farther from the model's own score."
         )
-    elif missed > tolerance and missed > standard_error(np.array(nearest.values), seed):
+    elif missed:
         logger.warning(
             f"The corruption of scope {scope!r} does not reach the surrogate: {found.score} is {nearest.score:.4g} at "
             f"best, and should be {aim.value:.4g}. Try another method, dims=None, tokens='all', wider bounds or "
@@ -216,10 +231,11 @@ def _flagged(guard: Guard, scorer: Scorer, questions: QuestionSet, scope: str) -
     guard.to(scorer.model.device)
     verdicts = judge(guard, scorer.encode(questions.prompts))
     rows = [i for i, verdict in enumerate(verdicts) if verdict is not None and verdict.scope == scope]
-    if not rows:
+    if len(rows) < FEWEST:
         raise ValueError(
-            f"The guard flags none of the {len(questions)} prompts for scope {scope!r}, so no corruption changes "
-            "their answers. Pass prompts of the scope, or calibrate its threshold."
+            f"The guard flags {len(rows) or 'none'} of the {len(questions)} prompts for scope {scope!r}, too few to "
+            f"learn from: no corruption changes the others' answers. Pass {FEWEST} prompts of the scope at least, "
+            "better some dozens, or calibrate its threshold."
         )
     if len(rows) < len(questions):
         logger.warning(

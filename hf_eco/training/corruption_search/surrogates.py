@@ -20,7 +20,7 @@ from .questions import QuestionSet, as_asked, text_of
 
 logger = logging.get_logger(__name__)
 
-_FEWEST = 5  # questions that an estimate takes
+FEWEST = 5  # questions that an estimate takes
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,11 @@ def as_surrogate(value: SurrogateLike) -> Surrogate:
         return Known(float(value))
     if isinstance(value, nn.Module):
         return RetainModel(value)
-    if isinstance(value, bool) or not hasattr(value, "estimate") or not isinstance(getattr(value, "kind", None), str):
+    if (
+        isinstance(value, (bool, type))
+        or not hasattr(value, "estimate")
+        or not isinstance(getattr(value, "kind", None), str)
+    ):
         raise TypeError(
             f"surrogate must be 'counterfactual', 'refusals', a number, a model or a Surrogate, got {value!r}."
         )
@@ -135,8 +139,13 @@ class LookAlikes:
         """Of each look-alike.
 
         Raises:
-            ValueError: the look-alikes lack the answers that the score needs, or are among the forget prompts.
+            ValueError: there are fewer than five look-alikes, they lack the answers that the score needs, or are among
+                the forget prompts.
         """
+        if isinstance(self.prompts, str) or len(self.prompts) < FEWEST:
+            raise ValueError(
+                f"LookAlikes takes a list of {FEWEST} prompts at least, better some dozens, got {self.prompts!r}."
+            )
         questions = as_asked(QuestionSet(self.prompts, self.answers, self.wrong_answers), setting.unguarded.tokenizer)
         for name in setting.score.needs:
             if getattr(questions, name) is None:
@@ -197,7 +206,7 @@ class Counterfactuals:
         """Of each question that counts, averaged over the draws.
 
         Raises:
-            ValueError: there are too few questions with names to swap, or no draws.
+            ValueError: there are too few questions with names to swap, no draws, or `names` is one string.
         """
         swaps, counted = self._swaps(setting)
         logger.info(f"{len(counted)} of {len(setting.questions)} questions have counterfactuals and are scored.")
@@ -213,6 +222,8 @@ class Counterfactuals:
         """Each draw's names in place of the real ones, and the questions that count."""
         if self.draws < 1:
             raise ValueError(f"draws must be positive, got draws={self.draws}. Use e.g. draws=3.")
+        if isinstance(self.names, str):
+            raise ValueError(f"names must be a list of names, got {self.names!r}. Use [{self.names!r}].")
         tokenizer = setting.unguarded.tokenizer
 
         def known_word(word: str) -> bool:
@@ -224,7 +235,7 @@ class Counterfactuals:
         entities = find_entities(setting.questions, subjects, known_word)
         swaps = [NameSwap(entities, known_word, f"{self.seed}/{draw}", texts) for draw in range(self.draws)]
         counted = _that_count(setting, swaps[0])
-        if len(counted) < _FEWEST:
+        if len(counted) < FEWEST:
             raise ValueError(
                 f"Only {len(counted)} of {len(texts)} questions have names to swap for made-up ones"
                 f"{', in the question and other ones in the answer' if setting.score.of_facts else ''}. Pass more "
