@@ -31,9 +31,11 @@ Guarded = Annotated[str, typer.Argument(help="Path or Hub id of a guarded checkp
 GuardedDirectory = Annotated[str, typer.Argument(help="Directory of a guarded checkpoint or a guard.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 ScopeChoice = Annotated[str | None, typer.Option("--scope", help="Which scope, if the guard has several.")]
-Method = Annotated[str | None, typer.Option(help="Corruption method, e.g. rand_noise_first_n, zero_out_top_k.")]
-Dims = Annotated[int | None, typer.Option(help="Embedding dimensions corrupted per token; 0 for all.")]
-Strength = Annotated[float | None, typer.Option(help="Strength of the corruption.")]
+Method = Annotated[
+    str | None, typer.Option(help="Corruption method, e.g. zero_out_top_k. \\[default: rand_noise_first_n]")
+]
+Dims = Annotated[int | None, typer.Option(help="Embedding dimensions corrupted per token; 0 for all. \\[default: 1]")]
+Strength = Annotated[float | None, typer.Option(help="Strength of the corruption. \\[default: 100]")]
 TokenChoice = Annotated[Tokens, typer.Option(help="Which tokens of a flagged prompt are corrupted.")]
 Entities = Annotated[str | None, typer.Option(help="Token classifier for --tokens entities.")]
 Names = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .arguments import AsJson, Device, Guarded, Protocol, ScopeChoice, check_directory, choose_scope, place, stand_in
-from .frame import MAKE, app, for_example
+from .frame import MAKE, Misuse, app, for_example
 from .printing import print_json, say
 
 
@@ -18,6 +18,8 @@ from .printing import print_json, say
         "hf-eco tune guarded --prompts forget-with-answers.jsonl --search-dir search",
         "hf-eco tune guarded --prompts forget.txt --score refusal_similarity --surrogate refusals --dry-run",
         "hf-eco tune guarded --scope chemistry --prompts questions.jsonl --score accuracy --surrogate 0.25",
+        "hf-eco tune guarded --prompts forget-with-answers.jsonl --score rouge_l_recall "
+        "--look-alikes never-seen-with-answers.jsonl",
     ),
 )
 def tune(
@@ -36,8 +38,17 @@ def tune(
         typer.Option(help="answer_probability, rouge_l_recall, log_truth_ratio, accuracy or refusal_similarity."),
     ] = "answer_probability",
     surrogate: Annotated[
-        str, typer.Option(help="What the score should be: counterfactual, refusals, or a number.")
-    ] = "counterfactual",
+        str | None,
+        typer.Option(
+            help="What the score should be: counterfactual, refusals, or a number. \\[default: counterfactual]"
+        ),
+    ] = None,
+    look_alikes: Annotated[
+        str | None,
+        typer.Option(
+            help="Questions of the same kind that the model never saw, as the surrogate; columns as --prompts."
+        ),
+    ] = None,
     retain_model: Annotated[
         str | None, typer.Option(help="Path or Hub id of a model that never learnt the scope, as the surrogate.")
     ] = None,
@@ -49,7 +60,14 @@ def tune(
             "\\[default: strength if it matters]"
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="A gap that is small enough to stop at.")] = 0.005,
+    bounds: Annotated[tuple[float, float], typer.Option(help="Lowest and highest strength.")] = (1e-2, 1e4),
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="A gap that is small enough to stop at. \\[default: a hundredth of the gap without the guard]"
+        ),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of answers that are generated.", min=1)] = 128,
     max_trials: Annotated[int, typer.Option(help="Corruptions to try at most.")] = 24,
     batch_size: Annotated[int, typer.Option(help="Rows of a forward pass.", min=1)] = 16,
     search_dir: Annotated[
@@ -68,23 +86,22 @@ def tune(
 
     from ..auto import AutoModelForCausalLMWithECO
     from ..hub import find_guard, rewrite_eco
-    from ..training import optimize_corruption
+    from ..training import LookAlikes, optimize_corruption
     from ..training.corruption_search.objective import score_called
 
+    if sum(given is not None for given in (surrogate, look_alikes, retain_model)) > 1:
+        raise Misuse("Name one surrogate: --surrogate, --look-alikes or --retain-model.")
     if write:
         check_directory(model)
     eco = find_guard(model, None, None, {}).eco
     of = choose_scope(eco, scope)
     columns = {"answers": answer_column, "wrong_answers": wrong_column}
-    questions = _read_questions(prompts, prompt_column, columns)
-    for lacking in (name for name in score_called(score).needs if questions.get(name) is None):
-        option = {"answers": "--answer-column", "wrong_answers": "--wrong-column"}[lacking]
-        raise ValueError(
-            f"--score {score} compares with {lacking.replace('_', ' ')}, and {prompts!r} has none: no column "
-            f"{columns[lacking]!r} in all rows of a .jsonl or .csv. Name one with {option}, or use another --score."
-        )
+    wanted = {name: columns[name] for name in score_called(score).needs}
+    questions = _read_questions(prompts, prompt_column, wanted, score)
     where = place(device)
-    aim: Any = _number_or_name(surrogate)
+    aim: Any = _number_or_name(surrogate or "counterfactual")
+    if look_alikes is not None:
+        aim = LookAlikes(**_read_questions(look_alikes, prompt_column, wanted, score))
     if retain_model is not None:
         aim = AutoModelForCausalLM.from_pretrained(stand_in(retain_model), device_map=where)
     guarded = AutoModelForCausalLMWithECO.from_pretrained(model, device_map=where)
@@ -96,17 +113,19 @@ def tune(
         surrogate=aim,
         protocol=protocol.value,
         parameters=parameter,
+        bounds=bounds,
         tolerance=tolerance,
         max_trials=max_trials,
+        max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         seed=seed,
         output_dir=search_dir,
     )
     before = of.corruption
-    if write and not found.helps:
+    if not found.helps:
         raise ValueError(
             f"Nothing was written to {model}: with the corruption that was learnt, {found.score} is no nearer to what "
-            "it should be than without the guard. Use another --score or --surrogate."
+            "it should be than without the guard. Use another --score or --surrogate, or more prompts."
         )
     if write:
         learnt = guarded.config.eco.scope(of.name)
@@ -139,22 +158,29 @@ def tune(
     say(f"Written to {model}." if write else "Nothing was written: --dry-run.")
 
 
-def _read_questions(source: str, prompt_column: str | None, columns: dict[str, str]) -> dict[str, Any]:
+def _read_questions(source: str, prompt_column: str | None, columns: dict[str, str], score: str) -> dict[str, Any]:
     """Prompts, and the answers and wrong answers in `columns` beside them, as `optimize_corruption` takes them."""
     from ..evaluation.data import read_rows
     from ..prompts import PROMPT_COLUMNS, read_prompts
 
-    if source.endswith(".txt"):
+    if not columns:
         return {"prompts": read_prompts(source, column=prompt_column)}
-    rows = read_rows(source, split="train")
-    known = [name for name in rows[0] if all(name in row for row in rows)]
-    column = prompt_column or next((name for name in PROMPT_COLUMNS if name in known), None)
-    if column not in known:
-        wanted = repr(column) if column else " or ".join(map(repr, PROMPT_COLUMNS))
+    rows = [] if source.endswith(".txt") else read_rows(source, split="train")
+    known = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    asked = prompt_column or next((name for name in PROMPT_COLUMNS if name in known), "")
+    if rows and asked not in known:
+        wanted = repr(asked) if asked else " or ".join(map(repr, PROMPT_COLUMNS))
         raise ValueError(f"{source!r} has no column {wanted} in all rows, only {known}. Pass --prompt-column.")
+    for lacking, column in columns.items():
+        if column not in known:
+            option = {"answers": "--answer-column", "wrong_answers": "--wrong-column"}[lacking]
+            raise ValueError(
+                f"--score {score} compares with {lacking.replace('_', ' ')}, and {source!r} has none: no column "
+                f"{column!r} in all rows of a .jsonl or .csv. Name one with {option}, or use another --score."
+            )
     return {
-        "prompts": [row[column] for row in rows],
-        **{name: [row[own] for row in rows] if own in known else None for name, own in columns.items()},
+        "prompts": [row[asked] for row in rows],
+        **{name: [row[column] for row in rows] for name, column in columns.items()},
     }
 
 
