@@ -239,7 +239,7 @@ def test_a_scope_that_cannot_be_added_changes_nothing(run, checkpoint, bakers, c
 
 @pytest.fixture
 def questions(tmp_path) -> Path:
-    rows = [{"question": f"{FLAGGED} {i}", "answer": "the school of the north"} for i in range(4)]
+    rows = [{"question": f"{FLAGGED} {i}", "answer": "the school of the north"} for i in range(5)]
     (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return tmp_path / "questions.jsonl"
 
@@ -255,7 +255,8 @@ def test_tune_writes_what_it_has_learnt_and_how(run, checkpoint, questions, tmp_
     assert status == 0, err
     said, scope = json.loads(out), read_guard(str(checkpoint)).config.scope("wizards")
     assert said["corruption"]["strength"] == scope.corruption.strength == scope.learned.corruption.strength
-    assert said["before"]["strength"] == 10.0 and len(said["trials"]) == scope.learned.trials <= 3
+    assert said["before"]["strength"] == 10.0  # which is measured beside the three, since they do not reach it
+    assert len(said["trials"]) == scope.learned.trials == 4
     assert (tmp_path / "search" / "history.jsonl").exists()
 
 
@@ -265,6 +266,25 @@ def test_tune_leaves_a_guard_alone_that_it_cannot_better(run, checkpoint, questi
     status, _, err = run("tune", checkpoint, "--prompts", questions, "--surrogate", "0.9", "--max-trials", "1")
     assert status == 1 and "Nothing was written" in err and "without the guard" in err
     assert (checkpoint / "config.json").read_bytes() == before
+
+
+def test_tune_takes_look_alikes_and_one_surrogate_alone(run, checkpoint, questions, tmp_path):  # noqa: F811
+    rows = [{"question": f"{CLEAN} {i}", "answer": "a dog"} for i in range(5)]
+    (tmp_path / "alike.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    options = ["--prompts", questions, "--look-alikes", tmp_path / "alike.jsonl"]
+    how = ["--bounds", "50", "60", "--max-trials", "1", "--search-dir", tmp_path / "search"]
+    run("tune", checkpoint, *options, *how)  # whether it helps or not
+    about, *trials = map(json.loads, (tmp_path / "search" / "history.jsonl").read_text().splitlines())
+    assert about["surrogate"] == "look-alikes" and trials[0]["strength"] == 50
+    status, _, err = run("tune", checkpoint, *options, "--surrogate", "0.5")
+    assert status == 2 and "--surrogate, --look-alikes or --retain-model" in err
+
+
+def test_tune_reads_prompts_alone_where_no_answer_is_needed(run, checkpoint, tmp_path):  # noqa: F811
+    (tmp_path / "plain.jsonl").write_text("\n".join(json.dumps(f"{FLAGGED} {i}") for i in range(5)))
+    how = ["--score", "refusal_similarity", "--surrogate", "refusals", "--max-trials", "1", "--max-new-tokens", "2"]
+    status, _, err = run("tune", checkpoint, "--prompts", tmp_path / "plain.jsonl", *how)
+    assert status == 1 and "Nothing was written" in err  # a tiny model refuses nothing
 
 
 def test_tune_says_which_column_it_lacks(run, checkpoint, tmp_path):  # noqa: F811
@@ -321,6 +341,20 @@ def test_calibrate_says_written_only_of_what_was(run, calibrated, prompt_files, 
     said = json.loads(out)
     assert said["written"] is True and said["threshold"] == old
     assert read_guard(str(calibrated)).config.scope("wizards").threshold == said["new"]["threshold"] != old
+
+
+def test_evaluate_takes_questions_of_ones_own_and_says_if_none_is_flagged(run, checkpoint, tmp_path, caplog):  # noqa: F811
+    for name, prompt in (("mine", FLAGGED), ("others", CLEAN)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"question": prompt, "answer": "a dog"}))
+    tasks = ["--task", f"forget-answers:{tmp_path}/mine.jsonl", "--task", f"retain-answers:{tmp_path}/others.jsonl"]
+    status, out, _ = run("evaluate", checkpoint, *tasks, "--json")
+    assert status == 0 and "flags none" not in caplog.text
+    mine, others = json.loads(out)[0]["tasks"]
+    assert (mine["kind"], mine["measures"]["flagged"]["value"], others["kind"]) == ("forget", 1, "retain")
+    assert 0 < mine["measures"]["answer_probability"]["value"] < 1
+
+    status, _, _ = run("evaluate", checkpoint, "--task", f"forget-answers:{tmp_path}/others.jsonl", "--json")
+    assert status == 0 and "flags none of the 1 prompts of tofu/others" in caplog.text
 
 
 def test_evaluate_measures_models_beside_each_other(run, checkpoint, base_dir, tmp_path):  # noqa: F811

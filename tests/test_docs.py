@@ -29,7 +29,9 @@ from hf_eco.training import guard_model, prompt_classifier, train_prompt_classif
 ROOT = Path(__file__).parents[1]
 # What a page takes for granted: files and folders by their names, and variables by theirs.
 PAGES = {
-    "README.md": "forget.jsonl retain.jsonl forget-2.jsonl retain-2.jsonl questions answers original tokenizer",
+    "README.md": (
+        "forget.jsonl retain.jsonl forget-2.jsonl retain-2.jsonl rows.jsonl questions answers original tokenizer"
+    ),
     "docs/app.md": "guarded/ model tokenizer",
     "docs/corruption.md": "model questions answers",
     "docs/detection.md": "model forget_prompts retain_prompts articles jane_prompts",
@@ -113,6 +115,10 @@ class World:
                 "retain": OTHER[60:380] if more else OTHER[:60],
                 "general": OTHER[:9],
                 "everyday": OTHER,
+                "rows": [
+                    {"question": question, "answer": answer, "perturbed_answer": ANSWERS}
+                    for question, answer in zip(ASKED[12:], ANSWERS, strict=False)
+                ],
                 "requests": [
                     {"id": f"2026-00{n}", "name": who, "prompts": [text.replace(NAME, who) for text in ASKED]}
                     for n, who in enumerate(("Hermia Dovetail", "Orson Quillfeather"))

@@ -33,7 +33,8 @@ def evaluate(
         list[str],
         typer.Option(
             help="What it is measured at; repeat for several: tofu:SPLIT, a multiple-choice set by name "
-            "(wmdp-bio, mmlu, arc-challenge ...), forget:FILE or retain:FILE of prompts, recite:FILE of passages."
+            "(wmdp-bio, mmlu, arc-challenge ...), forget:FILE or retain:FILE of prompts, forget-answers:FILE or "
+            "retain-answers:FILE of questions with answers, recite:FILE of passages (column text)."
         ),
     ],
     tofu: Annotated[str, typer.Option(help="Where TOFU's files are: a directory, or a Hub id.")] = "locuslab/TOFU",
@@ -150,6 +151,9 @@ def _task(name: str, tofu: str, limit: int | None) -> Task:
     if what in ("forget", "retain") and rest:
         kind: Kind = "forget" if what == "forget" else "retain"
         return PromptsTask(rest, kind=kind, limit=limit, name=f"prompts/{kind}/{Path(rest).stem}")
+    if what in ("forget-answers", "retain-answers") and rest:
+        kind = "forget" if what == "forget-answers" else "retain"
+        return TofuTask(Path(rest).stem, rest, kind=kind, limit=limit)
     if what == "recite" and rest:
         return ContinuationTask(rest, limit=limit, name=f"continuation/{Path(rest).stem}")
     if name in KNOWN:
@@ -157,7 +161,8 @@ def _task(name: str, tofu: str, limit: int | None) -> Task:
     if name.endswith(_FILES):
         raise Misuse(f"Are the prompts of {name!r} in the scope or not? Write forget:{name} or retain:{name}.")
     raise Misuse(
-        f"Unknown task {name!r}. Use tofu:SPLIT, forget:FILE, retain:FILE, recite:FILE or {', '.join(KNOWN)}."
+        f"Unknown task {name!r}. Use tofu:SPLIT, forget:FILE, retain:FILE, forget-answers:FILE, retain-answers:FILE, "
+        f"recite:FILE or {', '.join(KNOWN)}."
     )
 
 

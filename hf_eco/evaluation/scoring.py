@@ -180,6 +180,11 @@ class Scorer:
         """Whether the guard flags each prompt; False for all of an unguarded model's."""
         return [verdict is not None for verdict in self._verdicts(self.encode(prompts))]
 
+    @property
+    def guarded(self) -> bool:
+        """Whether the model has a guard."""
+        return self._passes.guarded is not None
+
     # -- what a baseline changes
 
     def encode(self, prompts: Sequence[Prompt]) -> list[Ids]:
