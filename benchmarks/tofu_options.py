@@ -93,7 +93,7 @@ def add_learning(parser: argparse.ArgumentParser, work_dir: str) -> None:
         nargs="+",
         default=["counterfactual"],
         choices=("counterfactual", "look-alikes", "retain"),
-        help="what the score should be: by made-up names, the holdout set's questions, or the retain model itself",
+        help="what the score should be: by made-up names, questions no model was trained on, or the retain model",
     )
     parser.add_argument(
         "--protocols", nargs="+", default=["strict", "paper"], choices=("strict", "paper"), help="what is learnt under"

@@ -146,8 +146,10 @@ def look_alikes(benchmark: Benchmark, score: str) -> list[dict[str, Any]]:
     """Rows that no model of the table was trained on."""
     if not needs_wrong(score):
         return benchmark.rows(benchmark.forget_set.replace("forget", "holdout"))
+    if benchmark.look_alikes is None:
+        raise ValueError(f"There are no look-alikes with wrong answers, which score {score!r} needs.")
     forget = {row["question"] for row in benchmark.rows(benchmark.forget_set)}
-    return [row for row in benchmark.rows(str(benchmark.look_alikes)) if row["question"] not in forget]
+    return [row for row in benchmark.rows(benchmark.look_alikes) if row["question"] not in forget]
 
 
 def learnt(

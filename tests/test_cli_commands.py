@@ -272,10 +272,11 @@ def test_tune_takes_look_alikes_and_one_surrogate_alone(run, checkpoint, questio
     rows = [{"question": f"{CLEAN} {i}", "answer": "a dog"} for i in range(5)]
     (tmp_path / "alike.jsonl").write_text("\n".join(map(json.dumps, rows)))
     options = ["--prompts", questions, "--look-alikes", tmp_path / "alike.jsonl"]
-    how = ["--bounds", "50", "60", "--max-trials", "1", "--search-dir", tmp_path / "search"]
+    how = ["--bounds", "50", "60", "--max-trials", "1", "--max-new-tokens", "2", "--search-dir", tmp_path / "search"]
     run("tune", checkpoint, *options, *how)  # whether it helps or not
     about, *trials = map(json.loads, (tmp_path / "search" / "history.jsonl").read_text().splitlines())
     assert about["surrogate"] == "look-alikes" and trials[0]["strength"] == 50
+    assert about["max_new_tokens"] == 2
     status, _, err = run("tune", checkpoint, *options, "--surrogate", "0.5")
     assert status == 2 and "--surrogate, --look-alikes or --retain-model" in err
 
@@ -354,7 +355,7 @@ def test_evaluate_takes_questions_of_ones_own_and_says_if_none_is_flagged(run, c
     assert 0 < mine["measures"]["answer_probability"]["value"] < 1
 
     status, _, _ = run("evaluate", checkpoint, "--task", f"forget-answers:{tmp_path}/others.jsonl", "--json")
-    assert status == 0 and "flags none of the 1 prompts of tofu/others" in caplog.text
+    assert status == 0 and "flags none of the 1 prompts of answers/forget/others" in caplog.text
 
 
 def test_evaluate_measures_models_beside_each_other(run, checkpoint, base_dir, tmp_path):  # noqa: F811

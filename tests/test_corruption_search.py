@@ -101,12 +101,24 @@ def test_a_corruption_that_is_no_better_than_none_is_not_put_in_force(guarded, c
     assert "does not reach the surrogate" not in caplog.text  # one warning will do
 
 
-def test_a_search_that_ends_early_leaves_no_weaker_corruption_in_force(guarded) -> None:
+def test_a_search_that_ends_early_leaves_no_weaker_corruption_in_force(guarded, caplog) -> None:
     corruption = guarded.eco_guard.config.scope(SCOPE).corruption
     corruption.strength = 90.0
     found = learn(guarded, Falling(guarded, 100.0, noise=1e-4), surrogate=0.1, max_trials=2)
     assert [trial.strength for trial in found.history] == [0.01, 0.1, 90.0]
     assert found.corruption.strength == guarded.eco_guard.config.scope(SCOPE).corruption.strength == 90.0
+    assert "does not reach" in caplog.text
+    caplog.clear()
+    assert learn(guarded, Falling(guarded, 90.0), surrogate=0.5, max_trials=2).corruption.strength == 90.0
+    assert "does not reach" not in caplog.text  # by the old one it is
+
+
+@pytest.mark.parametrize(("dims", "measured"), [(4, 4), (None, 32)])
+def test_an_old_strength_is_no_hindrance_where_dims_are_learnt(guarded, dims, measured) -> None:
+    old = CorruptionConfig(method="zero_out_top_k", dims=dims, strength=1e9)
+    guarded.eco_guard.config.scope(SCOPE).corruption = old
+    found = learn(guarded, lambda scorer, questions: 0.5, surrogate=0.1, max_trials=1)
+    assert [trial.dims for trial in found.history] == [1, measured]
 
 
 def test_how_near_is_near_enough_goes_by_how_far_there_is_to_go(guarded) -> None:
@@ -458,8 +470,8 @@ def test_look_alikes_are_scored_without_the_guard(guarded, base) -> None:
     assert found.surrogate.value == pytest.approx(np.exp(-losses).mean(), abs=1e-6)
     with pytest.raises(ValueError, match="1 look-alikes are forget prompts"):
         learn(guarded, "refusal_similarity", LookAlikes([FORGET[2], *RETAIN[:4]]))
-    with pytest.raises(ValueError, match="a list of 5 prompts at least"):
-        learn(guarded, "refusal_similarity", LookAlikes(RETAIN[:4]))
+    with pytest.raises(ValueError, match="There are 4 look-alikes"):
+        LookAlikes(RETAIN[:4])
 
 
 def test_a_handful_of_prompts_is_too_few_to_learn_from(guarded) -> None:
@@ -572,6 +584,8 @@ def test_prompts_without_names_have_no_counterfactuals(guarded) -> None:
         ({"answers": [""] * 8}, TypeError, r"answers\[0\] must be an answer, got ''"),
         ({"prompts": "who?"}, TypeError, "Put it in a list"),
         ({"prompts": []}, ValueError, "no prompts"),
+        ({"surrogate": LookAlikes}, TypeError, "must be 'counterfactual'"),
+        ({"surrogate": Counterfactuals(names="Harry Potter")}, ValueError, "Use \\['Harry Potter'\\]"),
         ({"prompts": [3]}, TypeError, r"prompts\[0\] must be a string or a list of messages, got 3"),
         ({"scope": "elves"}, KeyError, "No scope is called 'elves'"),
         ({"surrogate": "chance"}, ValueError, "Unknown surrogate 'chance'"),

@@ -153,7 +153,7 @@ def _task(name: str, tofu: str, limit: int | None) -> Task:
         return PromptsTask(rest, kind=kind, limit=limit, name=f"prompts/{kind}/{Path(rest).stem}")
     if what in ("forget-answers", "retain-answers") and rest:
         kind = "forget" if what == "forget-answers" else "retain"
-        return TofuTask(Path(rest).stem, rest, kind=kind, limit=limit)
+        return TofuTask(what, rest, kind=kind, limit=limit, name=f"answers/{kind}/{Path(rest).stem}")
     if what == "recite" and rest:
         return ContinuationTask(rest, limit=limit, name=f"continuation/{Path(rest).stem}")
     if name in KNOWN:

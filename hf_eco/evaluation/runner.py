@@ -70,7 +70,7 @@ def evaluate(
     for number, task in enumerate(tasks, start=1):
         logger.info(f"{label}, {protocol}: task {number} of {len(tasks)}, {task.name}")
         result = task.run(scorer, reference=reference, seed=seed)
-        if scorer.guarded and task.kind == "forget" and not any(row.get("flagged") for row in result.rows):
+        if scorer.guarded and task.kind == "forget" and {row.get("flagged") for row in result.rows} == {False}:
             logger.warning(
                 f"The guard of {label} flags none of the {len(result.rows)} prompts of {task.name}, which is to be "
                 "forgotten. Is it another scope? Measure at questions about the guard's own."

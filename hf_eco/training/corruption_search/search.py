@@ -184,11 +184,9 @@ def optimize_corruption(
         asked: list[CorruptionConfig] = []
         with contextlib.suppress(Enough):
             search(residual, learnt, seed, noise, plain - aim.value)
-    nearest = min(history.trials, key=lambda trial: abs(trial.score - aim.value))
-    missed = abs(nearest.score - aim.value) > max(near, standard_error(np.array(nearest.values), seed))
+    if _missed(history.trials, aim, near, seed) and (old := _old(guarded.corruption, learnt, hidden)) is not None:
+        measured(old)
     best = choose(history.trials, aim.value, near, seed, hidden)
-    if missed and all(bounds[0] <= level <= bounds[1] for level in np.atleast_1d(guarded.corruption.strength)):
-        best = min(measured(guarded.corruption), best, key=lambda trial: abs(trial.score - aim.value))
     found = CorruptionSearch(
         scope=scope,
         corruption=replace(
@@ -213,9 +211,9 @@ def optimize_corruption(
             f"{found.unguarded:.4g} without, and should be {aim.value:.4g}. Scope {scope!r} keeps the corruption it "
             "has. Use more prompts, another score, or a surrogate farther from the model's own score."
         )
-    elif missed:
+    elif _missed(history.trials, aim, near, seed):
         logger.warning(
-            f"The corruption of scope {scope!r} does not reach the surrogate: {found.score} is {nearest.score:.4g} at "
+            f"The corruption of scope {scope!r} does not reach the surrogate: {found.score} is {found.value:.4g} at "
             f"best, and should be {aim.value:.4g}. Try another method, dims=None, tokens='all', wider bounds or "
             "more max_trials."
         )
@@ -243,6 +241,22 @@ def _flagged(guard: Guard, scorer: Scorer, questions: QuestionSet, scope: str) -
             "others get through as they are: see to the classifier and its threshold."
         )
     return questions.take(rows)
+
+
+def _missed(trials: Sequence[Trial], aim: SurrogateScore, near: float, seed: int) -> bool:
+    """Whether even the nearest trial is farther from the surrogate than is near enough, and than chance explains."""
+    nearest = min(trials, key=lambda trial: abs(trial.score - aim.value))
+    return abs(nearest.score - aim.value) > max(near, standard_error(np.array(nearest.values), seed))
+
+
+def _old(corruption: CorruptionConfig, learnt: Sequence[Parameter], hidden: int) -> CorruptionConfig | None:
+    """The corruption that a scope has, as one that might have been tried; None if its strength is out of bounds."""
+    bounds = [(parameter.low, parameter.high) for parameter in learnt if parameter.name != "dims"]
+    levels = np.atleast_1d(corruption.strength)
+    if bounds and not ((bounds[0][0] <= levels) & (levels <= bounds[0][1])).all():
+        return None
+    by_dims = any(parameter.name == "dims" for parameter in learnt)
+    return replace(corruption, dims=corruption.dims or hidden) if by_dims else corruption
 
 
 def _at(corruption: CorruptionConfig, parameters: Sequence[Parameter], point: Point) -> CorruptionConfig:

@@ -128,24 +128,28 @@ class RetainModel:
 
 @dataclass(frozen=True)
 class LookAlikes:
-    """The model's own score on questions of the same kind that it has never seen, with their answers."""
+    """The model's own score on questions of the same kind that it has never seen, with their answers.
+
+    Raises:
+        TypeError: a prompt is neither a string nor a chat, or an answer no string.
+        ValueError: there are fewer than five prompts, one is blank, or the numbers of prompts and answers differ.
+    """
 
     prompts: Sequence[Prompt]
     answers: Sequence[str] | None = None
     wrong_answers: Sequence[Sequence[str]] | None = None
     kind = "look-alikes"
 
+    def __post_init__(self) -> None:
+        if len(QuestionSet(self.prompts, self.answers, self.wrong_answers)) < FEWEST:
+            raise ValueError(f"There are {len(self.prompts)} look-alikes. Pass {FEWEST} at least, better some dozens.")
+
     def estimate(self, setting: Setting) -> SurrogateEstimate:
         """Of each look-alike.
 
         Raises:
-            ValueError: there are fewer than five look-alikes, they lack the answers that the score needs, or are among
-                the forget prompts.
+            ValueError: the look-alikes lack the answers that the score needs, or are among the forget prompts.
         """
-        if isinstance(self.prompts, str) or len(self.prompts) < FEWEST:
-            raise ValueError(
-                f"LookAlikes takes a list of {FEWEST} prompts at least, better some dozens, got {self.prompts!r}."
-            )
         questions = as_asked(QuestionSet(self.prompts, self.answers, self.wrong_answers), setting.unguarded.tokenizer)
         for name in setting.score.needs:
             if getattr(questions, name) is None:
