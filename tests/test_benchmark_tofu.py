@@ -325,7 +325,7 @@ def test_look_alikes_are_compared_with_the_retain_model_on_all_questions(
     two_adapters: Callable[..., Any], tofu_dir: Path, tmp_path: Path, score: str
 ) -> None:
     data = shutil.copytree(tofu_dir, tmp_path / "tofu")
-    never_seen = [{"question": f"who is the baker {n}", "answer": "the baker of the north"} for n in range(4)]
+    never_seen = [{"question": f"who is the baker {n}", "answer": "the baker of the north"} for n in range(5)]
     sets = {"holdout05": never_seen, "forget10_perturbed": perturbed([*FORGET, *never_seen])}
     for name, rows in sets.items():
         (data / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
