@@ -3,6 +3,8 @@ never saw the forget set.
 
     python benchmarks/tofu_lite.py tofu --full full-adapter --retain retain-adapter --json tofu.json --markdown tofu.md
     python benchmarks/tofu_lite.py tofu --full full-adapter --retain retain-adapter --variants noise-content --limit 20
+    python benchmarks/tofu_lite.py tofu --full full-adapter --retain retain-adapter --statements tagger \\
+        --variants noise-every-dim-statements --protocols paper --surrogates look-alikes
 
 `tofu` holds the official .jsonl files (Maini et al. 2024); the two adapters (peft) stand on --model. What is done is
 what a user would do: a prompt classifier is trained on the forget set's questions and other questions of the retain
