@@ -36,7 +36,7 @@ import torch
 from accelerate import PartialState
 from tofu_models import Tuning, check_work_dir, fine_tuned, version_of
 from tofu_options import add_options, check_options, taggers
-from tofu_table import Benchmark, make_table, tasks
+from tofu_table import Benchmark, make_table, needs_wrong, tasks
 from transformers import AutoConfig
 
 from hf_eco.auto import check_guardable
@@ -75,8 +75,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         options.variants = options.variants or ["noise-content"]
         options.limit = options.limit or QUICK_LIMIT
     check_options(parser, options)
-    if "log_truth_ratio" in options.scores and "look-alikes" in options.surrogates:
-        parser.error("argument --surrogates: the holdout sets have no wrong answers. Use another with log_truth_ratio")
+    if "look-alikes" in options.surrogates and (scores := list(filter(needs_wrong, options.scores))):
+        parser.error(f"argument --surrogates: the holdout sets have no wrong answers. Use another with {scores[0]}")
     for name in ("learning_rate", "lora", "batch_size", "limit"):
         value = getattr(options, name)
         if value is not None and not value > 0:

@@ -37,6 +37,7 @@ from hf_eco.evaluation.metrics import forget_quality
 from hf_eco.evaluation.scoring import Protocol
 from hf_eco.training import calibrate_threshold, optimize_corruption, train_prompt_classifier
 from hf_eco.training.corruption_search import LookAlikes
+from hf_eco.training.corruption_search.objective import score_called
 from hf_eco.training.prompt_classifier import EXAMPLES
 
 SCOPE = "tofu-authors"
@@ -125,7 +126,7 @@ def questions(benchmark: Benchmark, score: str) -> dict[str, list[Any]]:
 
 def needs_wrong(score: str) -> bool:
     """Whether it compares with wrong answers."""
-    return score == "log_truth_ratio"
+    return "wrong_answers" in score_called(score).needs
 
 
 def as_learnt_from(rows: Sequence[dict[str, Any]], score: str) -> dict[str, list[Any]]:

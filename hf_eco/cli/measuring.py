@@ -148,11 +148,10 @@ def _task(name: str, tofu: str, limit: int | None) -> Task:
     what, _, rest = name.partition(":")
     if what == "tofu" and rest:
         return TofuTask(rest, tofu, limit=limit)
+    kind: Kind = "forget" if what.startswith("forget") else "retain"
     if what in ("forget", "retain") and rest:
-        kind: Kind = "forget" if what == "forget" else "retain"
         return PromptsTask(rest, kind=kind, limit=limit, name=f"prompts/{kind}/{Path(rest).stem}")
     if what in ("forget-answers", "retain-answers") and rest:
-        kind = "forget" if what == "forget-answers" else "retain"
         return TofuTask(what, rest, kind=kind, limit=limit, name=f"answers/{kind}/{Path(rest).stem}")
     if what == "recite" and rest:
         return ContinuationTask(rest, limit=limit, name=f"continuation/{Path(rest).stem}")

@@ -213,9 +213,9 @@ def optimize_corruption(
         )
     elif _missed(history.trials, aim, near, seed):
         logger.warning(
-            f"The corruption of scope {scope!r} does not reach the surrogate: {found.score} is {found.value:.4g} at "
-            f"best, and should be {aim.value:.4g}. Try another method, dims=None, tokens='all', wider bounds or "
-            "more max_trials."
+            f"The corruption of scope {scope!r} does not reach the surrogate: {found.score} is "
+            f"{_nearest(history.trials, aim).score:.4g} at best, and should be {aim.value:.4g}. Try another method, "
+            "dims=None, tokens='all', wider bounds or more max_trials."
         )
     if found.helps and update:
         guarded.corruption, guarded.learned = found.corruption, _record(found, learnt, protocol)
@@ -243,20 +243,23 @@ def _flagged(guard: Guard, scorer: Scorer, questions: QuestionSet, scope: str) -
     return questions.take(rows)
 
 
+def _nearest(trials: Sequence[Trial], aim: SurrogateScore) -> Trial:
+    return min(trials, key=lambda trial: abs(trial.score - aim.value))
+
+
 def _missed(trials: Sequence[Trial], aim: SurrogateScore, near: float, seed: int) -> bool:
     """Whether even the nearest trial is farther from the surrogate than is near enough, and than chance explains."""
-    nearest = min(trials, key=lambda trial: abs(trial.score - aim.value))
+    nearest = _nearest(trials, aim)
     return abs(nearest.score - aim.value) > max(near, standard_error(np.array(nearest.values), seed))
 
 
 def _old(corruption: CorruptionConfig, learnt: Sequence[Parameter], hidden: int) -> CorruptionConfig | None:
     """The corruption that a scope has, as one that might have been tried; None if its strength is out of bounds."""
-    bounds = [(parameter.low, parameter.high) for parameter in learnt if parameter.name != "dims"]
-    levels = np.atleast_1d(corruption.strength)
-    if bounds and not ((bounds[0][0] <= levels) & (levels <= bounds[0][1])).all():
-        return None
-    by_dims = any(parameter.name == "dims" for parameter in learnt)
-    return replace(corruption, dims=corruption.dims or hidden) if by_dims else corruption
+    strengths = [parameter for parameter in learnt if parameter.name != "dims"]
+    for parameter in strengths[:1]:  # all have the same bounds
+        if any(not parameter.low <= level <= parameter.high for level in np.atleast_1d(corruption.strength)):
+            return None
+    return corruption if len(strengths) == len(learnt) else replace(corruption, dims=corruption.dims or hidden)
 
 
 def _at(corruption: CorruptionConfig, parameters: Sequence[Parameter], point: Point) -> CorruptionConfig:
