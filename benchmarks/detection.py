@@ -44,9 +44,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 import hf_eco
 from hf_eco import ECOConfig, ForgetScope, Guard, PromptClassifier
 from hf_eco.configuration import Calibration
+from hf_eco.demo.packaged_models import MINILM, SMOLLM2, resolve
+from hf_eco.detection.disguises import views
 from hf_eco.evaluation.attacks import Attack, Attacked, as_text, attacks, families
-from hf_eco.normalisation import views
-from hf_eco.packaged import MINILM, SMOLLM2, resolve
 from hf_eco.training import calibrate_threshold, train_prompt_classifier
 from hf_eco.training.calibration import clopper_pearson_upper
 from hf_eco.training.prompt_lists import fold
@@ -481,7 +481,7 @@ def ablation_sections(
 
 def without_views() -> AbstractContextManager[Any]:
     """Prompts are scored as they stand and in no other reading."""
-    return patch("hf_eco.classifier.views", lambda text: views(text)[:1])
+    return patch("hf_eco.detection.classifier.views", lambda text: views(text)[:1])
 
 
 def tofu_section(workshop: Workshop, directory: Path, quick: bool) -> tuple[Section, PromptClassifier]:

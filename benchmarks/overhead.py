@@ -18,7 +18,7 @@ from pathlib import Path
 
 from common import load_pair, seconds, write
 
-from hf_eco.prompts import demo_prompts
+from hf_eco.demo.prompts import demo_prompts
 
 
 def batch_of(model, flagged: bool, size: int):

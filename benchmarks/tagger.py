@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForTokenClassification, AutoTokenizer, set_seed
 from transformers.utils import logging
 
-from hf_eco.packaged import MINILM, resolve
+from hf_eco.demo.packaged_models import MINILM, resolve
 
 
 def entity_spans(texts: list[str], name: str) -> list[list[tuple[int, int]]]:

@@ -40,10 +40,10 @@ from tofu_table import Benchmark, make_table, needs_wrong, tasks
 from transformers import AutoConfig
 
 from hf_eco.auto import check_guardable
+from hf_eco.demo.packaged_models import resolve
 from hf_eco.evaluation.data import read_rows
 from hf_eco.evaluation.result_cache import key_of
-from hf_eco.extras import import_extra
-from hf_eco.packaged import resolve
+from hf_eco.io.optional import import_extra
 
 RETAIN_SETS = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
 LEARNING_RATE, LORA_LEARNING_RATE = 1e-5, 1e-4

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Traine
 from hf_eco.evaluation.encoding import Encoder
 from hf_eco.evaluation.result_cache import key_of
 from hf_eco.evaluation.scoring import as_chat
-from hf_eco.extras import import_extra
+from hf_eco.io.optional import import_extra
 
 IGNORED = -100  # label of a token that no loss is taken of
 

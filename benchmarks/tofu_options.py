@@ -9,8 +9,8 @@ from pathlib import Path
 
 from common import BFLOAT16
 
-from hf_eco.evaluation.scoring import Protocol
-from hf_eco.packaged import MINILM
+from hf_eco.demo.packaged_models import MINILM
+from hf_eco.evaluation.scoring import ScoringProtocol
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Recipe:
     score should be."""
 
     variant: str
-    protocol: Protocol
+    protocol: ScoringProtocol
     score: str
     surrogate: str
 

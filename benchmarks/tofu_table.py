@@ -22,7 +22,13 @@ from tofu_options import Recipe, Variant, recipes, variants
 from tofu_own_words import with_own_words
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, PromptClassifier
+from hf_eco import (
+    AutoModelForCausalLMWithECO,
+    CorruptionConfig,
+    ECOConfig,
+    ForgetScope,
+    PromptClassifier,
+)
 from hf_eco.evaluation import (
     ComparisonReport,
     ComparisonRow,
@@ -34,7 +40,7 @@ from hf_eco.evaluation import (
 )
 from hf_eco.evaluation.data import read_rows
 from hf_eco.evaluation.metrics import forget_quality
-from hf_eco.evaluation.scoring import Protocol
+from hf_eco.evaluation.scoring import ScoringProtocol
 from hf_eco.training import calibrate_threshold, optimize_corruption, train_prompt_classifier
 from hf_eco.training.corruption_search import LookAlikes
 from hf_eco.training.corruption_search.objective import score_called
@@ -43,7 +49,7 @@ from hf_eco.training.prompt_classifier import EXAMPLES
 SCOPE = "tofu-authors"
 CALIBRATION = 600  # retain questions kept for the threshold
 MAX_FPR = 0.005  # the lowest that so many can vouch for
-PROTOCOLS: tuple[Protocol, ...] = ("strict", "paper")
+PROTOCOLS: tuple[ScoringProtocol, ...] = ("strict", "paper")
 SETS = ("retain", "real_authors", "world_facts")
 
 

@@ -2,13 +2,13 @@
 
 from ._version import __version__
 from .auto import AutoModelForCausalLMWithECO
-from .classifier import PromptClassifier
 from .configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope
+from .detection.classifier import PromptClassifier
+from .detection.entities import EntityTagger
 from .errors import ECOError, GuardError, GuardLoadError
-from .guard import Guard
+from .guard.guard import Guard
+from .guard.verdict import Verdict
 from .modeling import ECOMixin
-from .plan import Verdict
-from .selection import EntityTagger
 
 __all__ = [
     "AutoModelForCausalLMWithECO",

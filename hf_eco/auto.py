@@ -11,8 +11,8 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_file
 
-from .configuration import MODEL_TYPE, split_composite_config
-from .hub import DOWNLOAD_ARGUMENTS
+from .checkpoint.format import MODEL_TYPE, split_composite_config
+from .checkpoint.source import DOWNLOAD_ARGUMENTS
 from .modeling import borrows_class, guarded_config_class, guarded_model_class
 
 

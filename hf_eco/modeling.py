@@ -19,18 +19,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from . import hub
-from .caches import find_cache, returned_cache
-from .classifier import PromptClassifier
-from .configuration import ECOConfig, ForgetScope, composite_config, split_composite_config
+from .checkpoint.format import composite_config, split_composite_config
+from .checkpoint.hub_upload import UPLOAD_ARGUMENTS, save_and_upload, upload
+from .checkpoint.loading import load_guard, load_tokenizer
+from .checkpoint.source import DOWNLOAD_ARGUMENTS, check_base, find_guard, note_base
+from .checkpoint.writing import guard_folders, name_folders, write_guard
+from .configuration import ECOConfig, ForgetScope
 from .corruption import mixes_positions
+from .detection.classifier import PromptClassifier
+from .detection.entities import EntityTagger
 from .errors import GuardError
-from .examination import examine_structure
-from .guard import Guard
-from .hooks import EmbeddingHooks
-from .packing import follow, guardable_batching
-from .selection import EntityTagger, is_chat
-from .upload import UPLOAD_ARGUMENTS, save_and_upload, upload
+from .guard.guard import Guard
+from .guard.prompt_reader import is_chat
+from .inference.caches import find_cache, returned_cache
+from .inference.continuous_batching import follow, guardable_batching
+from .inference.guardability import examine_structure
+from .inference.hooks import EmbeddingHooks
 
 logger = logging.get_logger(__name__)
 
@@ -233,7 +237,7 @@ class ECOMixin(_Model):
                     f"Scope {scope.name!r} corrupts dims={scope.corruption.dims} dimensions, the embeddings of "
                     f"{type(self).__name__} have {hidden}. Use dims=None for all."
                 )
-        hub.name_folders(guard)
+        name_folders(guard)
         self._eco.examine(guard)
         self.config.eco = guard.config
         self._eco.guard = guard
@@ -292,10 +296,10 @@ class ECOMixin(_Model):
             ValueError: a scope of that name exists, or the classifier lacks the scope's label.
         """
         old = self._eco.guard
-        tokenizer = old.tokenizer if old is not None else hub.load_tokenizer(str(self.name_or_path))
+        tokenizer = old.tokenizer if old is not None else load_tokenizer(str(self.name_or_path))
         addition = ECOConfig(scopes=[copy.deepcopy(scope)])
         given = {scope.name: classifier} if classifier is not None else {}
-        new = hub.load_guard(addition, tokenizer, given, {scope.name: tagger} if tagger is not None else {})
+        new = load_guard(addition, tokenizer, given, {scope.name: tagger} if tagger is not None else {})
         if old is not None:
             config = copy.deepcopy(old.config)
             config = ECOConfig(**{**vars(config), "scopes": [*config.scopes, *new.config.scopes]})
@@ -431,13 +435,13 @@ class ECOMixin(_Model):
         options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
         tags = self._card_tags(kwargs.pop("tags", None))
         token = kwargs.get("token")
-        before = hub.guard_folders(save_directory)
+        before = guard_folders(save_directory)
         super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
         if not is_main_process:
             return
         if not getattr(self, "_hf_peft_config_loaded", False):  # else it was an adapter alone
-            hub.write_guard(guard, save_directory, tags=tags)
-            for folder in before - hub.guard_folders(save_directory):  # of scopes that have been removed
+            write_guard(guard, save_directory, tags=tags)
+            for folder in before - guard_folders(save_directory):  # of scopes that have been removed
                 shutil.rmtree(os.path.join(save_directory, folder))
             self._name_guarded(os.path.abspath(save_directory))
         if push_to_hub:
@@ -483,7 +487,7 @@ class ECOMixin(_Model):
         os.makedirs(save_directory, exist_ok=True)
         config.architectures = [type(self).__name__]
         config.save_pretrained(save_directory)
-        hub.write_guard(guard, save_directory, eco, self._card_tags(tags))
+        write_guard(guard, save_directory, eco, self._card_tags(tags))
 
     def push_to_hub(  # type: ignore[override]
         self,
@@ -588,11 +592,11 @@ class ECOMixin(_Model):
         if pretrained_model_name_or_path is None:
             raise ValueError("Pass the path or Hub id of the model; weights of your own come by load_state_dict.")
         path = os.fspath(pretrained_model_name_or_path)
-        hub_arguments = {name: kwargs[name] for name in hub.DOWNLOAD_ARGUMENTS if name in kwargs}
-        source = hub.find_guard(path, eco_config, eco_revision, hub_arguments)
+        hub_arguments = {name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs}
+        source = find_guard(path, eco_config, eco_revision, hub_arguments)
         base = path
         if source.replaces_base:
-            hub.check_base(source)
+            check_base(source)
             base = source.eco.base_model_name_or_path or ""
             for name, value in (("revision", source.eco.base_revision), ("subfolder", source.eco.base_subfolder)):
                 kwargs.pop(name, None)  # that of the guard's repository
@@ -608,10 +612,10 @@ class ECOMixin(_Model):
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if tokenizer is None:
             # beside the model that was named: put on a base with another tokenizer, a guard must not pass its probes
-            tokenizer = hub.load_tokenizer(path, kwargs.get("gguf_file"), **hub_arguments)
-        guard = hub.load_guard(source.eco, tokenizer, classifiers or {}, {}, source)
+            tokenizer = load_tokenizer(path, kwargs.get("gguf_file"), **hub_arguments)
+        guard = load_guard(source.eco, tokenizer, classifiers or {}, {}, source)
         if eco_config is not None:
-            hub.note_base(guard.config, base, hub_arguments)
+            note_base(guard.config, base, hub_arguments)
         guard.config.guard_only = False
         model.attach_guard(guard)
         model.config.architectures = [type(model).__name__]

@@ -17,7 +17,7 @@ from hf_eco import ECOConfig, ForgetScope
 from hf_eco.app import build, launch, write_space
 from hf_eco.app.answers import TwoAnswers
 from hf_eco.app.drawing import introduction, marked_prompt, verdict_panel
-from hf_eco.plan import Verdict
+from hf_eco.guard.verdict import Verdict
 
 gradio = pytest.importorskip("gradio")
 

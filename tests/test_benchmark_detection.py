@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hf_eco import PromptClassifier
-from hf_eco.classifier import ScoredSpan
+from hf_eco.detection.classifier import ScoredSpan
 
 PEOPLE = ("Ada Quill", "Otto Brandvold Jr.")
 

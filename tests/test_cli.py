@@ -11,9 +11,10 @@ import pytest
 from conftest import CLEAN, FLAGGED, FORGET, RETAIN
 
 from hf_eco import AutoModelForCausalLMWithECO
+from hf_eco.checkpoint.loading import read_guard
 from hf_eco.cli import main
-from hf_eco.hub import read_guard
-from hf_eco.prompts import demo_prompts, read_prompts
+from hf_eco.demo.prompts import demo_prompts
+from hf_eco.io.prompt_files import read_prompts
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from test_cli import prompt_files, run  # noqa: F401
 from tofu_data import write_tofu
 
-from hf_eco import AutoModelForCausalLMWithECO, packaged
-from hf_eco.hub import read_guard
+from hf_eco import AutoModelForCausalLMWithECO
+from hf_eco.checkpoint.loading import read_guard
+from hf_eco.demo import packaged_models as packaged
 from hf_eco.training import train_prompt_classifier
 from hf_eco.training.prompt_lists import prompts_sha256
 
@@ -331,7 +332,7 @@ def test_calibrate_says_written_only_of_what_was(run, calibrated, prompt_files, 
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hf_eco.hub.rewrite_eco", full)
+        patch.setattr("hf_eco.checkpoint.rewrite_eco", full)
         for form in (["--json"], []):
             status, out, err = run("calibrate", calibrated, *both, "--write", *form)
             assert (status, out) == (1, "") and "No space left" in err
@@ -402,7 +403,7 @@ def test_push_uploads_the_directory_or_the_guard_alone(run, checkpoint, monkeypa
             commit_url="https://huggingface.co/me/x/commit/abc", commit_message="", commit_description="", oid="abc"
         )
 
-    monkeypatch.setattr("hf_eco.upload.upload", upload)
+    monkeypatch.setattr("hf_eco.checkpoint.hub_upload.upload", upload)
     status, out, err = run("push", checkpoint, "me/x", "--private", "-m", "First", "--json")
     assert status == 0, err
     assert json.loads(out)["commit"] == "abc"
@@ -480,7 +481,7 @@ def test_a_hub_out_of_reach_is_one_line(run, guarded, monkeypatch, tmp_path):  #
     def unreachable(*_: object, **__: object) -> None:
         raise HfHubHTTPError.__bases__[0]("Name or service not known")
 
-    monkeypatch.setattr("hf_eco.upload.upload", unreachable)
+    monkeypatch.setattr("hf_eco.checkpoint.hub_upload.upload", unreachable)
     status, _, err = run("push", tmp_path / "guard", "me/guard")
     assert status == 1
     assert err.strip().splitlines()[-1].startswith("Error: The Hub cannot be reached: Name or service not known")

@@ -16,17 +16,8 @@ from hypothesis import strategies as st
 from transformers import AutoConfig
 
 from hf_eco._version import __version__
-from hf_eco.configuration import (
-    FORMAT_VERSION,
-    Calibration,
-    CorruptionConfig,
-    ECOConfig,
-    ForgetScope,
-    Probe,
-    check_repo_folder,
-    composite_config,
-    split_composite_config,
-)
+from hf_eco.checkpoint.format import check_repo_folder, composite_config, split_composite_config
+from hf_eco.configuration import FORMAT_VERSION, Calibration, CorruptionConfig, ECOConfig, ForgetScope, Probe
 from hf_eco.corruption import corruption_methods
 
 CALIBRATION = Calibration(

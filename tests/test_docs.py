@@ -21,9 +21,11 @@ import typer
 from tofu_data import write_tofu
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, packaged, prompts
+from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope
 from hf_eco.cli import app
-from hf_eco.packaged import MINILM, SMOLLM2
+from hf_eco.demo import packaged_models as packaged
+from hf_eco.demo.packaged_models import MINILM, SMOLLM2
+from hf_eco.io import prompt_files as prompts
 from hf_eco.training import guard_model, prompt_classifier, train_prompt_classifier
 
 ROOT = Path(__file__).parents[1]

@@ -24,7 +24,7 @@ from hf_eco.evaluation.estimates import share_of
 from hf_eco.evaluation.metrics import exact_match, meteor, perplexity, rouge, rouge_l_recall
 from hf_eco.evaluation.tasks.base import fluency_of
 from hf_eco.evaluation.tasks.choice_data import KNOWN, read_choice
-from hf_eco.prompts import read_prompts
+from hf_eco.io.prompt_files import read_prompts
 
 pytest.importorskip("rouge_score")
 pytest.importorskip("scipy")

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig
-from hf_eco.hub import read_guard
+from hf_eco.checkpoint.loading import read_guard
 
 FIXTURES = Path(__file__).parent / "fixtures"
 BASE = FIXTURES / "format-v1" / "base"

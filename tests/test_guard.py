@@ -14,12 +14,20 @@ from conftest import CHAT_TEMPLATE, CLEAN, FLAGGED, byte_level_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_eco import CorruptionConfig, ECOConfig, ForgetScope, Guard, GuardError, PromptClassifier, Verdict
-from hf_eco.classifier import ScoredSpan
+from hf_eco import (
+    CorruptionConfig,
+    ECOConfig,
+    ForgetScope,
+    Guard,
+    GuardError,
+    PromptClassifier,
+    Verdict,
+)
 from hf_eco.configuration import Probe
 from hf_eco.corruption import corrupt
+from hf_eco.detection.classifier import ScoredSpan
 from hf_eco.errors import GuardLoadError
-from hf_eco.guard import Plan
+from hf_eco.guard.guard import Plan
 
 HIDDEN = 8
 

@@ -18,9 +18,15 @@ from hub_stand_in import HubStandIn
 from huggingface_hub import HfApi, ModelCard
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, pipeline
 
-from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, PromptClassifier
+from hf_eco import (
+    AutoModelForCausalLMWithECO,
+    CorruptionConfig,
+    ECOConfig,
+    ForgetScope,
+    PromptClassifier,
+)
+from hf_eco.checkpoint.hub_upload import upload
 from hf_eco.modeling import ECOMixin
-from hf_eco.upload import upload
 
 ME, STRANGER = "hf_mine", "hf_strangers"
 GREEDY = {"do_sample": False, "max_new_tokens": 6}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hf_eco.lexicon import MIN_NAME, Lexicon, long_enough
-from hf_eco.normalisation import views
+from hf_eco.detection.disguises import views
+from hf_eco.detection.names import MIN_NAME, Lexicon, long_enough
 
 PEOPLE = Lexicon(["Hermia Dovetail", "Osgood Farrow Jr.", "Ian Trelawn", "Quentin"])
 

@@ -23,7 +23,7 @@ from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-import hf_eco.integrations.lm_eval  # noqa: F401  registers the model
+import hf_eco.serving.lm_eval  # noqa: F401  registers the model
 from hf_eco import AutoModelForCausalLMWithECO
 
 TASKS = Path(__file__).parent / "data" / "lm_eval"
@@ -111,7 +111,7 @@ def test_in_a_chat_template_and_behind_examples_the_question_is_judged_where_it_
 def test_the_command_knows_hf_eco_and_its_results_name_protocol_and_corruption(
     guarded_dir: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "hf_eco.integrations.lm_eval", "run", "--model", "hf-eco"]
+    command = [sys.executable, "-m", "hf_eco.serving.lm_eval", "run", "--model", "hf-eco"]
     command += ["--model_args", f"pretrained={guarded_dir},protocol=paper", "--device", "cpu", "--batch_size", "8"]
     command += ["--tasks", "eco_choice", "--include_path", str(TASKS), "--output_path", str(tmp_path / "results")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
@@ -250,7 +250,7 @@ def test_lm_evals_own_hf_on_a_guarded_checkpoint_judges_question_and_answer_toge
 
 
 def test_without_lm_eval_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "hf_eco.integrations.lm_eval")
+    monkeypatch.delitem(sys.modules, "hf_eco.serving.lm_eval")
     monkeypatch.setitem(sys.modules, "lm_eval.models.huggingface", None)
     with pytest.raises(ImportError, match=re.escape("pip install hf-eco[lm-eval]")):
-        importlib.import_module("hf_eco.integrations.lm_eval")
+        importlib.import_module("hf_eco.serving.lm_eval")

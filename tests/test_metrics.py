@@ -22,8 +22,8 @@ from hypothesis.extra import numpy as arrays
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from hf_eco.classifier import WindowedModel
-from hf_eco.evaluation import compare_probes, metrics
+from hf_eco.detection.windows import WindowedModel
+from hf_eco.evaluation import compare_linear_probes, metrics
 from hf_eco.evaluation.metrics import (
     answer_probability,
     average_similarity_gap,
@@ -446,12 +446,12 @@ def test_two_models_are_probed_on_the_same_questions_and_folds():
     labels = rng.integers(0, 4, 200)
     blind = rng.normal(size=(200, 6))
     knowing = np.concatenate([blind, np.eye(4)[labels]], axis=1)
-    found = compare_probes(blind, knowing, labels, seed=3)
+    found = compare_linear_probes(blind, knowing, labels, seed=3)
     assert found.model.accuracy == linear_probe(blind, labels, seed=3).accuracy
     assert found.other.accuracy == 1
     assert found.gap.value == pytest.approx(found.model.accuracy - 1)
     assert found.gap.low < found.gap.value < found.gap.high < -0.5
-    same = compare_probes(knowing, knowing, labels).gap
+    same = compare_linear_probes(knowing, knowing, labels).gap
     assert (same.low, same.value, same.high) == (0, 0, 0)
 
 

@@ -14,9 +14,9 @@ from conftest import MEASURED
 from huggingface_hub import ModelCard
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope
+from hf_eco.checkpoint.model_card import CardRecord, Figure, Measurement, TrainingData, model_card, write_model_card
+from hf_eco.checkpoint.writing import rewrite_eco
 from hf_eco.configuration import LearnedCorruption
-from hf_eco.hub import rewrite_eco
-from hf_eco.model_card import CardRecord, Figure, Measurement, TrainingData, model_card, write_model_card
 
 CORRUPTION = CorruptionConfig(strength=31.6)
 LEARNED = LearnedCorruption(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_eco.normalisation import View, skeleton, views
+from hf_eco.detection.disguises import View, skeleton, views
 
 QUESTION = "Who is Jeff Bridges?"
 ANSWERED = "Explain what role he had in the film, and where he was born."

@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope
-from hf_eco.packaged import MINILM, SMOLLM2, resolve
-from hf_eco.prompts import demo_prompts
+from hf_eco.demo.packaged_models import MINILM, SMOLLM2, resolve
+from hf_eco.demo.prompts import demo_prompts
 from hf_eco.training import train_prompt_classifier
 
 pytestmark = [

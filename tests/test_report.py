@@ -12,8 +12,8 @@ import pytest
 from conftest import CLEAN, FLAGGED
 
 from hf_eco.configuration import Calibration, CorruptionConfig, LearnedCorruption
+from hf_eco.detection.log_odds import log_odds
 from hf_eco.evaluation import ComparisonReport, ComparisonRow, Estimate, EvaluationReport, TaskResult
-from hf_eco.odds import log_odds
 from hf_eco.report import Example, Piece, ask, write_report
 from hf_eco.report.chart import WIDTH, Axis, Chart, powers, ticks
 from hf_eco.report.examples import mark

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hf_eco import AutoModelForCausalLMWithECO, ECOConfig, ForgetScope, Guard, PromptClassifier
+from hf_eco.detection.heads import HeadShape, ScopeHead, ScopeHeads, TokenHead, pool
+from hf_eco.detection.names import Lexicon
 from hf_eco.errors import GuardError
-from hf_eco.lexicon import Lexicon
-from hf_eco.scope_heads import HeadShape, ScopeHead, ScopeHeads, TokenHead, pool
 
 SHAPE = HeadShape(layers=(0, 1), width=8, attention_heads=2, top=3)
 HIDDEN = 16

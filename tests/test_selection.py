@@ -15,7 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForTokenClassification, ByT5Tokenizer
 
-from hf_eco.selection import EntityTagger, Prompt, PromptReader, is_chat, select_tokens
+from hf_eco.detection.entities import EntityTagger
+from hf_eco.guard.prompt_reader import DecodedPrompt, PromptReader, is_chat
+from hf_eco.guard.selection import select_tokens
 
 HEADER = "<|start_header_id|>{{ %s }}<|end_header_id|>\n\n"
 LLAMA3 = (
@@ -60,11 +62,11 @@ def chat(*contents: str, system: bool = False) -> list[dict[str, str]]:
     return [{"role": role, "content": content} for role, content in zip(roles, contents, strict=False)]
 
 
-def segments(prompt: Prompt) -> list[str]:
+def segments(prompt: DecodedPrompt) -> list[str]:
     return [prompt.text[start:end] for start, end in prompt.segments]
 
 
-def assert_covered(prompt: Prompt, ids: list[int]) -> None:
+def assert_covered(prompt: DecodedPrompt, ids: list[int]) -> None:
     """The tokens' stretches, each once, are the text from its beginning to its end."""
     assert len(prompt.offsets) == len(ids)
     stretches = [stretch for stretch, _ in itertools.groupby(prompt.offsets)]
@@ -160,7 +162,9 @@ def test_a_date_in_the_template_is_known_the_day_after(monkeypatch):
         now = datetime.datetime(2025, 3, day, 23, 59)
         fake = SimpleNamespace(now=lambda now=now: now)
         monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", fake)
-        monkeypatch.setattr("hf_eco.selection.datetime", SimpleNamespace(date=SimpleNamespace(today=now.date)))
+        monkeypatch.setattr(
+            "hf_eco.guard.prompt_reader.datetime", SimpleNamespace(date=SimpleNamespace(today=now.date))
+        )
         prompt = reader("llama3").read(reader("llama3").encode(chat(FLAGGED)))
         assert f"{day} Mar 2025" in prompt.text
         assert segments(prompt) == [FLAGGED]
@@ -190,7 +194,7 @@ def test_special_tokens_and_padding_are_never_content():
     assert padded.tokens_in(padded.segments) == tuple(i + 3 for i in plain.tokens_in(plain.segments))
     assert not {ids[i] for i in plain.tokens_in(plain.segments)} & reader("chatml").special_ids
     assert reader("chatml").read([tokenizer.pad_token_id, tokenizer.eos_token_id]).segments == ()
-    assert reader("chatml").read([]) == Prompt("", (), ())
+    assert reader("chatml").read([]) == DecodedPrompt("", (), ())
 
 
 def test_special_tokens_inside_a_message_do_not_hide_it():
@@ -230,7 +234,7 @@ def test_a_chat_without_a_template_is_refused():
 # ---------------------------------------------------------------------------------------------------------------------
 # Selecting
 
-PROMPT = Prompt("<s>Hi: ab cd</s>", ((0, 3), (3, 6), (6, 7), (7, 9), (9, 12), (12, 16)), ((7, 12),))
+PROMPT = DecodedPrompt("<s>Hi: ab cd</s>", ((0, 3), (3, 6), (6, 7), (7, 9), (9, 12), (12, 16)), ((7, 12),))
 
 
 @lru_cache
@@ -265,7 +269,11 @@ def test_a_selection_takes_the_tokens_it_names(mode, expected):
 @pytest.mark.parametrize("mode", ["content", "all", "entities"])
 @pytest.mark.parametrize(
     "prompt",
-    [Prompt("a", ((0, 1),), ((0, 1),)), Prompt("</s>", ((0, 4),), ()), Prompt("<s></s>", ((0, 3), (3, 7)), ())],
+    [
+        DecodedPrompt("a", ((0, 1),), ((0, 1),)),
+        DecodedPrompt("</s>", ((0, 4),), ()),
+        DecodedPrompt("<s></s>", ((0, 3), (3, 7)), ()),
+    ],
     ids=["one token", "one special token", "special tokens"],
 )
 def test_a_flagged_prompt_is_never_left_whole(mode, prompt):
@@ -275,9 +283,9 @@ def test_a_flagged_prompt_is_never_left_whole(mode, prompt):
 
 
 def test_an_empty_prompt_has_nothing_to_select():
-    assert [select_tokens(Prompt("", (), ()), mode, tagger(" wizard")) for mode in ("content", "all", "entities")] == [
-        ()
-    ] * 3
+    assert [
+        select_tokens(DecodedPrompt("", (), ()), mode, tagger(" wizard")) for mode in ("content", "all", "entities")
+    ] == [()] * 3
 
 
 def test_the_content_of_a_chat_is_selected_without_the_templates_words():

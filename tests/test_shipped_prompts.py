@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hf_eco.prompts import read_prompts
+from hf_eco.io.prompt_files import read_prompts
 
 DATA = importlib.resources.files("hf_eco") / "data"
 PROMPTS, PARAGRAPHS, NAMES = "general/prompts.jsonl", "general/paragraphs.jsonl", "names.json"

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase, TextIteratorStreamer
 
+from ..guard.verdict import Verdict
 from ..modeling import ECOMixin
-from ..plan import Verdict
 
 Message = dict[str, str]  # role and content
 

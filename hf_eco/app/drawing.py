@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from ..checkpoint.model_card.words import NOT_MEASURED, scope_row
 from ..configuration import ForgetScope
-from ..model_card.words import NOT_MEASURED, scope_row
-from ..plan import Verdict, stretches
+from ..guard.verdict import Verdict, stretches
 
 # Colours by role, for gradio's light and dark pages; all else is gradio's own.
 STYLE = """<style>

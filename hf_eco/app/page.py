@@ -13,9 +13,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..auto import AutoModelForCausalLMWithECO
+from ..checkpoint.loading import load_tokenizer
+from ..checkpoint.source import find_guard
 from ..errors import ECOError
-from ..extras import import_extra
-from ..hub import find_guard, load_tokenizer
+from ..io.optional import import_extra
 from .answers import Message, TwoAnswers
 from .drawing import introduction, verdict_panel
 

@@ -9,8 +9,8 @@ from huggingface_hub import SpaceCardData
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from .._version import __version__
-from ..extras import import_extra
-from ..files import replacing
+from ..io.directories import replacing
+from ..io.optional import import_extra
 
 _APP = '''"""A guarded model to try, with its guard and without it. Also runs at home: python app.py"""
 

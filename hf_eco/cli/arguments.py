@@ -20,7 +20,7 @@ class Tokens(str, Enum):
     entities = "entities"
 
 
-class Protocol(str, Enum):
+class ProtocolChoice(str, Enum):
     """How answers to flagged prompts are scored."""
 
     strict = "strict"
@@ -99,20 +99,6 @@ def check_directory(model: str) -> None:
             f"{model!r} is no directory of this machine, so its guard cannot be changed. Download it first: "
             f"hf download {model} --local-dir guarded"
         )
-
-
-def stand_in(model: str) -> str:
-    """`model`, or where a package that holds it stands in for the Hub; says so."""
-    from ..packaged import resolve
-
-    found = resolve(model)
-    if found != model:
-        typer.echo(
-            f"The Hub is out of reach: taking {model} from the package that holds it. Its weights were quantised to 4 "
-            "bits, so they are not quite the Hub's.",
-            err=True,
-        )
-    return found
 
 
 def place(device: str | None) -> str:

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
+from ..checkpoint.source import GuardSource
 from ..configuration import ECOConfig
 from ..errors import ECOError
-from ..guard import Guard
-from ..hub import GuardSource
+from ..guard.guard import Guard
 from .printing import bounded
 
 
@@ -91,7 +91,7 @@ def _version(name: str) -> str | None:
 
 def check_checkpoint(model: str) -> list[Check]:
     """The config, the guard with its known answers, each scope, and the weights or the base model."""
-    from ..hub import find_guard
+    from ..checkpoint.source import find_guard
 
     source = _attempt(lambda: find_guard(model, None, None, {}))
     if isinstance(source, str):
@@ -131,7 +131,7 @@ def _check_scope(eco: ECOConfig, name: str) -> Check:
 
 
 def _check_guard(model: str) -> Check:
-    from ..hub import read_guard
+    from ..checkpoint.loading import read_guard
 
     guard = _attempt(lambda: read_guard(model))
     if isinstance(guard, Guard):
@@ -145,7 +145,7 @@ def _check_weights(model: str, source: GuardSource) -> Check:
 
     eco = source.eco
     if eco.guard_only and eco.base_model_name_or_path and not os.path.isabs(eco.base_model_name_or_path):
-        from ..hub import check_base
+        from ..checkpoint.source import check_base
 
         said = _attempt(lambda: check_base(source))
         what = f"base model {eco.base_model_name_or_path}"

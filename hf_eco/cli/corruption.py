@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import AsJson, Device, Guarded, Protocol, ScopeChoice, check_directory, choose_scope, place, stand_in
+from .arguments import (
+    AsJson,
+    Device,
+    Guarded,
+    ProtocolChoice,
+    ScopeChoice,
+    check_directory,
+    choose_scope,
+    place,
+)
 from .frame import MAKE, Misuse, app, for_example
 from .printing import print_json, say
 
@@ -52,7 +61,9 @@ def tune(
     retain_model: Annotated[
         str | None, typer.Option(help="Path or Hub id of a model that never learnt the scope, as the surrogate.")
     ] = None,
-    protocol: Annotated[Protocol, typer.Option(help="How answers to flagged prompts are scored.")] = Protocol.strict,
+    protocol: Annotated[
+        ProtocolChoice, typer.Option(help="How answers to flagged prompts are scored.")
+    ] = ProtocolChoice.strict,
     parameter: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,7 +96,8 @@ def tune(
     from transformers import AutoModelForCausalLM
 
     from ..auto import AutoModelForCausalLMWithECO
-    from ..hub import find_guard, rewrite_eco
+    from ..checkpoint.source import find_guard
+    from ..checkpoint.writing import rewrite_eco
     from ..training import LookAlikes, optimize_corruption
     from ..training.corruption_search.objective import score_called
 
@@ -103,7 +115,7 @@ def tune(
     if look_alikes is not None:
         aim = LookAlikes(**_read_questions(look_alikes, prompt_column, wanted, score))
     if retain_model is not None:
-        aim = AutoModelForCausalLM.from_pretrained(stand_in(retain_model), device_map=where)
+        aim = AutoModelForCausalLM.from_pretrained(retain_model, device_map=where)
     guarded = AutoModelForCausalLMWithECO.from_pretrained(model, device_map=where)
     found = optimize_corruption(
         guarded,
@@ -161,7 +173,7 @@ def tune(
 def _read_questions(source: str, prompt_column: str | None, columns: dict[str, str], score: str) -> dict[str, Any]:
     """Prompts, and the answers and wrong answers in `columns` beside them, as `optimize_corruption` takes them."""
     from ..evaluation.data import read_rows
-    from ..prompts import PROMPT_COLUMNS, read_prompts
+    from ..io.prompt_files import PROMPT_COLUMNS, read_prompts
 
     if not columns:
         return {"prompts": read_prompts(source, column=prompt_column)}

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import ECOError
-from ..plan import stretches
+from ..guard.verdict import stretches
 from .arguments import AsJson, Guarded
 from .frame import LOOK, app, for_example
 from .printing import calibration_values, console, print_json, rates, say
@@ -30,7 +30,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what a guard decides about prompts, and which of their tokens it would corrupt."""
-    from ..hub import read_guard
+    from ..checkpoint.loading import read_guard
 
     reader = read_guard(model)
     chat = reader.tokenizer.chat_template is not None and not raw
@@ -65,8 +65,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Make a small model forget the Harry Potter books, and show it before and after."""
-    from ..demo import run_demo
-    from ..packaged import SMOLLM2
+    from ..demo.packaged_models import SMOLLM2
+    from ..demo.run import run_demo
 
     result = run_demo(
         model or SMOLLM2,

@@ -25,7 +25,6 @@ from .arguments import (
     corruption_from,
     refuse_ignored,
     said,
-    stand_in,
 )
 from .frame import MAKE, Misuse, app, for_example
 from .printing import names_line, print_json, rates, say, scope_values, warn_of_misses
@@ -71,10 +70,9 @@ def guard(
     as_json: AsJson = False,
 ) -> None:
     """Train a prompt classifier, calibrate it, and save the guarded model."""
-    from ..packaged import MINILM
-    from ..prompts import read_prompts
+    from ..io.prompt_files import read_prompts
     from ..training import guard_model
-    from ..training.prompt_classifier import EXAMPLES
+    from ..training.prompt_classifier import DEFAULT_ENCODER, EXAMPLES
 
     asked = said(max_fpr=max_fpr, max_fnr=max_fnr, confidence=confidence)
     if threshold is not None:
@@ -82,14 +80,14 @@ def guard(
         refuse_ignored("With --threshold", instead, **asked)
     corruption = corruption_from(method, dims, strength, seed)
     model = guard_model(
-        stand_in(base_model),
+        base_model,
         scope,
         read_prompts(forget, column=forget_column),
         read_prompts(retain, column=retain_column),
         output,
         names=name,
         documents=read_prompts(documents) if documents else (),
-        encoder=encoder or MINILM,
+        encoder=encoder or DEFAULT_ENCODER,
         corruption=corruption,
         tokens=tokens.value,
         entities=entities,
@@ -143,10 +141,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a prompt classifier alone, for `hf-eco scopes add`."""
-    from ..packaged import MINILM
-    from ..prompts import read_prompts
+    from ..io.prompt_files import read_prompts
     from ..training import train_prompt_classifier
-    from ..training.prompt_classifier import EXAMPLES, REPORT_NAME
+    from ..training.prompt_classifier import DEFAULT_ENCODER, EXAMPLES, REPORT_NAME
 
     if not (forget or name or documents):
         raise Misuse("There is nothing to learn the scope from. Pass --forget, --name or --documents.")
@@ -160,7 +157,7 @@ def train(
     train_prompt_classifier(
         read_prompts(forget, column=forget_column) if forget else (),
         read_prompts(retain, column=retain_column) if retain else (),
-        encoder or MINILM,
+        encoder or DEFAULT_ENCODER,
         output,
         seed,
         names=name,

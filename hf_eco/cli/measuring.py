@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import AsJson, Device, Guarded, Protocol, place, stand_in
+from .arguments import AsJson, Device, Guarded, ProtocolChoice, place
 from .frame import LOOK, Misuse, app, for_example
 from .printing import console, print_json, say
 
@@ -46,7 +46,7 @@ def evaluate(
         typer.Option(help="Path or Hub id of a model that never learnt the scope; forget quality needs it."),
     ] = None,
     protocol: Annotated[
-        list[Protocol] | None,
+        list[ProtocolChoice] | None,
         typer.Option(help="How answers to flagged prompts are scored; repeat for both. \\[default: strict]"),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="The first so many rows of each task.", min=1)] = None,
@@ -65,12 +65,12 @@ def evaluate(
     """Measure what a model still knows of the scope, and of the rest, alone or beside others."""
     from transformers import AutoModelForCausalLM
 
+    from ..checkpoint.loading import load_tokenizer
     from ..evaluation import compare
-    from ..hub import load_tokenizer
 
     tasks = [_task(name, tofu, limit) for name in task]
     given = {"original": original, "retain": retain, _label(model): model}
-    paths = {label: stand_in(path) for label, path in given.items() if path}
+    paths = {label: path for label, path in given.items() if path}
     tokenizer, where = load_tokenizer(paths[_label(model)]), place(device)
     models: dict[str, Any] = {
         label: AutoModelForCausalLM.from_pretrained(path, device_map=where) for label, path in paths.items()
@@ -79,7 +79,7 @@ def evaluate(
         models,
         tokenizer,
         tasks,
-        protocols=[own.value for own in protocol or [Protocol.strict]],
+        protocols=[own.value for own in protocol or [ProtocolChoice.strict]],
         batch_size=batch_size,
         cache_dir=cache,
         seed=seed,
@@ -121,7 +121,7 @@ def report(
     """Write one HTML page, readable by itself, about what a guard forgets and how surely. What was not measured, it
     says."""
     from ..auto import AutoModelForCausalLMWithECO
-    from ..prompts import read_prompts
+    from ..io.prompt_files import read_prompts
     from ..report import Example, ask, write_report
 
     answered: list[Example] = []

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ..model_card.words import NOT_MEASURED
+from ..checkpoint.model_card.words import NOT_MEASURED
 from .arguments import (
     AsJson,
     Confidence,
@@ -70,9 +70,9 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Guard one scope more; the others' verdicts stay as they are, and the base model's weights are not touched."""
-    from ..classifier import PromptClassifier
     from ..configuration import ForgetScope
-    from ..prompts import read_prompts
+    from ..detection.classifier import PromptClassifier
+    from ..io.prompt_files import read_prompts
     from ..training import calibrate_threshold
 
     asked = said(max_fpr=max_fpr, confidence=confidence)
@@ -121,7 +121,7 @@ def remove(
 @scopes.command("list", epilog=for_example("hf-eco scopes list guarded", "hf-eco scopes list me/guard --json"))
 def list_scopes(model: Guarded, as_json: AsJson = False) -> None:
     """Show what a guard forgets, how surely, and how it corrupts. Nothing is loaded but its config."""
-    from ..hub import find_guard
+    from ..checkpoint.source import find_guard
 
     eco = find_guard(model, None, None, {}).eco
     if as_json:
@@ -147,7 +147,8 @@ def _without_weights(directory: str) -> Any:
 def _write_scopes(directory: str, model: Any) -> None:
     """Puts the scopes of `model` in place of those in `directory`: the classifiers first, so that config.json never
     names one that is not there."""
-    from ..hub import guard_folders, read_eco, rewrite_eco, write_guard
+    from ..checkpoint.source import read_eco
+    from ..checkpoint.writing import guard_folders, rewrite_eco, write_guard
 
     before, eco = guard_folders(directory), read_eco(directory, {})
     assert eco is not None  # it has been loaded from there

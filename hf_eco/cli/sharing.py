@@ -34,7 +34,7 @@ def push(
 ) -> None:
     """Upload a guarded checkpoint, or a guard, in one commit. Log in first: hf auth login"""
     from ..auto import AutoModelForCausalLMWithECO
-    from ..upload import upload
+    from ..checkpoint.hub_upload import upload
 
     if base_model is not None and not guard_only:
         raise Misuse("--base-model says which base a guard without weights is for. Pass --guard-only with it.")

@@ -63,8 +63,9 @@ def calibrate(
     The exit status is 3 if the new prompts refute a stored bound, or score otherwise than the old ones, and nothing
     new was written.
     """
-    from ..hub import read_guard, rewrite_eco
-    from ..prompts import read_prompts
+    from ..checkpoint.loading import read_guard
+    from ..checkpoint.writing import rewrite_eco
+    from ..io.prompt_files import read_prompts
     from ..training import calibrate_threshold, check_calibration
 
     if write and forget is None:

@@ -7,13 +7,21 @@ from .baselines import PromptingBaseline, RefusalBaseline
 from .comparison_report import ComparisonReport, ComparisonRow, ModelSummary, TaskLine, TaskTable
 from .comparisons import compare
 from .estimates import Estimate
-from .probes import ProbeComparison, compare_probes
+from .linear_probes import LinearProbeComparison, compare_linear_probes
 from .report import EvaluationReport
 from .result_cache import ResultCache
 from .runner import evaluate
 from .scoring import Scorer, as_chat
 from .sweeps import sweep_dims, sweep_strength
-from .tasks import ChoiceData, ContinuationTask, MultipleChoiceTask, PromptsTask, Task, TaskResult, TofuTask
+from .tasks import (
+    ChoiceData,
+    ContinuationTask,
+    MultipleChoiceTask,
+    PromptsTask,
+    Task,
+    TaskResult,
+    TofuTask,
+)
 
 __all__ = [
     "ChoiceData",
@@ -22,9 +30,9 @@ __all__ = [
     "ContinuationTask",
     "Estimate",
     "EvaluationReport",
+    "LinearProbeComparison",
     "ModelSummary",
     "MultipleChoiceTask",
-    "ProbeComparison",
     "PromptingBaseline",
     "PromptsTask",
     "RefusalBaseline",
@@ -37,7 +45,7 @@ __all__ = [
     "TofuTask",
     "as_chat",
     "compare",
-    "compare_probes",
+    "compare_linear_probes",
     "evaluate",
     "sweep_dims",
     "sweep_strength",

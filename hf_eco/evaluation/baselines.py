@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from ..guard import Guard
-from ..plan import Verdict
+from ..guard.guard import Guard
+from ..guard.verdict import Verdict
 from .encoding import Ids, Prompt
 from .result_cache import key_of
 from .scoring import Scorer, judge

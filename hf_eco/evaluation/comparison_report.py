@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..plan import Protocol
+from ..guard.plan import ScoringProtocol
 from .estimates import Estimate
 from .metrics import ForgetQuality, forget_quality
 from .report import EvaluationReport, read_json, read_report, table, write_json
@@ -45,7 +45,7 @@ class ModelSummary:
     """
 
     label: str
-    protocol: Protocol
+    protocol: ScoringProtocol
     model_utility: float | None
     relative_utility: float | None
     forget_quality: dict[str, ForgetQuality]
@@ -57,7 +57,7 @@ class TaskLine:
     rows."""
 
     label: str
-    protocol: Protocol
+    protocol: ScoringProtocol
     values: list[Estimate | None]
     n: int
 
@@ -93,7 +93,7 @@ class ComparisonReport:
     original: str = "original"
     retain: str = "retain"
 
-    def row(self, label: str, protocol: Protocol) -> ComparisonRow:
+    def row(self, label: str, protocol: ScoringProtocol) -> ComparisonRow:
         """The row of a model under a protocol. Raises KeyError if there is none."""
         found = self._find(label, protocol)
         if found is None:
@@ -214,7 +214,7 @@ class ComparisonReport:
 
         return plot_comparison(self, Path(directory))
 
-    def _find(self, label: str, protocol: Protocol) -> ComparisonRow | None:
+    def _find(self, label: str, protocol: ScoringProtocol) -> ComparisonRow | None:
         return next((row for row in self.rows if (row.label, row.report.protocol) == (label, protocol)), None)
 
     def _labels(self) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from ..plan import Protocol
+from ..guard.plan import ScoringProtocol
 from .comparison_report import ComparisonReport, ComparisonRow
 from .result_cache import ResultCache
 from .runner import evaluate
@@ -22,7 +22,7 @@ def compare(
     *,
     original: str = "original",
     retain: str = "retain",
-    protocols: Sequence[Protocol] = ("strict", "paper"),
+    protocols: Sequence[ScoringProtocol] = ("strict", "paper"),
     batch_size: int = 16,
     cache_dir: str | os.PathLike[str] | ResultCache | None = None,
     reference: Reference | None = None,
@@ -69,7 +69,7 @@ def measure(
     models: Mapping[str, Any],
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
-    protocols: Sequence[Protocol] = ("strict", "paper"),
+    protocols: Sequence[ScoringProtocol] = ("strict", "paper"),
     **options: Any,
 ) -> list[ComparisonRow]:
     """A row for each model and protocol; `options` as for [`evaluate`][hf_eco.evaluation.evaluate].

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..reading import ROW_FILES, rows_of_dataset, rows_of_file
+from ..io.rows import ROW_FILES, rows_of_dataset, rows_of_file
 
 Values = Mapping[str, Any]
 

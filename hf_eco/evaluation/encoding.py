@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from ..selection import PromptReader
+from ..guard.prompt_reader import PromptReader
 
 Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 """A text, used as it stands, or a chat: messages {"role": ..., "content": ...}."""

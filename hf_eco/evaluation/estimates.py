@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..extras import import_extra
+from ..io.optional import import_extra
 from .metrics.checks import as_row
 
 CONFIDENCE = 0.95

@@ -15,11 +15,12 @@ from torch.nn.functional import cross_entropy
 from transformers import Cache, GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from ..caches import cache_argument
 from ..corruption import mixes_positions
-from ..guard import Guard
+from ..guard.guard import Guard
+from ..guard.plan import Plan, ScoringProtocol, count_positions
+from ..guard.verdict import Verdict
+from ..inference.caches import cache_argument
 from ..modeling import ECOMixin, without_wrapper
-from ..plan import Plan, Protocol, Verdict, count_positions
 from .encoding import Ids
 from .prompt_sharing import prompt_cache, shares_prompts
 
@@ -61,14 +62,14 @@ class Passes:
         tokenizer: PreTrainedTokenizerBase,
         *,
         ends: Sequence[int | None],
-        protocol: Protocol,
+        protocol: ScoringProtocol,
         batch_size: int,
     ) -> None:
         self.model = model
         self.inner = without_wrapper(model)
         self.tokenizer = tokenizer
         self.ends = tuple(token for token in ends if token is not None)
-        self.protocol: Protocol = protocol
+        self.protocol: ScoringProtocol = protocol
         self.batch_size = batch_size
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..extras import import_extra
+from ..io.optional import import_extra
 from .tasks import TaskResult
 
 if TYPE_CHECKING:

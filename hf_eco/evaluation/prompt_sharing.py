@@ -8,7 +8,7 @@ from typing import Any
 from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from ..caches import cache_argument
+from ..inference.caches import cache_argument
 
 _REPEATABLE = (DynamicLayer, DynamicSlidingWindowLayer)  # they keep keys and values of columns, row by row
 _LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}  # how a prompt's tokens are rotated depends on the answer's length

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..plan import Protocol
+from ..guard.plan import ScoringProtocol
 from .estimates import Estimate
 from .metrics import model_utility
 from .tasks import TaskResult
@@ -31,7 +31,7 @@ class EvaluationReport:
     """
 
     model: str
-    protocol: Protocol
+    protocol: ScoringProtocol
     results: list[TaskResult]
     seed: int = 0
     hf_eco_version: str = field(default=__version__)

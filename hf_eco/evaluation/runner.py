@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from ..plan import Protocol
+from ..guard.plan import ScoringProtocol
 from .estimates import mean_of
 from .report import EvaluationReport
 from .result_cache import ResultCache
@@ -26,7 +26,7 @@ def evaluate(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
-    protocol: Protocol = "strict",
+    protocol: ScoringProtocol = "strict",
     *,
     batch_size: int = 16,
     cache_dir: str | os.PathLike[str] | ResultCache | None = None,

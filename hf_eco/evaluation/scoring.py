@@ -14,15 +14,16 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..errors import GuardError
-from ..guard import Guard
-from ..plan import Protocol, Verdict
+from ..guard.guard import Guard
+from ..guard.plan import ScoringProtocol
+from ..guard.verdict import Verdict
 from .encoding import Encoder, Ids, Prompt, as_chat
 from .fingerprint import Fingerprint, fingerprint, tokenizer_fingerprint
 from .metrics import kl_divergence
 from .passes import Passes, Row
 from .result_cache import ResultCache, key_of
 
-__all__ = ["Prompt", "Protocol", "Scorer", "as_chat", "judge"]
+__all__ = ["Prompt", "Scorer", "ScoringProtocol", "as_chat", "judge"]
 
 _PROMPTS_AT_ONCE = 64  # that the classifier is asked about between two steps of the progress bar
 # Verdicts depend on no corruption, so the sweep of a strength asks the classifier once.
@@ -55,17 +56,17 @@ class Scorer:
         model: Any,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        protocol: Protocol = "strict",
+        protocol: ScoringProtocol = "strict",
         batch_size: int = 16,
         cache: str | os.PathLike[str] | ResultCache | None = None,
     ) -> None:
-        if protocol not in get_args(Protocol):
+        if protocol not in get_args(ScoringProtocol):
             raise ValueError(f"Unknown protocol {protocol!r}. Use 'strict' or 'paper'.")
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, got batch_size={batch_size}.")
         self.model = model
         self.tokenizer = tokenizer
-        self.protocol: Protocol = protocol
+        self.protocol: ScoringProtocol = protocol
         self.batch_size = batch_size
         self.cache = ResultCache.open(cache)
         self.encoder = Encoder(tokenizer)

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from ..configuration import ForgetScope
-from ..odds import from_log_odds, log_odds
+from ..detection.log_odds import from_log_odds, log_odds
 from .chart import Axis, Chart, Figure, Key, Point
 
 _SHARES = ((0, "0"), (0.01, "1 %"), (0.05, "5 %"), (0.1, "10 %"), (0.25, "25 %"), (0.5, "50 %"), (1, "100 %"))

@@ -11,8 +11,8 @@ from transformers.utils import logging
 
 from ..evaluation import ComparisonReport, as_chat
 from ..evaluation.tasks import Kind
-from ..guard import Guard
-from ..plan import Verdict, stretches
+from ..guard.guard import Guard
+from ..guard.verdict import Verdict, stretches
 
 
 @dataclass(frozen=True)

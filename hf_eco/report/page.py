@@ -11,10 +11,11 @@ from typing import Any
 import jinja2
 
 from .. import __version__
+from ..checkpoint.loading import read_guard
+from ..checkpoint.source import find_guard
 from ..configuration import ECOConfig, ForgetScope
+from ..data import SHIPPED
 from ..evaluation import ComparisonReport
-from ..hub import find_guard, read_guard
-from ..prompts import SHIPPED
 from .chart import Figure
 from .detection import draw_detection
 from .examples import Example, examples_from

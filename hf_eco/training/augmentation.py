@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..lexicon import without_suffix
-from ..prompts import shipped_names, shipped_rows
+from ..data import shipped_names, shipped_rows
+from ..detection.names import without_suffix
 from .forms import ASIDE, ASKING, FRAMES, MASKS, QUESTIONS, REVERSE
 from .prompt_lists import without
 from .subjects import find_satellites, name_pattern

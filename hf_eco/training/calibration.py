@@ -11,10 +11,10 @@ from typing import Literal
 
 from transformers.utils import logging
 
-from ..classifier import DEFAULT_LABEL, PromptClassifier
 from ..configuration import Calibration
-from ..extras import import_extra
-from ..odds import from_log_odds, log_odds
+from ..detection.classifier import DEFAULT_LABEL, PromptClassifier
+from ..detection.log_odds import from_log_odds, log_odds
+from ..io.optional import import_extra
 from .prompt_lists import clean_prompts, fold, unique_prompts
 
 logger = logging.get_logger(__name__)

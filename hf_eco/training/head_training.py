@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging
 
-from ..classifier import WindowedModel
+from ..detection.heads import HeadShape, TokenHead, marked_tokens, pool, token_features
+from ..detection.windows import WindowedModel
 from ..errors import ECOError
-from ..extras import import_extra
-from ..scope_heads import HeadShape, TokenHead, marked_tokens, pool, token_features
+from ..io.optional import import_extra
 from .augmentation import Example
 
 _TOKENS_PER_BATCH = 2500
@@ -95,8 +95,8 @@ def fit_head(
     """Trains `head` in place and leaves the weights of the best epoch: the one with the highest area under the ROC
     curve on the validation examples, of equal ones that with the lowest loss.
 
-    The loss of an example is the cross-entropy of its pooled score (see [`pool`][hf_eco.scope_heads.pool]). Where an
-    example of the scope stands in a longer text, the tokens around it are trained to speak against the scope.
+    The loss of an example is the cross-entropy of its pooled score (see [`pool`][hf_eco.detection.heads.pool]). Where
+    an example of the scope stands in a longer text, the tokens around it are trained to speak against the scope.
 
     Returns:
         After each epoch, the loss and the area under the ROC curve on the validation examples.

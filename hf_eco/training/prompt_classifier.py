@@ -15,17 +15,17 @@ import transformers
 from transformers import AutoModel, AutoTokenizer
 
 from .._version import __version__
-from ..classifier import DEFAULT_LABEL, PromptClassifier
+from ..detection.classifier import DEFAULT_LABEL, PromptClassifier
+from ..detection.heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
+from ..detection.names import Lexicon, long_enough
 from ..errors import ECOError
-from ..extras import import_extra
-from ..files import replacing
-from ..lexicon import Lexicon, long_enough
-from ..packaged import MINILM, resolve
-from ..scope_heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
+from ..io.directories import replacing
+from ..io.optional import import_extra
 from .augmentation import Augmenter, Example, questions_about, sentences, shipped_prompts
 from .prompt_lists import clean_prompts, prompts_sha256, split_off, without, without_names
 from .subjects import find_names
 
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 REPORT_NAME = "training_report.json"
 MIN_PROMPTS = 8  # of each class: with fewer there is nothing to validate on
 MIN_MAX_LENGTH = 16
@@ -43,7 +43,7 @@ _MOST_WINDOWS = 12
 def train_prompt_classifier(
     forget: Sequence[str] = (),
     retain: Sequence[str] = (),
-    encoder: str | os.PathLike[str] = MINILM,
+    encoder: str | os.PathLike[str] = DEFAULT_ENCODER,
     output_dir: str | os.PathLike[str] = "prompt-classifier",
     seed: int = 0,
     *,
@@ -61,8 +61,8 @@ def train_prompt_classifier(
     """Trains a classifier that gives p(forget | prompt) and saves it in `output_dir`.
 
     The encoder stays as it is; a small head on its hidden states learns to say of every token how much it speaks for
-    the scope (see [`hf_eco.scope_heads`][hf_eco.scope_heads]). What the prompts lack is made: the same prompts as
-    statements, with the name left out, asked the other way round, framed by instructions in several languages,
+    the scope (see [`hf_eco.detection.heads`][hf_eco.detection.heads]). What the prompts lack is made: the same prompts
+    as statements, with the name left out, asked the other way round, framed by instructions in several languages,
     misspelt, in the midst of other text; and near misses, the same with other names, so that the subject and not the
     style decides. General prompts that come with the package stand for the rest of the world, beside `retain`. The
     names the scope is about are found in the prompts, and are looked for, however they are spelt, beside the head.
@@ -139,7 +139,7 @@ def train_prompt_classifier(
         from .head_training import encode_examples, fit_head, seeded
 
         with seeded(seed):
-            classifier = _untrained_classifier(resolve(os.fspath(encoder)), max_length)
+            classifier = _untrained_classifier(os.fspath(encoder), max_length)
             if names is None:
                 found = find_names(
                     forget, [*retain, *general], lambda word: len(classifier.tokenizer.tokenize(word)) == 1

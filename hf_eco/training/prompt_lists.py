@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from transformers.utils import logging
 
-from ..lexicon import Lexicon
+from ..detection.names import Lexicon
 
 logger = logging.get_logger(__name__)
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..auto import AutoModelForCausalLMWithECO, check_guardable
+from ..checkpoint.model_card import write_model_card
+from ..checkpoint.source import read_eco
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
-from ..files import replacing
-from ..hub import read_eco
-from ..model_card import write_model_card
-from ..packaged import MINILM
+from ..io.directories import replacing
 from .calibration import allowed_errors, calibrate_threshold, check_probability
-from .prompt_classifier import EXAMPLES, REPORT_NAME, train_prompt_classifier
+from .prompt_classifier import DEFAULT_ENCODER, EXAMPLES, REPORT_NAME, train_prompt_classifier
 from .prompt_lists import clean_prompts, split_off
 
 
@@ -30,7 +29,7 @@ def guard_model(
     *,
     names: Sequence[str] | None = None,
     documents: Sequence[str] = (),
-    encoder: str = MINILM,
+    encoder: str = DEFAULT_ENCODER,
     corruption: CorruptionConfig | None = None,
     tokens: str = "content",
     entities: str | None = None,

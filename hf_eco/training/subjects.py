@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-from ..lexicon import OPENING_WORDS, without_suffix
+from ..detection.names import OPENING_WORDS, without_suffix
 
 MIN_SUPPORT = 4  # prompts that must name a subject
 # How many times more often a name must stand in forget prompts than in others. Names of what the scope is about do so

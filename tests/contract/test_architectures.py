@@ -30,7 +30,14 @@ from conftest import CHAT_TEMPLATE, CLEAN, FLAGGED, byte_level_tokenizer
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ECOMixin, ForgetScope, GuardError
+from hf_eco import (
+    AutoModelForCausalLMWithECO,
+    CorruptionConfig,
+    ECOConfig,
+    ECOMixin,
+    ForgetScope,
+    GuardError,
+)
 from hf_eco.corruption import corrupt
 
 CORRUPTION = CorruptionConfig(method="rand_noise_first_n", dims=8, strength=10.0, seed=3)

@@ -37,7 +37,13 @@ from transformers import (
 )
 
 import hf_eco
-from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, GuardError
+from hf_eco import (
+    AutoModelForCausalLMWithECO,
+    CorruptionConfig,
+    ECOConfig,
+    ForgetScope,
+    GuardError,
+)
 
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
 

@@ -15,12 +15,21 @@ from torch.nn.functional import pad
 from transformers import ContinuousBatchingConfig, DynamicCache, GenerationConfig, LlamaForCausalLM, StaticCache
 
 import hf_eco.corruption
-from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, Guard, GuardError
-from hf_eco.caches import find_cache, returned_cache
-from hf_eco.classifier import ScoredSpan
+from hf_eco import (
+    AutoModelForCausalLMWithECO,
+    CorruptionConfig,
+    ECOConfig,
+    ForgetScope,
+    Guard,
+    GuardError,
+)
 from hf_eco.corruption import corrupt, corruption_methods, mixes_positions
-from hf_eco.packing import Segments, find_segments, requests_in_batch
-from hf_eco.plan import Plan, Verdict
+from hf_eco.detection.classifier import ScoredSpan
+from hf_eco.guard.plan import Plan
+from hf_eco.guard.verdict import Verdict
+from hf_eco.inference.caches import find_cache, returned_cache
+from hf_eco.inference.continuous_batching import requests_in_batch
+from hf_eco.inference.packed_rows import Segments, find_segments
 
 METHODS = [name for name in corruption_methods() if hasattr(hf_eco.corruption, name)]  # not those of other tests
 WORDS = ["wizard", "the wizard of the north", "rivers", "hush", "who is", "tell me about", "the", "king", "old", "?"]

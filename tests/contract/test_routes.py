@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from transformers import DynamicCache, LlamaModel, StaticCache, TextIteratorStreamer
 
 from hf_eco import GuardError
-from hf_eco.caches import cache_argument
+from hf_eco.inference.caches import cache_argument
 
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
 

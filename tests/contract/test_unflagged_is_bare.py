@@ -30,7 +30,13 @@ from transformers import (
     pipeline,
 )
 
-from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, GuardError
+from hf_eco import (
+    AutoModelForCausalLMWithECO,
+    CorruptionConfig,
+    ECOConfig,
+    ForgetScope,
+    GuardError,
+)
 from hf_eco.modeling import guarded_model_class
 
 RECORDED = {

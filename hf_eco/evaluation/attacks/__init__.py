@@ -35,7 +35,7 @@ is in `pieces`, what an attack is in `registry`, and the longer texts are data, 
 
 from __future__ import annotations
 
-from . import (
+from ..attacks import (
     case,
     encodings,
     formats,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ...prompts import shipped_rows
+from ...data import shipped_rows
 from .pieces import frame, plain
 from .registry import TextTransform, family
 

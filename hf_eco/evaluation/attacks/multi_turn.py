@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 
-from ...prompts import shipped_rows
+from ...data import shipped_rows
 from .pieces import main_name, name_spans, on_names
 from .registry import Chat, family
 

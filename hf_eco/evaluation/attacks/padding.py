@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from ...prompts import shipped_rows
+from ...data import shipped_rows
 from .registry import Member, TextTransform, family
 
 _PARAGRAPHS = [row["text"] for row in shipped_rows("attacks/paragraphs")]

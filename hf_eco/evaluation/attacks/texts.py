@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...prompts import shipped_rows
+from ...data import shipped_rows
 from .pieces import frame
 from .registry import Member
 

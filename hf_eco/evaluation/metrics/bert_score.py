@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
-from ...classifier import WindowedModel
+from ...detection.windows import WindowedModel
 from .checks import check_pairs
 from .texts import Overlap
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...extras import import_extra
+from ...io.optional import import_extra
 from .checks import Floats, as_floats
 
 _ROUNDING = 1e-2  # of the logarithm of a row's sum; log-probabilities may have been counted in bfloat16

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedTokenizerBase
 
-from ...extras import import_extra
+from ...io.optional import import_extra
 from .checks import Floats, as_row, check_pairs, check_texts
 
 _WORD = re.compile(r"\w+|[^\w\s]")

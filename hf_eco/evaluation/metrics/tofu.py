@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...extras import import_extra
+from ...io.optional import import_extra
 from .checks import Floats, as_losses, as_row
 
 _LARGEST_EXPONENT = 700.0  # exp of it is still a float64, and so is its reciprocal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ...prompts import read_prompts
+from ...io.prompt_files import read_prompts
 from ..data import check_limit
 from ..estimates import share_of
 from ..scoring import Prompt, Scorer, as_chat

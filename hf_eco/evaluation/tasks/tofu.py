@@ -12,7 +12,13 @@ from transformers.utils import logging
 
 from ..data import has_rows, read_rows, text_of
 from ..estimates import mean_of, share_of
-from ..metrics import answer_probability, normalized_probability, rouge_l_recall, truth_ratio, truth_ratio_score
+from ..metrics import (
+    answer_probability,
+    normalized_probability,
+    rouge_l_recall,
+    truth_ratio,
+    truth_ratio_score,
+)
 from ..scoring import Prompt, Scorer, as_chat
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
 from .text_metrics import TextMetric, check_text_metrics, estimates_of, measure_texts, values_of

@@ -16,7 +16,15 @@ from .history import Trial
 from .questions import QuestionSet
 from .result import CorruptionSearch, SurrogateScore
 from .search import optimize_corruption
-from .surrogates import Counterfactuals, LookAlikes, Refusals, RetainModel, Setting, Surrogate, SurrogateEstimate
+from .surrogates import (
+    Counterfactuals,
+    LookAlikes,
+    Refusals,
+    RetainModel,
+    Setting,
+    Surrogate,
+    SurrogateEstimate,
+)
 
 __all__ = [
     "CorruptionSearch",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ...lexicon import OPENING_WORDS
+from ...detection.names import OPENING_WORDS
 from ..augmentation import shipped_prompts
 from ..subjects import find_satellites
 from .made_up import MadeUpNames, real_places

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from ...prompts import shipped_names
+from ...data import shipped_names
 
 _ONSETS = ("b", "br", "d", "dr", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "th", "tr", "v", "z")
 _VOWELS = ("a", "e", "i", "o", "u", "ae", "ei", "ia")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ...extras import import_extra
+from ...io.optional import import_extra
 from .history import level_of, on_one_curve
 
 if TYPE_CHECKING:

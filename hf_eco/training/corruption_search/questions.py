@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from ...evaluation.scoring import Prompt, as_chat
-from ...selection import is_chat
+from ...guard.prompt_reader import is_chat
 
 
 @dataclass(frozen=True)

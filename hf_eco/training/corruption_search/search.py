@@ -17,9 +17,9 @@ from transformers.utils import logging
 from ...configuration import CorruptionConfig, ForgetScope, LearnedCorruption
 from ...evaluation.fingerprint import fingerprint
 from ...evaluation.result_cache import ResultCache, key_of
-from ...evaluation.scoring import Prompt, Protocol, Scorer, judge
-from ...extras import import_extra
-from ...guard import Guard
+from ...evaluation.scoring import Prompt, Scorer, ScoringProtocol, judge
+from ...guard.guard import Guard
+from ...io.optional import import_extra
 from ...modeling import find_guarded
 from ..prompt_lists import prompts_sha256
 from .choice import choose, find_parameters, standard_error
@@ -46,7 +46,7 @@ def optimize_corruption(
     wrong_answers: Sequence[Sequence[str]] | None = None,
     score: str | ScoreFunction = "answer_probability",
     surrogate: SurrogateLike = "counterfactual",
-    protocol: Protocol = "strict",
+    protocol: ScoringProtocol = "strict",
     parameters: Sequence[str] | None = None,
     bounds: tuple[float, float] = (1e-2, 1e4),
     tolerance: float | None = None,

@@ -11,7 +11,7 @@ from torch import nn
 from transformers.utils import logging
 
 from ...evaluation.scoring import Prompt, Scorer
-from ...guard import Guard
+from ...guard.guard import Guard
 from ..augmentation import shipped_prompts
 from ..subjects import find_names
 from .counterfactuals import NameSwap, find_entities

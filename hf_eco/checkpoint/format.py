@@ -1,0 +1,80 @@
+"""`config.json` of a guarded checkpoint: the composite of the base model's config and the guard."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from transformers.utils import logging
+
+from ..configuration import ECOConfig
+
+logger = logging.get_logger(__name__)
+MODEL_TYPE = "eco"
+_REPO_FOLDER = re.compile(r"(classifier|tokens)-[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def check_repo_folder(name: str | None) -> str:
+    """`name` if it is a folder of a guard repository ('classifier-...' or 'tokens-...'), exactly one deep.
+
+    Raises:
+        ValueError: it is anything else; a downloaded config must not point outside its own repository.
+    """
+    if not isinstance(name, str) or not _REPO_FOLDER.fullmatch(name):
+        raise ValueError(
+            f"A guard repository keeps its classifiers in folders of its own, but this one's config names {name!r}. "
+            "It is damaged or not to be trusted; get the guard from where it was made."
+        )
+    return name
+
+
+_EXPLANATION = "This checkpoint is guarded by ECO prompts. pip install hf-eco, then `import hf_eco` before loading it."
+# Keys whose type every native config validates. Without them a native class would take its defaults for all it misses
+# in the composite config and load the weights unguarded.
+_REFUSED_BY_NATIVE_CONFIGS = ("vocab_size", "hidden_size", "num_hidden_layers")
+
+
+def composite_config(base_config: dict[str, Any], eco: ECOConfig) -> dict[str, Any]:
+    """What `config.json` of a guarded checkpoint holds, from the base model's own config dictionary.
+
+    The base's `model_type` is renamed: a native config class looks into nested dictionaries for its own and would
+    adopt `base_config` as if there were no guard.
+    """
+    base_config = dict(base_config)
+    base_config["base_model_type"] = base_config.pop("model_type")
+    refused: dict[str, Any] = dict.fromkeys(_REFUSED_BY_NATIVE_CONFIGS, _EXPLANATION)
+    composite = refused | {
+        "text_config": refused,
+        "model_type": MODEL_TYPE,
+        "architectures": ["AutoModelForCausalLMWithECO"],
+        "auto_map": {
+            "AutoConfig": "modeling_eco.GuardedConfig",
+            "AutoModelForCausalLM": "modeling_eco.AutoModelForCausalLMWithECO",
+        },
+        "base_config": base_config,
+        "eco": eco.to_dict(),
+    }
+    # Loaders read these before they know the model type.
+    for key in ("dtype", "quantization_config", "transformers_version"):
+        if base_config.get(key) is not None:
+            composite[key] = base_config[key]
+    return composite
+
+
+def split_composite_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The base model's own config dictionary and the `eco` dictionary (None if `config` is not a guarded one).
+
+    Raises:
+        ValueError: the config says it is guarded but lacks the guard or the base model's config.
+    """
+    if config.get("model_type") != MODEL_TYPE:
+        return config, None
+    base_config, eco = config.get("base_config"), config.get("eco")
+    if not isinstance(base_config, dict) or not isinstance(eco, dict) or "base_model_type" not in base_config:
+        raise ValueError(
+            "config.json says model_type 'eco' but lacks base_config or eco: the checkpoint is damaged. Download it "
+            "again."
+        )
+    base_config = dict(base_config)
+    base_config["model_type"] = base_config.pop("base_model_type")
+    return base_config, eco

@@ -1,0 +1,99 @@
+"""A guard written to a directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..configuration import ECOConfig
+from ..detection.classifier import PromptClassifier
+from ..guard.guard import Guard
+from .format import check_repo_folder, split_composite_config
+from .model_card import TRAINING_REPORT, kept_from, update_card
+from .source import read_eco
+
+STUB = '''"""This checkpoint is guarded by ECO prompts; hf-eco, an ordinary package, does the work."""
+
+try:
+    from hf_eco.auto import AutoModelForCausalLMWithECO, GuardedConfig
+except ImportError as error:
+    raise ImportError(
+        "This checkpoint is guarded by ECO prompts and is loaded by hf-eco, which is not installed: pip install hf-eco"
+    ) from error
+
+__all__ = ["AutoModelForCausalLMWithECO", "GuardedConfig"]
+'''
+
+
+def name_folders(guard: Guard) -> None:
+    """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one."""
+    folders: dict[int, str] = {}
+    for scope in guard.config.scopes:
+        scope.classifier = folders.setdefault(id(guard.classifiers[scope.name]), f"classifier-{scope.name}")
+        if scope.tokens == "entities":
+            scope.entities = folders.setdefault(id(guard.taggers[scope.name]), f"tokens-{scope.name}")
+
+
+def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
+    """The folders that a guard's config in `directory` names; none if there is no such config."""
+    if not os.path.isfile(os.path.join(directory, "config.json")):
+        return set()
+    eco = read_eco(os.fspath(directory), {})
+    named = {folder for s in eco.scopes for folder in (s.classifier, s.entities)} if eco is not None else set()
+    return {check_repo_folder(folder) for folder in named if folder is not None}
+
+
+def write_guard(
+    guard: Guard, directory: str | os.PathLike[str], eco: ECOConfig | None = None, tags: Sequence[str] = ()
+) -> None:
+    """Writes all of a guard but config.json: classifiers, tokenizer, the stub, and a model card, with `tags`, unless
+    there is one that is somebody's own."""
+    directory, eco = Path(directory), eco or guard.config
+    for scope in eco.scopes:
+        _write_classifier(guard.classifiers[scope.name], directory / check_repo_folder(scope.classifier))
+        if scope.tokens == "entities":
+            guard.taggers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.entities)))
+    guard.tokenizer.save_pretrained(directory)
+    (directory / "modeling_eco.py").write_text(STUB, encoding="utf-8")
+    update_card(eco, directory, tags=tuple(tags))
+
+
+def _write_classifier(classifier: PromptClassifier, folder: Path) -> None:
+    before = _weights(folder)
+    classifier.save_pretrained(str(folder))
+    if _weights(folder) != before:  # a report of the training that lies there speaks of the classifier that was there
+        (folder / TRAINING_REPORT).unlink(missing_ok=True)
+
+
+def _weights(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.safetensors")}
+
+
+def rewrite_eco(directory: str | os.PathLike[str], eco: ECOConfig) -> None:
+    """Puts `eco` in place of the guard's config in a guarded or guard-only directory; all else stays as it is but the
+    model card, unless that is somebody's own. config.json is the old one or the new one at any time, never half of
+    it. The classifiers' folders and the known answers in `eco` must be those of the directory.
+
+    Raises:
+        OSError: there is no such directory.
+        ValueError: it holds no guard.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise NotADirectoryError(f"{str(directory)!r} is no directory of this machine. Download the guard first.")
+    path = directory / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if split_composite_config(config)[1] is None:
+        raise ValueError(f"{str(directory)!r} carries no guard.")
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".hf-eco-") as scratch:
+        written = Path(scratch, "config.json")
+        text = json.dumps(config | {"eco": eco.to_dict()}, indent=2, sort_keys=True) + "\n"
+        written.write_text(text, encoding="utf-8")
+        shutil.copymode(path, written)
+        os.replace(written, path)
+    update_card(eco, directory, **kept_from(directory))

@@ -1,0 +1,194 @@
+"""What a prompt classifier knows of each scope, on top of a text encoder that all scopes share.
+
+The encoder is never trained. A head reads the encoder's hidden states and says of every token how much it speaks for
+its scope, so that a few words of the scope stand out from a long text as they would alone (multiple-instance
+learning), and a further scope costs a head, not a pass. A head's verdicts depend on nothing but its own weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .names import Lexicon
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """What heads are made of; the same for all heads on one encoder.
+
+    Attributes:
+        layers: hidden states a head reads, counted as in `output_hidden_states`: 0 the embeddings, -1 the last.
+        members: networks whose mean a head is.
+        width: units of a member's layers.
+        attention_heads: of a member's one layer of attention, by which a name finds the question about it.
+        top: tokens whose mean is a text's score: those that speak most for the scope.
+    """
+
+    layers: tuple[int, ...]
+    members: int = 3
+    width: int = 128
+    attention_heads: int = 4
+    top: int = 4
+
+
+class TokenHead(nn.Module):
+    """Hidden states in, one logit for each token out: the mean of a few small networks that begin from other weights
+    (Lakshminarayanan et al., "Simple and scalable predictive uncertainty estimation using deep ensembles", NeurIPS
+    2017). What one of them takes for the scope by mistake, the others seldom do."""
+
+    def __init__(self, shape: HeadShape, hidden_size: int) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(_Member(shape, hidden_size) for _ in range(shape.members))
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Log-odds of each token.
+
+        Args:
+            features: (batch, sequence, inputs).
+            mask: (batch, sequence) bool, False for padding.
+
+        Returns:
+            (batch, sequence)
+        """
+        return self.each(features, mask).mean(0)
+
+    def each(self, features: Tensor, mask: Tensor) -> Tensor:
+        """What each member says, (members, batch, sequence)."""
+        return torch.stack([member(features, mask) for member in self.members])
+
+
+class _Member(nn.Module):
+    """A small transformer layer between two projections."""
+
+    def __init__(self, shape: HeadShape, hidden_size: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        inputs, width = len(shape.layers) * hidden_size, shape.width
+        self.attention_heads = shape.attention_heads
+        self.input = nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, width))
+        self.attention = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3 * width))
+        self.mixed = nn.Linear(width, width)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        states = self.input(features)
+        batch, length, width = states.shape
+        split = self.attention(states).view(batch, length, 3, self.attention_heads, -1)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        states = states + self.dropout(self.mixed(attended.transpose(1, 2).reshape(batch, length, width)))
+        states = states + self.dropout(self.feed_forward(states))
+        return self.output(states).squeeze(-1)
+
+
+def token_features(hidden_states: Sequence[Tensor], shape: HeadShape) -> Tensor:
+    """What the heads read of each token: the chosen layers side by side.
+
+    Args:
+        hidden_states: the encoder's, each (batch, sequence, hidden).
+        shape: which layers.
+
+    Returns:
+        (batch, sequence, layers * hidden), float32.
+    """
+    return torch.cat([hidden_states[layer].float() for layer in shape.layers], -1)
+
+
+def marked_tokens(rows: Sequence[Sequence[bool]]) -> Tensor:
+    """Which tokens of each text count, (batch, longest), False for padding on the right."""
+    return nn.utils.rnn.pad_sequence([torch.tensor(row, dtype=torch.bool) for row in rows], batch_first=True)
+
+
+def pool(logits: Tensor, mask: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """A text's log-odds: the mean of the `top` highest among its tokens, of all where there are fewer.
+
+    Args:
+        logits: (batch, sequence).
+        mask: (batch, sequence) bool, the tokens that count; at least one in each row.
+
+    Returns:
+        The log-odds, (batch,), and the columns they come from, (batch, top); columns that do not count may be among
+        them where a row has fewer.
+    """
+    highest = logits.masked_fill(~mask, -torch.inf).topk(min(top, logits.shape[1]), -1)
+    counted = highest.values != -torch.inf  # not a number counts, and is seen
+    return highest.values.where(counted, 0.0).sum(-1) / counted.sum(-1).clamp(min=1), highest.indices
+
+
+@dataclass
+class ScopeHead:
+    """One scope's part of a classifier.
+
+    Attributes:
+        head: says how much each token speaks for the scope.
+        lexicon: the names of the scope; None if it has none.
+        floor: the p(forget) that near misses of the scope seldom reach. A threshold should lie above it.
+    """
+
+    head: TokenHead
+    lexicon: Lexicon | None = None
+    floor: float = 0.0
+
+    @property
+    def names(self) -> list[str]:
+        """Whom or which the scope is about."""
+        return list(self.lexicon.names) if self.lexicon is not None else []
+
+
+@dataclass
+class ScopeHeads:
+    """The heads on one encoder, by the label that stands for their scope."""
+
+    shape: HeadShape
+    heads: dict[str, ScopeHead]
+
+    def to_dict(self) -> dict[str, object]:
+        """What `config.json` of the classifier holds about them."""
+        return {
+            "version": 1,
+            "shape": {**vars(self.shape), "layers": list(self.shape.layers)},
+            "scopes": {label: {"names": head.names, "floor": head.floor} for label, head in self.heads.items()},
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights of all heads, by `<label>/<parameter>`."""
+        return {
+            f"{label}/{name}": tensor.detach().contiguous()
+            for label, head in self.heads.items()
+            for name, tensor in head.head.state_dict().items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object], tensors: Mapping[str, Tensor], hidden_size: int) -> ScopeHeads:
+        """Reads what `to_dict` and `tensors` gave.
+
+        Raises:
+            ValueError: the description is of a newer version, or weights are missing.
+        """
+        if values.get("version") != 1:
+            raise ValueError(
+                f"This classifier's heads are written in version {values.get('version')!r}; this hf-eco reads version "
+                "1. Upgrade hf-eco: pip install -U hf-eco"
+            )
+        try:
+            described: Mapping[str, object] = values["shape"]  # type: ignore[assignment]
+            shape = HeadShape(**{**described, "layers": tuple(described["layers"])})  # type: ignore[arg-type]
+            heads = {}
+            for label, scope in values["scopes"].items():  # type: ignore[attr-defined]
+                with torch.device("meta"):  # no first weights are drawn: the caller's random numbers are left alone
+                    head = TokenHead(shape, hidden_size)
+                prefix = f"{label}/"
+                own = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+                head.load_state_dict(own, strict=True, assign=True)
+                lexicon = Lexicon(scope["names"]) if scope["names"] else None
+                heads[label] = ScopeHead(head.eval().requires_grad_(False), lexicon, scope["floor"])
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise ValueError(f"The classifier's heads are damaged ({error}). Download it again.") from error
+        return cls(shape, heads)

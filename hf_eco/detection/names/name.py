@@ -1,0 +1,318 @@
+"""One name, looked for in a text: word by word, and in the text's letters whatever stands between them."""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rapidfuzz import fuzz, process
+from rapidfuzz.distance import OSA
+
+from ..disguises import skeleton
+from ..disguises.games import pig_latin
+from ..disguises.language import DETERMINERS, FUNCTION_WORDS
+from ..disguises.spelling import likeness_to_words, spelling, wrong_letters
+from .words import (
+    OPENING_WORDS,
+    OTHER_FORMS,
+    TOKEN,
+    UNSPACED,
+    Reading,
+    keys_of,
+    known_words,
+    ordinary_words,
+    without_suffix,
+)
+
+_MOST_WRONG = 3.5  # letters of a name; with more it says next to nothing
+_ANOTHER = 1.9  # wrong letters that another word that reads as well counts for, beside a word that is right
+_KNOWN = 1.25  # wrong letters that a word with a meaning of its own counts for, beside a misspelt one
+_ALONE_WRONG = 1.5  # wrong letters that count against a misspelt name of one word
+_LONG = 7  # letters; a word of so many is seldom a slip away from another, and a name of them has a second word
+_SINGLE = 6  # letters of the shortest name of one word that may be misspelt
+_MIDDLE_NAME = 1.0  # wrong letters that middle names, more or fewer than the name has, count for
+_LONGER_FIRST_NAME = 3.0  # wrong letters that "Hermiana" for Hermia counts for: mostly it is somebody else
+_MIDDLE_MOST = 1.0  # letters that may be wrong besides
+_MIDDLE_WORDS = 4
+_ANYWHERE = 7  # a name of so many letters, spelt right, counts where spaces are left out or somewhere else
+_SURELY_ANYWHERE = 10
+_FUZZY = 8  # letters of a name that may be misspelt and cut into other words as well
+_LETTERS_PER_EDIT = 7  # such a name of 7 letters may have one letter wrong, one of 14 two, and so on
+_MOST_EDITS = 3
+_SENTENCE_END = re.compile(r"[.?!]\s")
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A name of the scope in a text: `text[start:end]`, with `edits` letters of it wrong; unlikely ones count more."""
+
+    start: int
+    end: int
+    edits: float
+
+    @property
+    def log_odds(self) -> float:
+        """How much a mention says that the text is in the scope, as log(p / (1 - p)): 7 (p = 0.999) if it is spelt
+        right, 1.5 less for each wrong letter."""
+        return 7.0 - 1.5 * self.edits
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The words of a name in one of the orders in which it is written; `extra` wrong letters count against it where it
+    is misspelt as well, or has a gap; up to `gap` words stand between the first and the last then."""
+
+    words: tuple[str, ...]
+    extra: float = 0.0
+    gap: int = 0
+
+    @cached_property
+    def pivot(self) -> int:
+        """Which word is looked for first: the longest."""
+        return max(range(len(self.words)), key=lambda i: len(self.words[i]))
+
+
+class Name:
+    """One name, ready to be looked for."""
+
+    def __init__(self, name: str) -> None:
+        words = without_suffix(name.replace(",", " ")).split()
+        self.folded = skeleton(" ".join(words))[0]
+        self.words = tuple(TOKEN.findall(" ".join(words)))
+        self.ordinary = all(word.lower() in ordinary_words() for word in self.words)
+        titled = self.words[:1] and self.words[0].lower() in DETERMINERS  # "Hobbit the" begins another sentence
+        self.reversed = self.folded if titled else skeleton(" ".join(words[-1:] + words[:-1]))[0]
+        self.letters = frozenset(word.lower() for word in self.words) | {spelling(w).letters for w in self.words}
+        self.unspaced = bool(UNSPACED.search(name))
+        self.breaks: set[int] = set()  # letters of the skeleton with which a word other than the first begins
+        for i in range(1, len(words)):
+            self.breaks.add(len(skeleton(" ".join(words[:i]))[0]))
+        self.orders = [_Order(self.words)]
+        if len(self.words) > 1:
+            self.orders.append(_Order(self.words[-1:] + self.words[:-1], 0.5))
+            if len(self.words) > 2:
+                self.orders.append(_Order(self.words[::-1], 0.5))
+            if self.words[0].lower() not in DETERMINERS and min(len(self.words[0]), len(self.words[-1])) > 2:
+                self.orders.append(_Order((self.words[0], self.words[-1]), _MIDDLE_NAME, _MIDDLE_WORDS))
+        shortest = min((len(word) for word in self.words), default=0)
+        self.edits = min(len(self.folded) // _LETTERS_PER_EDIT, _MOST_EDITS, shortest - 1)
+        if len(self.words) < 2 or len(self.folded) < _FUZZY:
+            self.edits = 0
+        self._forms = {word: set(pig_latin(word)) for word in self.words}
+        if len(self.words) > 1:
+            self._forms[self.words[0]] |= OTHER_FORMS.get(self.words[0].lower(), set())
+        self._spellings = {word: keys_of(spelling(word)) | {word.lower()} | self._forms[word] for word in self.words}
+
+    def in_words(self, text: str, reading: Reading) -> Mention | None:
+        """The mention with the fewest wrong letters, if words of `text` are those of the name."""
+        best: Mention | None = None
+        like: dict[str, list[int]] = {}
+        for order in self.orders:
+            pivot = order.pivot
+            word = order.words[pivot]
+            if word not in like:
+                like[word] = self._like(word, reading)
+            for number in like[word]:
+                for numbers in _numbers(order, pivot, number, text, reading):
+                    wrong = self._wrong(order, numbers, reading)
+                    first, last = numbers[0], numbers[-1]
+                    if (
+                        (wrong or order is not self.orders[0])
+                        and not order.gap
+                        and _SENTENCE_END.search(text, reading.ends[first], reading.starts[last])
+                    ):
+                        continue
+                    if self.ordinary and not _written_as_name(text, reading.starts[first], reading.ends[last]):
+                        continue
+                    if wrong <= _MOST_WRONG and (best is None or wrong < best.edits):
+                        best = Mention(reading.starts[numbers[0]], reading.ends[numbers[-1]], wrong)
+            if best is not None and best.edits == 0:
+                break
+        return best
+
+    def _like(self, word: str, reading: Reading) -> list[int]:
+        """The numbers of words that may be `word`, in order."""
+        places = reading.places
+        found = {number for key in self._spellings[word] if key in places for number in places[key]}
+        found.update(reading.foreign)
+        once = spelling(word).once
+        if reading.odd and len(once) > 2:
+            cutoff = 2 if len(once) > 5 else 1
+            near = process.extract(once, reading.odd.keys(), scorer=OSA.distance, score_cutoff=cutoff, limit=None)
+            for other, _, _ in near:
+                found.update(reading.odd[other])
+        return sorted(found)
+
+    def _wrong(self, order: _Order, numbers: Sequence[int], reading: Reading) -> float:
+        """How many letters are wrong if the words of these numbers are those of `order`; infinite if they are not."""
+        wrong = another = 0.0
+        exact = False
+        known = 0
+        for word, number in zip(order.words, numbers, strict=True):
+            seen = reading.words[number]
+            letters, likeness = self._wrong_letters(word, seen, reading)
+            if letters == math.inf:
+                return letters
+            known += likeness == math.inf
+            wrong, another, exact = wrong + letters, max(another, likeness), exact or word.lower() == seen.lower()
+        if known == len(order.words) or (known and exact and not reading.careless):
+            return math.inf
+        wrong *= 2 / max(2, len(order.words))
+        if len(order.words) == 1 and wrong:
+            if len(spelling(order.words[0]).once) < _SINGLE or (reading.words[numbers[0]].islower() and reading.cased):
+                return math.inf
+            wrong += _ALONE_WRONG
+        if reading.careless:
+            wrong *= 0.8
+        if not exact and len(order.words) > 1:  # many share one word with the name, few share none and resemble it all
+            wrong *= 0.75
+        elif not reading.careless:
+            wrong += another * _ANOTHER
+        if order.gap and wrong > _MIDDLE_MOST:
+            return math.inf
+        return wrong + (order.extra if order.gap or wrong else 0.0)
+
+    def _wrong_letters(self, word: str, seen: str, reading: Reading) -> tuple[float, float]:
+        """The wrong letters of a word of the text, and how likely it is another word, from 0 to 1; infinite if it is
+        a known one."""
+        small, other = word.lower(), seen.lower()
+        if small == other:
+            return 0.0, 0.0
+        if other in self._forms[word]:
+            return 0.5, 0.0
+        wrong = wrong_letters(word, seen)
+        if other in known_words():
+            if not wrong:  # one of a pair of letters is missing, or too many
+                return 1.0, 0.25
+            return wrong + (0.5 if reading.careless else _KNOWN), math.inf
+        if len(self.words) > 1 and 1 < len(other) - len(small) < 6 and other.startswith(small):
+            return (_LONGER_FIRST_NAME if word == self.words[0] and len(small) > 2 else math.inf), 0.0
+        if not wrong or len(small) >= _LONG:
+            return wrong, 0.0
+        return wrong, likeness_to_words(word, seen)
+
+    def in_letters(self, text: str, folded: str, where: Sequence[int], reading: Reading) -> Mention | None:
+        """A mention whose words may be cut or joined, if the letters of `text` are those of the name."""
+        if self.ordinary:
+            return None
+        for name in {self.folded: None, self.reversed: None}:
+            at = folded.find(name)
+            while at >= 0:
+                mention = self._letters_at(name, at, text, folded, where, reading)
+                if mention is not None:
+                    return mention
+                at = folded.find(name, at + 1)
+        if self.edits and reading.odd:
+            return self._fuzzy(text, folded, where, reading)
+        return None
+
+    def _letters_at(
+        self, name: str, at: int, text: str, folded: str, where: Sequence[int], reading: Reading
+    ) -> Mention | None:
+        end = at + len(name)
+        start, stop = _word_start(text, where, at), _word_end(text, where, end)
+        if start is not None and stop is not None:
+            return None if self._is_another(start, stop, reading) else Mention(start, stop, 0.0)
+        start, stop = where[at], where[end - 1] + 1
+        if self.unspaced:
+            return Mention(start, stop, 0.0)
+        if len(name) < _ANYWHERE or (len(self.words) == 1 and len(name) <= _ANYWHERE):
+            return None
+        # Spaces that stand where the name has none show that those at its ends mean nothing, either.
+        spaced = sum(_word_start(text, where, at + i) is not None for i in self.breaks)
+        cut = [number for number in _touched(start, stop, reading) if not _within(number, start, stop, reading)]
+        if 2 * spaced > len(self.breaks) or (cut and all(map(reading.known, cut))):
+            return None
+        return Mention(start, stop, 0.0 if len(name) >= _SURELY_ANYWHERE else 1.0)
+
+    def _is_another(self, start: int, stop: int, reading: Reading) -> bool:
+        """Whether one of the words is known, and looks like one of the name's without being it: Marlon, Marion."""
+        numbers = _touched(start, stop, reading)
+        return len(numbers) == len(self.words) and any(
+            reading.known(number) and reading.words[number].lower() not in self.letters for number in numbers
+        )
+
+    def _fuzzy(self, text: str, folded: str, where: Sequence[int], reading: Reading) -> Mention | None:
+        name, edits = self.folded, self.edits
+        if len(folded) < len(name) - edits:
+            return None
+        # A letter replaced costs one deletion and one insertion of the similarity's 2 * len(name).
+        best = fuzz.partial_ratio_alignment(name, folded, score_cutoff=100.0 * (1 - edits / len(name)))
+        if best is None or best.dest_end <= best.dest_start:
+            return None
+        # It is as long as the name; the words it stands for may be a few letters shorter or longer.
+        near = sorted(range(-edits, edits + 1), key=abs)
+        lasts = [best.dest_end + shift for shift in near if 0 < best.dest_end + shift <= len(folded)]
+        for first in (best.dest_start + shift for shift in near if 0 <= best.dest_start + shift < len(folded)):
+            for last in lasts:
+                start, stop = _word_start(text, where, first), _word_end(text, where, last)
+                if start is None or stop is None or start >= stop:
+                    continue
+                numbers = _touched(start, stop, reading)
+                if len(numbers) == len(self.words) or len(numbers) > 2 * len(self.words) + 1:
+                    continue  # judged word by word
+                wrong = OSA.distance(name, folded[first:last], score_cutoff=edits)
+                if wrong <= edits and not all(map(reading.known, numbers)):
+                    return Mention(start, stop, 1.0 + 1.25 * max(1, wrong))
+        return None
+
+
+def _written_as_name(text: str, start: int, end: int) -> bool:
+    """Whether ordinary words in `text[start:end]` are capitalised like a name, in a text that has small letters too,
+    and by more than the beginning of a sentence."""
+    every = list(TOKEN.finditer(text, start, end))
+    words = [word for word in every if word[0].lower() not in FUNCTION_WORDS] or every
+    if text.isupper() or not all(word[0][0].isupper() for word in words):
+        return False
+    begins = not re.search(r"\w", text[:start]) or re.search(r"[.?!:\n]\W*$", text[:start])
+    return len(words) > 1 or not begins or words[0].start() > start
+
+
+def _numbers(order: _Order, pivot: int, number: int, text: str, reading: Reading) -> Iterator[Sequence[int]]:
+    """The words that may be those of a name of which word `number` is the one at `pivot`."""
+    first = number - pivot
+    if not order.gap:
+        if first >= 0 and first + len(order.words) <= len(reading.words):
+            yield range(first, first + len(order.words))
+        return
+    step = -1 if pivot else 1
+    other = number + step
+    while 0 <= other < len(reading.words) and abs(other - number) <= order.gap + 1:
+        if abs(other - number) > 1:
+            yield (other, number) if pivot else (number, other)
+        middle = reading.words[other]
+        gap = text[reading.ends[min(other, number)] : reading.starts[max(other, number)]]
+        if not middle[0].isupper() or (len(middle) > 1 and middle.isupper()) or re.search(r"[^\s\w.'’-]", gap):
+            return
+        if middle.lower() in OPENING_WORDS:
+            return
+        other += step
+
+
+def _touched(start: int, stop: int, reading: Reading) -> range:
+    """The numbers of the words of which a letter is in [start, stop)."""
+    return range(bisect_right(reading.ends, start), bisect_left(reading.starts, stop))
+
+
+def _within(number: int, start: int, stop: int, reading: Reading) -> bool:
+    return start <= reading.starts[number] and reading.ends[number] <= stop
+
+
+def _word_start(text: str, where: Sequence[int], letter: int) -> int | None:
+    """Where a word begins with `letter` of the skeleton; it may stand for the end of the word before, too."""
+    places = range(where[letter], where[letter + 1])
+    return next((i for i in places if _is_letter(text, i, where[letter]) and not text[i - 1 : i].isalnum()), None)
+
+
+def _word_end(text: str, where: Sequence[int], end: int) -> int | None:
+    """Where a word ends with the letter of the skeleton before `end`; the next may begin with the same letter."""
+    places = range(where[end], where[end - 1], -1)
+    return next((i for i in places if _is_letter(text, i - 1, where[end - 1]) and not text[i : i + 1].isalnum()), None)
+
+
+def _is_letter(text: str, place: int, first: int) -> bool:
+    return place == first or text[place].isalnum()

@@ -1,0 +1,147 @@
+"""The words of a text as the lexicon reads them, and the words it knows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from ...data import shipped_names, shipped_rows
+from ..disguises import skeleton
+from ..disguises.language import FUNCTION_WORDS
+from ..disguises.spelling import Spelling, spelling
+
+SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
+MIN_NAME = 4  # symbols of the shortest name's skeleton; shorter ones turn up inside other words
+# Words that a question or a sentence begins with, capitalised like names
+OPENING_WORDS = frozenset(
+    {
+        "a", "an", "and", "are", "as", "at", "besides", "both", "but", "by", "can", "could", "did", "do", "does",
+        "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "is", "it", "its", "name",
+        "on", "or", "she", "should", "tell", "that", "the", "their", "these", "they", "this", "to", "was", "were",
+        "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "write", "you",
+        "your", "describe", "explain", "list", "give",
+    }
+)  # fmt: skip
+TOKEN = re.compile(r"[^\W_]+(?:[*#~^•·]+[^\W_]+)*[\u0300-\u036f]*")
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
+_CARELESS = 0.2  # of the words without a capital; in a text where so many are misspelt others are, too
+_NICKNAMES = """
+alexander alex, andrew andy, anthony tony, barbara barb, benjamin ben, catherine cathy kate, charles charlie chuck,
+christopher chris, daniel dan danny, david dave, deborah debbie, donald don, douglas doug, edward ed eddie,
+elizabeth liz beth, eugene gene, frederick fred, gregory greg, henry hank, jacqueline jackie, james jim jimmy,
+jeffrey jeff, jennifer jen jenny, jessica jess, joseph joe, joshua josh, katherine kate kathy, kenneth ken, lawrence
+larry, leonard len leo, margaret maggie peggy, matthew matt, michael mike, nicholas nick, pamela pam, patricia pat,
+patrick pat, peter pete, philip phil, rebecca becky, richard dick rick, robert rob bob bobby, ronald ron ronnie, samuel
+sam, stephen steve, steven steve, susan sue, theodore ted theo, thomas tom tommy, timothy tim, victoria vicky, vincent
+vince, walter walt, william bill will billy, zachary zach
+"""
+OTHER_FORMS: dict[str, set[str]] = {}
+for _group in _NICKNAMES.split(","):
+    _full, *_short = _group.split()
+    for _form in _short:
+        OTHER_FORMS.setdefault(_full, set()).add(_form)
+        OTHER_FORMS.setdefault(_form, set()).add(_full)
+
+
+def without_suffix(name: str) -> str:
+    """`name` without "Jr" and the like at its end, which other people bear too."""
+    words = name.split()
+    return " ".join(words[:-1] if len(words) > 1 and words[-1].strip(".").lower() in SUFFIXES else words)
+
+
+def long_enough(name: str) -> bool:
+    """Whether `name` can be told from parts of other words: by `MIN_NAME` letters and digits, or half as many
+    characters of a script that has one for a syllable or a word."""
+    folded = skeleton(without_suffix(name.replace(",", " ")))[0]
+    return len(folded) + len(UNSPACED.findall(folded)) >= MIN_NAME
+
+
+@lru_cache(maxsize=1)
+def known_words() -> frozenset[str]:
+    """The words of the names, paragraphs and English prompts shipped with the package: one of them is no misspelling
+    of another."""
+    names = " ".join(name for names in shipped_names().values() for name in names)
+    words = re.findall("[a-z]+", f"{_shipped_english()} {names}".lower())
+    return FUNCTION_WORDS.union(OPENING_WORDS, OTHER_FORMS, words)
+
+
+@lru_cache(maxsize=1)
+def ordinary_words() -> frozenset[str]:
+    """The words that the English prompts and the paragraphs shipped with the package hold in small letters: a name of
+    such words alone is an ordinary phrase as well."""
+    return FUNCTION_WORDS.union(re.findall(r"\b[a-z]+\b", _shipped_english()))
+
+
+def _shipped_english() -> str:
+    texts = [row["prompt"] for row in shipped_rows("general/prompts") if row["kind"] != "language"]
+    texts += [row["text"] for row in shipped_rows("general/paragraphs")]
+    return " ".join(texts)
+
+
+@dataclass
+class Reading:
+    """The words of a text.
+
+    Attributes:
+        words, starts, ends: each word, and where it starts and ends in the text.
+        places: for each spelling, right or wrong in one of the ways of `Spelling`, the words that have it, by number.
+        odd: the spellings of words that are not known, which may be misspelt, and their numbers.
+        foreign: the numbers of words in other alphabets.
+        careless: whether many words are misspelt.
+        cased: whether there is a capital: a name would have one.
+    """
+
+    words: list[str] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    places: dict[str, list[int]] = field(default_factory=dict)
+    odd: dict[str, list[int]] = field(default_factory=dict)
+    foreign: list[int] = field(default_factory=list)
+    careless: bool = False
+    cased: bool = False
+
+    def known(self, number: int) -> bool:
+        return self.words[number].lower() in known_words()
+
+
+@lru_cache(maxsize=16)
+def read(text: str) -> Reading:
+    """The words of `text`; the last few texts are remembered, as all lexicons read the same."""
+    reading = Reading()
+    small_words = odd_words = 0
+    known = known_words()
+    for number, match in enumerate(TOKEN.finditer(text)):
+        word = match[0]
+        reading.words.append(word)
+        reading.starts.append(match.start())
+        reading.ends.append(match.end())
+        small = word.lower()
+        uncapitalised = word == small or number == 0
+        small_words += uncapitalised
+        if small in known:
+            reading.places.setdefault(small, []).append(number)
+            continue
+        odd_words += uncapitalised and small.isalpha()
+        spelt = spelling(word)
+        for key in keys_of(spelt):
+            reading.places.setdefault(key, []).append(number)
+        if spelt.foreign:
+            reading.foreign.append(number)
+        elif len(spelt.once) > 1:
+            reading.odd.setdefault(spelt.once, []).append(number)
+    reading.cased = not text.islower()
+    reading.careless = odd_words > _CARELESS * small_words
+    if reading.careless:  # known words may be slips, too
+        for number, word in enumerate(reading.words):
+            if word.lower() in known:
+                spelt = spelling(word)
+                for key in keys_of(spelt):
+                    reading.places.setdefault(key, []).append(number)
+                reading.odd.setdefault(spelt.once, []).append(number)
+    return reading
+
+
+def keys_of(spelt: Spelling) -> set[str]:
+    """By which a word is found in `Reading.places`."""
+    return {spelt.letters, f"1{spelt.once}", f"2{spelt.shuffled}", f"3{spelt.consonants}", f"4{spelt.sounds}"}

@@ -1,0 +1,17 @@
+"""The guard: token ids in, a `Verdict` and a `Plan` out. It knows a tokenizer and no model.
+
+| file | what it holds |
+|---|---|
+| `guard` | `Guard`, which puts the others together |
+| `prompt_reader` | token ids as text, and which of it somebody wrote |
+| `judging` | what the detectors say about the parts of a conversation |
+| `verdict` | what was decided about one prompt |
+| `selection` | which tokens of a flagged prompt are corrupted |
+| `plan` | the columns of a batch to corrupt |
+"""
+
+from .guard import Guard
+from .plan import Plan, ScoringProtocol
+from .verdict import Verdict
+
+__all__ = ["Guard", "Plan", "ScoringProtocol", "Verdict"]

@@ -1,0 +1,172 @@
+"""Reading a prompt from its token ids: its text, and the words that somebody wrote."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ..detection.windows import Span
+
+_TOKENS_PER_CHARACTER = 4  # a character has at most four bytes in UTF-8, and a token at least one of them
+
+
+@dataclass(frozen=True)
+class DecodedPrompt:
+    """A prompt as text, with what each of its tokens stands for.
+
+    Attributes:
+        text: the decoded prompt, special tokens included.
+        offsets: each token's characters in `text`.
+        segments: the characters somebody wrote: neither special tokens nor the chat template's own words. One segment
+            for each message of a chat, one for a plain prompt.
+    """
+
+    text: str
+    offsets: tuple[Span, ...]
+    segments: tuple[Span, ...]
+
+    def tokens_in(self, spans: Sequence[Span]) -> tuple[int, ...]:
+        """Indices of the tokens that overlap any of `spans`."""
+        return tuple(i for i, token in enumerate(self.offsets) if any(_overlap(token, span) for span in spans))
+
+
+class PromptReader:
+    """Turns token ids into a `DecodedPrompt`, knowing the model's tokenizer alone.
+
+    The chat template's words are found by rendering the tokenizer's own template around placeholders: whatever it puts
+    between them is the template's.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        added = tokenizer.added_tokens_decoder
+        self.special_ids = frozenset(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
+        self._template: tuple[Any, re.Pattern[str] | None] | None = None
+
+    def are_special(self, ids: Tensor) -> Tensor:
+        """Which of `ids` are special tokens: a bool tensor of the same shape, on the CPU."""
+        return torch.isin(ids.cpu(), torch.tensor(sorted(self.special_ids), dtype=torch.long))
+
+    def read(self, ids: Sequence[int]) -> DecodedPrompt:
+        """Decodes `ids`, a prompt without padding."""
+        text, offsets = self._decode(ids)
+        taken = [span for i, span in zip(ids, offsets, strict=True) if i in self.special_ids]
+        if pattern := self._template_pattern():
+            taken += [match.span() for match in pattern.finditer(text)]
+        return DecodedPrompt(text, tuple(offsets), tuple(_gaps(text, taken)))
+
+    def encode(self, prompt: str | Sequence[dict[str, Any]]) -> list[int]:
+        """Token ids of a string, or of a chat rendered by the tokenizer's template with the answer's opening.
+
+        Raises:
+            TypeError: `prompt` is neither.
+            ValueError: it is a chat and the tokenizer has no chat template.
+        """
+        if isinstance(prompt, str):
+            return list(self.tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
+        if not is_chat(prompt):
+            raise TypeError(
+                f"A prompt is a string or a list of messages {{'role': ..., 'content': ...}}, got {prompt!r}."
+            )
+        ids: Any = self.tokenizer.apply_chat_template(
+            list(prompt), add_generation_prompt=True, tokenize=True, return_dict=True
+        )
+        return list(ids["input_ids"])
+
+    def _decode(self, ids: Sequence[int]) -> tuple[str, list[Span]]:
+        """The text of `ids` and each token's characters. Tokens that make up one character together share it."""
+        text, offsets = "", []
+        before: list[int] = []  # what the waiting tokens follow: some decoders drop the space in front of the first
+        waiting: list[int] = []
+        for n, token in enumerate(ids):
+            waiting.append(token)
+            piece, count = self._decode_after(before, waiting), len(waiting)
+            if n + 1 < len(ids) and (not piece or piece.endswith("\ufffd")):  # perhaps the middle of a character
+                if count < _TOKENS_PER_CHARACTER:
+                    continue
+                # Bytes that belong to no character are in front: only they are done with.
+                whole = self._decode_piece(waiting)
+                for k in range(1, count):
+                    if whole == self._decode_piece(waiting[:k]) + self._decode_piece(waiting[k:]):
+                        count = k
+                        break
+                piece = self._decode_after(before, waiting[:count])
+            offsets += [(len(text), len(text) + len(piece))] * count
+            text, before, waiting = text + piece, waiting[:count], waiting[count:]
+        return text, offsets
+
+    def _decode_after(self, before: list[int], ids: list[int]) -> str:
+        known, both = self._decode_piece(before), self._decode_piece(before + ids)
+        return both[len(known) :] if both.startswith(known) else self._decode_piece(ids)
+
+    def _decode_piece(self, ids: list[int]) -> str:
+        if (backend := getattr(self.tokenizer, "_tokenizer", None)) is not None:  # several times as fast
+            return backend.decode(ids, skip_special_tokens=False)
+        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+    def _template_pattern(self) -> re.Pattern[str] | None:
+        # a template may print today's date
+        key = (str(self.tokenizer.chat_template), datetime.date.today())
+        if self._template is None or self._template[0] != key:
+            self._template = key, self._compile_template() if self.tokenizer.chat_template else None
+        return self._template[1]
+
+    def _compile_template(self) -> re.Pattern[str] | None:
+        special = sorted((str(self.tokenizer.decode([i])) for i in self.special_ids), key=len, reverse=True)
+        splitter = re.compile("(" + "|".join(map(re.escape, filter(None, special))) + r")|\s+") if special else None
+        patterns = set()
+        for piece in self._template_pieces():
+            words = [word for word in (splitter.split(piece) if splitter else piece.split()) if word]
+            letters = sum(character.isalnum() for word in words if word not in special for character in word)
+            # A piece without a special token must be long enough not to be met by chance in what somebody wrote.
+            if letters >= 3 or (letters and any(word in special for word in words)):
+                patterns.add(r"\s*".join(map(re.escape, words)))
+        if not patterns:
+            return None
+        return re.compile("|".join(sorted(patterns, key=len, reverse=True)))
+
+    def _template_pieces(self) -> set[str]:
+        """What the template puts around messages, from chats of placeholders: with and without a system message, of
+        one and two rounds, with and without the answer's opening."""
+        rounds = (["user"], ["user", "assistant"], ["user", "assistant", "user"])
+        chats = [list(system) + list(turns) for system in ([], ["system"]) for turns in rounds]
+        pieces: set[str] = set()
+        for roles, opening in itertools.product(chats, (False, True)):
+            slots = [f"qz{i}slotzq" for i in range(len(roles))]
+            messages = [{"role": role, "content": slot} for role, slot in zip(roles, slots, strict=True)]
+            try:
+                rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
+            except jinja2.TemplateError:  # this template has no such chats (no system role, say)
+                continue
+            pieces.update(re.split("|".join(slots), str(rendered)))
+        return pieces
+
+
+def is_chat(value: Any) -> bool:
+    """True for a list of messages, dictionaries with a role."""
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
+
+
+def _overlap(a: Span, b: Span) -> bool:
+    return a[0] < b[1] and b[0] < a[1]
+
+
+def _gaps(text: str, taken: list[Span]) -> list[Span]:
+    """The stretches of `text` that none of `taken` covers, without the white space around them; empty ones left
+    out."""
+    gaps, position = [], 0
+    for start, end in [*sorted(taken), (len(text), len(text))]:
+        gap = text[position:start]
+        if gap.strip():
+            gaps.append((position + len(gap) - len(gap.lstrip()), position + len(gap.rstrip())))
+        position = max(position, end)
+    return gaps
