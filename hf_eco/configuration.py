@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import math
 import numbers
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers.utils import logging
-
 from ._version import __version__
-from .corruption import check_strengths, corruption_methods, heeds_tokens
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 1
 TOKEN_SELECTIONS = ("content", "all", "entities")
-NOISES = ("token", "position")
+# The methods that hf_eco.corruption brings: whether each takes one strength for each dimension. A guard's config is read
+# by this table without importing torch; a method that is not in it is looked up where corruptions are registered.
+_BUILT_IN_METHODS = {
+    "add_value_first_n": True,
+    "add_value_least_k": False,
+    "flip_sign_first_n": False,
+    "flip_sign_top_k": False,
+    "rand_noise_first_n": True,
+    "rand_noise_rand_n": False,
+    "rand_noise_top_k": False,
+    "reverse_order": False,
+    "set_rand_noise_first_n": True,
+    "shuffle": False,
+    "sub_value_first_n": True,
+    "sub_value_top_k": False,
+    "zero_out_first_n": False,
+    "zero_out_top_k": False,
+}
+# Development versions whose guards say format 1 or 2 and mean something else by it.
+_BEFORE_THE_FORMAT = ("0.1.0",)
 
 _SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -63,24 +81,15 @@ class CorruptionConfig:
         default=100.0,
     )
     seed: int = _help("Seed of the noise: the same seed corrupts the same prompt in the same way.", default=0)
-    noise: str = _help(
-        "What noise that is added depends on beside seed and dimension: 'token', the token and its position; "
-        "'position', that alone, so that one draw is every prompt's (guards of format version 1).",
-        default="token",
-    )
 
     def __post_init__(self) -> None:
-        if self.method not in corruption_methods():
-            raise ValueError(
-                f"Unknown corruption method {self.method!r}. Use one of: {', '.join(corruption_methods())}; "
-                "or register your own with @hf_eco.corruption.register_corruption(name) before the guard is loaded."
-            )
+        _check_method(self.method)
         if self.dims is not None:
             self.dims = _integer("dims", self.dims)
             if self.dims < 1:
                 raise ValueError(f"dims must be positive, got dims={self.dims}. Use dims=None for all dimensions.")
         if isinstance(self.strength, (list, tuple)):
-            check_strengths(self.method, len(self.strength), self.dims)
+            _check_strengths(self.method, len(self.strength), self.dims)
             self.strength = [_finite_number("strength", value) for value in self.strength]
         else:
             self.strength = _finite_number("strength", self.strength)
@@ -89,10 +98,6 @@ class CorruptionConfig:
         self.seed = _integer("seed", self.seed)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must lie in [0, 2**63), got seed={self.seed}. Use e.g. seed=0.")
-        if self.noise not in NOISES:
-            raise ValueError(
-                f"noise must be one of {', '.join(map(repr, NOISES))}, got noise={self.noise!r}. Use noise='token'."
-            )
 
     @property
     def strengths(self) -> tuple[float, ...]:
@@ -102,8 +107,7 @@ class CorruptionConfig:
     @property
     def in_words(self) -> str:
         """The corruption in a few words."""
-        noise = ", noise by position" if self.noise == "position" and heeds_tokens(self.method) else ""
-        return f"{self.method}, dims {self.dims or 'all'}, strength {self.strength_in_words}{noise}"
+        return f"{self.method}, dims {self.dims or 'all'}, strength {self.strength_in_words}"
 
     @property
     def strength_in_words(self) -> str:
@@ -317,31 +321,60 @@ class ECOConfig:
         "version" is taken for one of this version. Unknown keys are dropped with a warning.
 
         Raises:
-            ValueError: the format is newer than this version of hf-eco, or a value is out of its range.
+            ValueError: the format is newer than this version of hf-eco, or a development version's; or a value is out
+                of its range.
         """
+        values = _upgraded(values)
         if isinstance(values, dict) and isinstance(version := values.get("version"), int) and version > FORMAT_VERSION:
             values = {"scopes": [], "version": version}  # say "upgrade" before anything else can be wrong
-        return _from_dict(cls, _upgraded(values))
+        return _from_dict(cls, values)
+
+
+# From format version n to n + 1, by n: what a later version would take for granted, said.
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 def _upgraded(values: Any) -> Any:
-    """The dictionary of a guard of format version 1 with what later versions would take for granted said; any other
-    value as it is. Since version 2 noise may depend on the token; before, it always went by the position alone."""
-    if (
-        not isinstance(values, dict)
-        or values.get("version") != 1
-        or not isinstance(values.get("scopes"), (list, tuple))
-    ):
+    """The dictionary of a guard of an older format version as this version writes it; any other value as it is.
+
+    Raises:
+        ValueError: a development version wrote it, before the format was settled.
+    """
+    if not isinstance(values, dict):
         return values
+    if values.get("hf_eco_version") in _BEFORE_THE_FORMAT:
+        raise ValueError(
+            f"This guard was saved by hf-eco {values['hf_eco_version']}, a development version whose format is not "
+            "read any more. Make the guard again: hf-eco guard --help"
+        )
+    version = values.get("version", FORMAT_VERSION)
+    if not isinstance(version, int):
+        return values  # ECOConfig says what is wrong with it
     values = copy.deepcopy(values)
-    for scope in values["scopes"]:
-        if not isinstance(scope, dict):
-            continue
-        scope.setdefault("corruption", {})
-        for holder in (scope, scope.get("learned")):
-            if isinstance(holder, dict) and isinstance(holder.get("corruption"), dict):
-                holder["corruption"].setdefault("noise", "position")
+    while version in _UPGRADES and version < FORMAT_VERSION:
+        values = _UPGRADES[version](values)
+        version += 1
     return values
+
+
+def _check_method(method: str) -> None:
+    if method in _BUILT_IN_METHODS:
+        return
+    from .corruption import corruption_methods  # with torch; yours are registered there
+
+    if method not in corruption_methods():
+        raise ValueError(
+            f"Unknown corruption method {method!r}. Use one of: {', '.join(corruption_methods())}; "
+            "or register your own with @hf_eco.corruption.register_corruption(name) before the guard is loaded."
+        )
+
+
+def _check_strengths(method: str, count: int, dims: int | None) -> None:
+    if _BUILT_IN_METHODS.get(method) and count == dims:
+        return
+    from .corruption import check_strengths
+
+    check_strengths(method, count, dims)
 
 
 def _finite_number(name: str, value: Any) -> float:

@@ -101,15 +101,6 @@ def heeded_parameters(method: str) -> list[str]:
     return [name for name, other in changed.items() if not torch.equal(plain, other)]
 
 
-def heeds_tokens(method: str) -> bool:
-    """True if what `method` does to an embedding depends on which token it is of, found by trying.
-
-    Raises:
-        ValueError: there is no such method.
-    """
-    return not torch.equal(_tried(method, token_ids=torch.arange(4).unsqueeze(0)), _tried(method))
-
-
 def _tried(method: str, **arguments: Any) -> Tensor:
     """What becomes of a small example."""
     embeddings, mask = torch.linspace(-1, 1, 32).view(1, 4, 8), torch.ones(1, 4, dtype=torch.bool)

@@ -235,7 +235,7 @@ def by_hand(guarded, embeddings: torch.Tensor, ids: torch.Tensor) -> torch.Tenso
         row[list(verdict.tokens)] = True
     how = guarded.config.eco.scopes[0].corruption
     options = {"dims": how.dims, "strength": how.strength, "seed": how.seed}
-    return corrupt(embeddings, mask, how.method, token_ids=ids if how.noise == "token" else None, **options)
+    return corrupt(embeddings, mask, how.method, token_ids=ids, **options)
 
 
 def lookup_by_hand(guarded, base, ids: torch.Tensor) -> torch.Tensor:

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig
 
+from hf_eco import configuration
 from hf_eco._version import __version__
 from hf_eco.checkpoint.format import check_repo_folder, composite_config, split_composite_config
 from hf_eco.configuration import FORMAT_VERSION, Calibration, CorruptionConfig, ECOConfig, ForgetScope, Probe
-from hf_eco.corruption import corruption_methods
+from hf_eco.corruption import corruption_methods, takes_strengths
 
 CALIBRATION = Calibration(
     threshold=0.9,
@@ -100,17 +101,35 @@ def test_a_strength_for_each_dimension_comes_back_from_json() -> None:
     assert corruption.in_words == "rand_noise_first_n, dims 3, strength 0.5 to 8"
 
 
-@pytest.mark.parametrize("holder", [list, tuple])
-@pytest.mark.parametrize("corruption", [{}, {"corruption": {"strength": 5.0}}])
-def test_noise_of_a_guard_of_version_1_goes_by_position(corruption: dict, holder: type) -> None:
-    """In files it was said of no guard; what noise depends on came with version 2."""
-    values = {"version": 1, "scopes": holder([{"name": "biology", **corruption}])}
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_guard_of_a_development_version_is_refused(version: int) -> None:
+    """They say version 1 or 2 of a format that was settled later, and corrupt otherwise."""
+    values = {"version": version, "hf_eco_version": "0.1.0", "scopes": [{"name": "biology"}]}
+    with pytest.raises(ValueError, match=r"hf-eco 0\.1\.0, a development version.*Make the guard again"):
+        ECOConfig.from_dict(values)
+
+
+def test_a_guard_of_an_older_version_is_upgraded_step_by_step(monkeypatch) -> None:
+    def rename(values: dict) -> dict:
+        return {"scopes" if key == "areas" else key: value for key, value in values.items()}
+
+    def recase(values: dict) -> dict:
+        return {**values, "scopes": [{"name": scope["name"].lower()} for scope in values["scopes"]]}
+
+    monkeypatch.setattr(configuration, "FORMAT_VERSION", 3)
+    monkeypatch.setattr(configuration, "_UPGRADES", {1: rename, 2: recase})
+    values = {"version": 1, "areas": [{"name": "Biology"}]}
     before = copy.deepcopy(values)
-    (scope,) = ECOConfig.from_dict(values).scopes
-    assert scope.corruption.noise == "position" and scope.corruption.in_words.endswith(", noise by position")
+    assert ECOConfig.from_dict(values).scopes == [ForgetScope(name="biology")]
     assert values == before
-    (later,) = ECOConfig.from_dict({**values, "version": 2}).scopes
-    assert later.corruption.noise == "token" and "noise by" not in later.corruption.in_words
+    assert ECOConfig.from_dict({**values, "version": 3, "scopes": [{"name": "Own"}]}).scopes[0].name == "Own"
+
+
+def test_the_table_of_built_in_methods_says_what_they_are() -> None:
+    """Guards are read by it without torch."""
+    table = configuration._BUILT_IN_METHODS
+    assert table == {method: takes_strengths(method) for method in table}
+    assert table.keys() <= set(corruption_methods())
 
 
 def test_what_is_written_carries_the_version_that_writes_it() -> None:
@@ -207,7 +226,6 @@ def test_a_guard_that_cannot_be_read_is_refused_when_it_is_read(damaged: Any) ->
         (CorruptionConfig, "strength", [float("nan"), float("inf"), "1", None, True], "must be a finite number"),
         (CorruptionConfig, "seed", [-1, 2**63], "must lie in [0, 2**63)"),
         (CorruptionConfig, "seed", [1.0, "1", None, True], "seed must be an integer"),
-        (CorruptionConfig, "noise", ["tokens", None], "Use noise='token'"),
         (
             ForgetScope,
             "name",

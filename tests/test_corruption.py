@@ -16,7 +16,6 @@ from hf_eco import corruption
 from hf_eco.corruption import (
     corrupt,
     corruption_methods,
-    heeds_tokens,
     mixes_positions,
     register_corruption,
     standard_normal,
@@ -484,7 +483,13 @@ def test_a_function_that_is_registered_anew_is_called_as_it_is_now(registry: Non
 
 
 def test_only_added_noise_depends_on_the_token() -> None:
-    assert {method for method in METHODS if heeds_tokens(method)} == {
+    embeddings = random_embeddings(3, 6)
+
+    def heeds(method: str) -> bool:
+        one, other = (corrupt(embeddings, MASK, method, token_ids=ids) for ids in (TOKEN_IDS, TOKEN_IDS + 1))
+        return not torch.equal(one, other)
+
+    assert {method for method in METHODS if heeds(method)} == {
         *("rand_noise_first_n", "rand_noise_rand_n", "rand_noise_top_k"),
     }
 

@@ -231,7 +231,7 @@ class Guard:
                 mask,
                 how.method,
                 positions=plan.positions,
-                token_ids=plan.ids if how.noise == "token" else None,
+                token_ids=plan.ids,
                 dims=how.dims,
                 strength=how.strength,
                 seed=how.seed,

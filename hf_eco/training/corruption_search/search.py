@@ -304,8 +304,6 @@ def _identity(
         "surrogate": aim.kind,
         "surrogate_value": round(aim.value, 6),
         "questions": key_of(questions.prompts, questions.answers, questions.wrong_answers),
-        # not said of noise by position: histories were written before there was another
-        **({"noise": scope.corruption.noise} if scope.corruption.noise != "position" else {}),
     }
 
 
