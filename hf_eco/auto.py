@@ -1,19 +1,26 @@
-"""`AutoModelForCausalLMWithECO`, and what makes transformers' Auto classes and pipelines know guarded checkpoints."""
+"""`AutoModelForCausalLMWithECO`, and the config by which transformers' Auto classes know guarded checkpoints.
+
+transformers imports this module while it imports its own Auto classes (see `_registration`); what needs those is
+imported when it is used.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import torch
-import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_file
+from transformers.configuration_utils import PreTrainedConfig
 
 from .checkpoint.format import MODEL_TYPE, split_composite_config
-from .checkpoint.source import DOWNLOAD_ARGUMENTS
-from .modeling import borrows_class, guarded_config_class, guarded_model_class
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from .configuration import ECOConfig
+    from .detection.classifier import PromptClassifier
+    from .modeling import ECOMixin
 
 
 class GuardedConfig(PreTrainedConfig):
@@ -38,18 +45,20 @@ class GuardedConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As for any config."""
+        from transformers import AutoConfig
+
+        from ._transformers import register_causal_lm
+        from .modeling import AUTO_CLASS, guarded_config_class, guarded_model_class
+
         base_config, eco = split_composite_config(config_dict)
         if eco is None:
             raise ValueError("This config is not that of a guarded checkpoint: it has no model_type 'eco'.")
         base_class = type(AutoConfig.for_model(base_config["model_type"]))
         loaded = guarded_config_class(base_class).from_dict(config_dict, **kwargs)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
-        if type(config) not in AutoModelForCausalLM._model_mapping:
-            model_class: Any = guarded_model_class(_causal_lm_class(base_class, config))
-            # not by the public method, which refuses a class that is another config's, see borrows_class
-            AutoModelForCausalLM._model_mapping.register(type(config), model_class)
+        register_causal_lm(type(config), guarded_model_class(_causal_lm_class(base_class, config)))
         # `transformers serve` loads by the class of transformers that this names; the base's own would refuse.
-        config.base_architectures, config.architectures = config.architectures, ["AutoModelForCausalLM"]
+        config.architectures = [AUTO_CLASS]
         return loaded
 
 
@@ -66,42 +75,55 @@ class AutoModelForCausalLMWithECO:
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str], *model_args: Any, **kwargs: Any
-    ) -> Any:
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *model_args: Any,
+        eco_config: ECOConfig | str | os.PathLike[str] | None = None,
+        eco_revision: str | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        classifiers: Mapping[str, PromptClassifier] | None = None,
+        config: PreTrainedConfig | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> ECOMixin:
         """Loads a guarded checkpoint, a guard-only repository with its base, or a base model with `eco_config`.
 
-        See [`ECOMixin.from_pretrained`][hf_eco.ECOMixin.from_pretrained] for arguments and errors.
+        See [`ECOMixin.from_pretrained`][hf_eco.ECOMixin.from_pretrained] for arguments and errors. (With
+        `output_loading_info=True` it gives a pair, as any `from_pretrained` does.)
         """
-        config = kwargs.get("config")
-        if config is None and (base := _base_of_adapter(pretrained_model_name_or_path, kwargs)) is not None:
-            model = cls.from_pretrained(base, *model_args, **kwargs)
-            model.load_adapter(os.fspath(pretrained_model_name_or_path))
+        from transformers import AutoConfig
+
+        from ._transformers import config_and_model_arguments
+        from .modeling import guarded_model_class
+
+        path = os.fspath(pretrained_model_name_or_path)
+        guard: dict[str, Any] = {"eco_config": eco_config, "eco_revision": eco_revision}
+        guard |= {"tokenizer": tokenizer, "classifiers": classifiers}
+        if config is None and (base := _base_of_adapter(path, kwargs)) is not None:
+            model = cls.from_pretrained(base, *model_args, **guard, **kwargs)
+            model.load_adapter(path)
             return model
-        if given := isinstance(config, PreTrainedConfig):
-            own_config = config
-        else:
-            known = (*DOWNLOAD_ARGUMENTS, "gguf_file", "trust_remote_code")
-            arguments = {name: kwargs[name] for name in known if name in kwargs}
-            own_config = AutoConfig.from_pretrained(config or pretrained_model_name_or_path, **arguments)
-        model_class = guarded_model_class(_causal_lm_class(type(own_config), own_config))
-        if not given and borrows_class(own_config, model_class):
-            for name in [name for name in kwargs if name != "dtype" and hasattr(own_config, name)]:
-                setattr(own_config, name, kwargs.pop(name))  # transformers does so where it finds the config itself
-            kwargs["config"] = own_config
-        return model_class.from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        own: Any = config
+        if not isinstance(config, PreTrainedConfig):
+            where = path if config is None else os.fspath(config)
+            own, kwargs = config_and_model_arguments(AutoConfig, where, kwargs)
+        model_class: Any = guarded_model_class(_causal_lm_class(type(own), own))
+        return model_class.from_pretrained(path, *model_args, config=own, **guard, **kwargs)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoModelForCausalLM") -> None:
         """Called by transformers when it loads this class through a checkpoint's stub; nothing is left to register."""
 
 
-def _base_of_adapter(path: str | os.PathLike[str], kwargs: dict[str, Any]) -> str | None:
+def _base_of_adapter(path: str, kwargs: dict[str, Any]) -> str | None:
     """The base model that an adapter's directory or repository names; None if `path` is no adapter, or a model too."""
+    from transformers.utils import CONFIG_NAME, find_adapter_config_file
+
+    from ._transformers import DOWNLOAD_ARGUMENTS, file_in_repository
+
     arguments = {name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs}
-    quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    if cached_file(path, CONFIG_NAME, **arguments, **quietly, _raise_exceptions_for_gated_repo=False) is not None:
+    if file_in_repository(path, CONFIG_NAME, quiet=True, **arguments) is not None:
         return None
-    found = find_adapter_config_file(os.fspath(path), **arguments)
+    found = find_adapter_config_file(path, **arguments)
     if found is None:
         return None
     with open(found, encoding="utf-8") as file:
@@ -110,28 +132,30 @@ def _base_of_adapter(path: str | os.PathLike[str], kwargs: dict[str, Any]) -> st
 
 def check_guardable(base_model: str) -> None:
     """Raises what loading `base_model` with a guard would raise for its architecture, without loading its weights."""
+    import torch
+    from transformers import AutoConfig
+
+    from .modeling import guarded_model_class
+
     config = AutoConfig.from_pretrained(base_model)
     with torch.device("meta"):
         guarded_model_class(_causal_lm_class(type(config), config))(config)
 
 
 def _causal_lm_class(config_class: type[PreTrainedConfig], config: PreTrainedConfig) -> type[PreTrainedModel]:
-    """The causal language model that transformers has for a config class; where it has several, `config` decides."""
-    mapping = AutoModelForCausalLM._model_mapping
-    if config_class not in mapping:
-        for name in config.architectures or []:  # the text config of a model that sees or hears
-            model_class = getattr(transformers, name, None)
-            if model_class is not None and issubclass(config_class, model_class.config_class):
-                return model_class
-        raise ValueError(
-            f"{config_class.__name__} belongs to no causal language model of transformers. A class of your own is "
-            "guarded by `class Mine(ECOMixin, MyForCausalLM)`."
-        )
-    found: Any = mapping[config_class]
-    if not isinstance(found, (list, tuple)):
+    """The causal language model that transformers has for a config class."""
+    import transformers
+
+    from ._transformers import causal_lm_of
+
+    found = causal_lm_of(config_class)
+    if found is not None:
         return found
-    named = [model_class for model_class in found if model_class.__name__ in (config.architectures or [])]
-    return (named or found)[0]
-
-
-AutoConfig.register(MODEL_TYPE, GuardedConfig, exist_ok=True)
+    for name in config.architectures or []:  # the text config of a model that sees or hears
+        model_class = getattr(transformers, name, None)
+        if model_class is not None and issubclass(config_class, model_class.config_class):
+            return model_class
+    raise ValueError(
+        f"{config_class.__name__} belongs to no causal language model of transformers. A class of your own is "
+        "guarded by `class Mine(ECOMixin, MyForCausalLM)`."
+    )

@@ -3,49 +3,51 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import logging
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .checkpoint.format import composite_config, split_composite_config
+from ._transformers import (
+    DOWNLOAD_ARGUMENTS,
+    causal_lm_of,
+    config_and_model_arguments,
+    holds_adapter_alone,
+    register_causal_lm,
+)
+from .checkpoint.guarded_config import AUTO_CLASS, ECOConfigMixin, building_guarded
 from .checkpoint.hub_upload import UPLOAD_ARGUMENTS, save_and_upload, upload
 from .checkpoint.loading import load_guard, load_tokenizer
-from .checkpoint.source import DOWNLOAD_ARGUMENTS, check_base, find_guard, note_base
-from .checkpoint.writing import guard_folders, name_folders, write_guard
+from .checkpoint.source import base_of, guard_for, note_base
+from .checkpoint.writing import guard_folders, name_folders, write_guard, write_guard_only
 from .configuration import ECOConfig, ForgetScope
 from .corruption import mixes_positions
 from .detection.classifier import PromptClassifier
 from .detection.entities import EntityTagger
 from .errors import GuardError
 from .guard.guard import Guard
-from .guard.prompt_reader import is_chat
-from .inference.caches import find_cache, returned_cache
+from .guard.plan import ScoringProtocol
+from .guard.prompt_reader import Chat, is_chat
+from .guard.verdict import Verdict
+from .inference.caches import returned_cache
 from .inference.continuous_batching import follow, guardable_batching
+from .inference.generate_call import read_generate_call, refuse_embeddings
 from .inference.guardability import examine_structure
 from .inference.hooks import EmbeddingHooks
 
-logger = logging.get_logger(__name__)
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
+    from transformers.generation.utils import GenerateOutput
+    from typing_extensions import Self
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Configs
-
-
-if TYPE_CHECKING:  # what the mixins are mixed into
-    _Config = PreTrainedConfig
-
-    class _Model(PreTrainedModel):
+    class _Model(PreTrainedModel):  # what the mixin is mixed into
         config: Any
         config_class: Any
 
@@ -54,78 +56,12 @@ if TYPE_CHECKING:  # what the mixins are mixed into
         def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any: ...
 
 else:
-    _Config = _Model = object
+    _Model = object
 
-_NATIVE_INIT = PreTrainedModel.__init__.__code__
-if "_attn_implementation_internal" not in _NATIVE_INIT.co_names:  # see ECOConfigMixin.__setattr__
-    raise ImportError(f"hf-eco does not know transformers {transformers.__version__} yet. pip install -U hf-eco")
-_BUILDING_GUARDED: ContextVar[bool] = ContextVar("eco_building_guarded", default=False)
+__all__ = ["AUTO_CLASS", "ECOMixin", "find_guarded", "guarded_config_class", "guarded_model_class", "without_wrapper"]
 
-
-class ECOConfigMixin(_Config):
-    """The config of a guarded model: in memory the base model's own config with one attribute more, `eco`; on disk the
-    composite that native classes refuse."""
-
-    eco: Any = None  # an ECOConfig once a guard is there
-
-    def __setattr__(self, key: str, value: Any) -> None:
-        # The first thing that PreTrainedModel.__init__ writes into its config. A native class that is handed this
-        # config would load the weights without the guard, and has no other moment at which it could be stopped.
-        building = key == "_attn_implementation_internal" and sys._getframe(1).f_code is _NATIVE_INIT
-        if building and not _BUILDING_GUARDED.get():
-            raise GuardError(
-                "This config is that of a guarded checkpoint, and a class without the guard was about to be built "
-                "from it. Use AutoModelForCausalLMWithECO.from_pretrained(...), or the base model's own config."
-            )
-        super().__setattr__(key, value)
-
-    @classmethod
-    def is_custom_code(cls) -> bool:
-        """What the base class says, so that its layer types are read and written as usual."""
-        base = next(c for c in cls.__mro__ if issubclass(c, PreTrainedConfig) and not issubclass(c, ECOConfigMixin))
-        return base.is_custom_code()
-
-    @classmethod
-    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        config_dict, kwargs = super().get_config_dict(*args, **kwargs)
-        return _flatten(config_dict), kwargs
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        config_dict = _flatten(config_dict)
-        eco = config_dict.pop("eco", None)
-        loaded = super().from_dict(config_dict, **kwargs)
-        config = loaded[0] if isinstance(loaded, tuple) else loaded
-        config.eco = ECOConfig.from_dict(eco) if isinstance(eco, dict) else eco
-        return loaded
-
-    def to_dict(self) -> dict[str, Any]:
-        """The base model's own config dictionary, as peft and loggers expect it."""
-        config_dict = super().to_dict()
-        config_dict.pop("eco", None)
-        if (architectures := config_dict.pop("base_architectures", None)) is not None:
-            config_dict["architectures"] = architectures
-        return config_dict
-
-    def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
-        """Writes the composite config.
-
-        Raises:
-            GuardError: there is no guard to write; a config without one would load unguarded.
-        """
-        if self.eco is None:
-            raise GuardError(
-                "This config carries no guard, so it is not saved. Attach one first: model.add_scope(...)."
-            )
-        own = self.to_diff_dict() if use_diff else self.to_dict()
-        composite = self._encode_special_floats(composite_config(own, self.eco))
-        with open(json_file_path, "w", encoding="utf-8") as file:
-            file.write(json.dumps(composite, indent=2, sort_keys=True) + "\n")
-
-
-def _flatten(config_dict: dict[str, Any]) -> dict[str, Any]:
-    base_config, eco = split_composite_config(config_dict)
-    return dict(base_config) if eco is None else {**base_config, "eco": eco}
+# ---------------------------------------------------------------------------------------------------------------------
+# Guarded classes
 
 
 _classes: dict[type, type] = {}
@@ -139,7 +75,10 @@ def guarded_config_class(base: type[PreTrainedConfig]) -> type[PreTrainedConfig]
 
 def guarded_model_class(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """The guarded subclass of `base`; it has the base's name, because pipelines and losses go by the name."""
-    return _guarded_class(base, ECOMixin, base.__name__)
+    made: Any = _guarded_class(base, ECOMixin, base.__name__)
+    if causal_lm_of(base.config_class) is base:  # type: ignore[arg-type]
+        register_causal_lm(made.config_class, made)
+    return made
 
 
 def borrows_class(config: PreTrainedConfig, model_class: Any) -> bool:
@@ -156,8 +95,8 @@ def _guarded_class(base: type, mixin: type, name: str) -> type:
     with _lock:
         if base not in _classes:
             qualname = base.__name__ + "WithECO"
-            _classes[base] = type(name, (mixin, base), {"__module__": __name__, "__qualname__": qualname})
-            globals()[qualname] = _classes[base]
+            _classes[base] = made = type(name, (mixin, base), {"__module__": __name__, "__qualname__": qualname})
+            globals()[qualname] = made
         return _classes[base]
 
 
@@ -198,11 +137,8 @@ class ECOMixin(_Model):
         cls.config_class = guarded_config_class(bases[0].config_class)  # type: ignore[arg-type]
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
-        token = _BUILDING_GUARDED.set(True)
-        try:
+        with building_guarded():
             super().__init__(config, *args, **kwargs)
-        finally:
-            _BUILDING_GUARDED.reset(token)
         examine_structure(self)
         self._eco = EmbeddingHooks(self)
 
@@ -221,7 +157,7 @@ class ECOMixin(_Model):
     @property
     def eco_guard(self) -> Guard:
         """The attached guard. Raises GuardError if there is none."""
-        return self._eco.ready(None)
+        return self._eco.planner.ready(None)
 
     def attach_guard(self, guard: Guard) -> None:
         """Puts `guard` in charge, in place of any other; its config becomes `self.config.eco`.
@@ -240,9 +176,15 @@ class ECOMixin(_Model):
         name_folders(guard)
         self._eco.examine(guard)
         self.config.eco = guard.config
-        self._eco.guard = guard
+        self._eco.planner.guard = guard
 
-    def inspect(self, prompts: Any) -> Any:
+    @overload
+    def inspect(self, prompts: str | Chat) -> Verdict: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def inspect(self, prompts: Sequence[str | Chat]) -> list[Verdict]: ...
+
+    def inspect(self, prompts: str | Chat | Sequence[str | Chat]) -> Verdict | list[Verdict]:
         """What the guard decides about a prompt; a list of verdicts for a list of prompts.
 
         Args:
@@ -251,21 +193,22 @@ class ECOMixin(_Model):
         Returns:
             A [`Verdict`][hf_eco.Verdict], or a list of them.
         """
-        self._eco.ready(None).to(self.device)
+        guard = self.eco_guard
+        guard.to(self.device)
         if isinstance(prompts, str) or is_chat(prompts):
-            return self.eco_guard.inspect([prompts])[0]
-        return self.eco_guard.inspect(prompts)
+            return guard.inspect([prompts])[0]
+        return guard.inspect(prompts)  # type: ignore[arg-type]
 
     @contextmanager
     def disable_guard(self) -> Iterator[None]:
         """Inside, in this thread or asyncio task, the model runs unguarded; for the owner's comparison of before and
         after. Do not `yield` inside it: whoever goes on meanwhile runs unguarded too."""
-        with self._eco.disabled():
+        with self._eco.context.disabled():
             yield
 
     @contextmanager
     def prompt_lengths(
-        self, lengths: Sequence[int] | Tensor, *, protocol: Literal["strict", "paper"] = "strict"
+        self, lengths: Sequence[int] | Tensor, *, protocol: ScoringProtocol = "strict"
     ) -> Iterator[None]:
         """Inside, row i's prompt is its first `lengths[i]` tokens, padding not counted; what follows is an answer: not
         read by the classifier, not corrupted. For scoring answers where there are no labels.
@@ -279,7 +222,8 @@ class ECOMixin(_Model):
         Raises:
             ValueError: a length is negative, or the protocol unknown.
         """
-        with self._eco.prompt_lengths(lengths.tolist() if isinstance(lengths, Tensor) else lengths, protocol):
+        given = lengths.tolist() if isinstance(lengths, Tensor) else lengths
+        with self._eco.context.prompt_lengths(given, protocol):
             yield
 
     def add_scope(
@@ -295,7 +239,7 @@ class ECOMixin(_Model):
         Raises:
             ValueError: a scope of that name exists, or the classifier lacks the scope's label.
         """
-        old = self._eco.guard
+        old = self._eco.planner.guard
         tokenizer = old.tokenizer if old is not None else load_tokenizer(str(self.name_or_path))
         addition = ECOConfig(scopes=[copy.deepcopy(scope)])
         given = {scope.name: classifier} if classifier is not None else {}
@@ -326,58 +270,38 @@ class ECOMixin(_Model):
     # -- running
 
     @torch.no_grad()
-    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
+    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor | GenerateOutput:
         """As the base model's `generate`; the guard decides once, about the whole conversation given.
 
         Raises:
             GuardError: the prompt comes in a form the guard cannot read (`inputs_embeds`, a cache it did not fill or
                 whose rows have moved).
         """
-        if not self._eco.enabled:
+        if not self._eco.context.enabled:
             return super().generate(inputs, *args, **kwargs)
-        if kwargs.get("inputs_embeds") is not None:
-            raise GuardError("inputs_embeds carry no token ids, so the guard cannot read the prompt. Pass input_ids.")
+        refuse_embeddings(kwargs)
         if kwargs.get("cache_implementation") == "paged":  # continuous batching, which plans each request by itself
             return super().generate(inputs, *args, **kwargs)
-        given = kwargs.get("generation_config") or (args[0] if args else None)
-
-        def option(name: str) -> Any:
-            """As generate puts its options together."""
-            found = kwargs.get(name, getattr(given, name, None))
-            return getattr(self.generation_config, name, None) if found is None else found
-
-        ids = inputs if inputs is not None else kwargs.get("input_ids")
-        if ids is None:
-            bos = option("bos_token_id")
-            ids = torch.full((1, 1), 0 if bos is None else bos, device=self.device)
-        mask = kwargs.get("attention_mask")
-        if mask is None:
-            mask = _mask_from_padding(ids, option("pad_token_id"), option("eos_token_id"))
-        unconditional = None
-        if option("guidance_scale") not in (None, 1, 1.0):
-            negative = kwargs.get("negative_prompt_ids")  # by default guidance leads away from the last token alone
-            last = (ids[:, -1:], None)
-            unconditional = last if negative is None else (negative, kwargs.get("negative_prompt_attention_mask"))
-        given_cache = find_cache(kwargs)
-        recipe = None if self._eco.generating else vars(self).get("_own_generate")  # it may call generate in its turn
-        drafting = (kwargs.get("assistant_model"), option("prompt_lookup_num_tokens"), option("assistant_early_exit"))
-        drafts = any(drafter is not None for drafter in drafting) and kwargs.get("custom_generate") is None
-        with self._eco.generation(ids, mask, given_cache, unconditional, drafts) as generation:
+        call = read_generate_call(self, inputs, args, kwargs)
+        within_another = self._eco.context.generation is not None
+        recipe = None if within_another else vars(self).get("_own_generate")  # it may call generate in its turn
+        planner = self._eco.planner
+        with planner.generation(call.ids, call.mask, call.cache, call.unconditional, call.drafts) as generation:
             if recipe is None:
                 output = super().generate(inputs, *args, **kwargs)
             else:
                 output = recipe(*(() if inputs is None else (inputs,)), *args, model=self, **kwargs)
         sequences = output if isinstance(output, Tensor) else getattr(output, "sequences", None)
-        for cache in (given_cache, returned_cache(output)):
+        for cache in (call.cache, returned_cache(output)):
             if cache is not None:
-                self._eco.remember(generation, cache, sequences)
+                planner.remember(generation, cache, sequences)
         return output
 
     def heal_tokens(self, input_ids: Tensor, tokenizer: Any = None) -> Tensor:
         """As the base model's; what comes of it is the prompt, and is judged as such."""
         healed = super().heal_tokens(input_ids, tokenizer)
-        if self._eco.enabled:
-            self._eco.replan(healed, tokenizer.pad_token_id)
+        if self._eco.context.enabled:
+            self._eco.planner.replan(healed, tokenizer.pad_token_id)
         return healed
 
     def init_continuous_batching(
@@ -390,7 +314,7 @@ class ECOMixin(_Model):
             GuardError: the guard is disabled in this thread; batches are run in another one, where it is not. Or a
                 scope changes the order of tokens, which takes whole prompts.
         """
-        if not self._eco.enabled:
+        if not self._eco.context.enabled:
             raise GuardError(
                 "Continuous batching runs in a thread of its own, where the guard is on. To compare with the "
                 "unguarded model, use generate in `with model.disable_guard()`."
@@ -433,17 +357,17 @@ class ECOMixin(_Model):
         """
         guard = self.eco_guard
         options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
-        tags = self._card_tags(kwargs.pop("tags", None))
+        tags = _card_tags(self, kwargs.pop("tags", None))
         token = kwargs.get("token")
         before = guard_folders(save_directory)
         super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
         if not is_main_process:
             return
-        if not getattr(self, "_hf_peft_config_loaded", False):  # else it was an adapter alone
+        if not holds_adapter_alone(self):
             write_guard(guard, save_directory, tags=tags)
             for folder in before - guard_folders(save_directory):  # of scopes that have been removed
                 shutil.rmtree(os.path.join(save_directory, folder))
-            self._name_guarded(os.path.abspath(save_directory))
+            _name_guarded(self, os.path.abspath(save_directory))
         if push_to_hub:
             # after the guard is written: what transformers uploads inside its own save_pretrained would lack it
             repo_id = options.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
@@ -473,21 +397,11 @@ class ECOMixin(_Model):
         """
         guard = self.eco_guard
         config = copy.deepcopy(self.config)
-        eco = config.eco
-        eco.guard_only = True
-        if base_model is not None:
-            eco.base_model_name_or_path, eco.base_revision, eco.base_subfolder = base_model, base_revision, None
-        if not eco.base_model_name_or_path:
-            raise ValueError("Nobody knows which base model this guard is for. Pass base_model='path or Hub id'.")
-        if os.path.isabs(eco.base_model_name_or_path):
-            logger.warning(
-                f"The guard names a directory of this machine as its base, {eco.base_model_name_or_path!r}. Pass "
-                "base_model='its Hub id' for others to find it."
-            )
-        os.makedirs(save_directory, exist_ok=True)
         config.architectures = [type(self).__name__]
-        config.save_pretrained(save_directory)
-        write_guard(guard, save_directory, eco, self._card_tags(tags))
+        if base_model is not None:
+            config.eco.base_model_name_or_path, config.eco.base_revision = base_model, base_revision
+            config.eco.base_subfolder = None
+        write_guard_only(guard, config, save_directory, _card_tags(self, tags))
 
     def push_to_hub(  # type: ignore[override]
         self,
@@ -501,7 +415,7 @@ class ECOMixin(_Model):
         create_pr: bool = False,
         commit_message: str | None = None,
         commit_description: str | None = None,
-    ) -> Any:
+    ) -> CommitInfo:
         """Uploads the guarded checkpoint, exactly what `save_pretrained` writes, to `repo_id`, in one commit. After an
         interruption, call it again: what has arrived is not sent twice.
 
@@ -519,7 +433,7 @@ class ECOMixin(_Model):
         Returns:
             huggingface_hub's CommitInfo.
         """
-        tags = self._card_tags(tags)
+        tags = _card_tags(self, tags)
         return save_and_upload(
             lambda directory: self.save_pretrained(directory, max_shard_size=max_shard_size, tags=tags),
             repo_id,
@@ -540,13 +454,13 @@ class ECOMixin(_Model):
         base_revision: str | None = None,
         tags: str | Sequence[str] | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> CommitInfo:
         """Uploads the guard alone, exactly what `save_guard` writes, to `repo_id`; `kwargs` as for `push_to_hub`.
 
         Raises:
             ValueError: the base model is a directory of this machine, which nobody else could load.
         """
-        tags = self._card_tags(tags)
+        tags = _card_tags(self, tags)
         return save_and_upload(
             lambda directory: self.save_guard(
                 directory, base_model=base_model, base_revision=base_revision, tags=tags
@@ -556,11 +470,6 @@ class ECOMixin(_Model):
             **kwargs,
         )
 
-    def _card_tags(self, tags: str | Sequence[str] | None) -> tuple[str, ...]:
-        """Those of `add_model_tags`, and `tags`."""
-        tags = (tags,) if isinstance(tags, str) else tags or ()
-        return tuple(dict.fromkeys((*(self.model_tags or ()), *tags)))
-
     @classmethod
     def from_pretrained(  # type: ignore[override]
         cls,
@@ -568,10 +477,10 @@ class ECOMixin(_Model):
         *model_args: Any,
         eco_config: ECOConfig | str | os.PathLike[str] | None = None,
         eco_revision: str | None = None,
-        tokenizer: Any = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         classifiers: Mapping[str, PromptClassifier] | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> Self:
         """Loads a guarded checkpoint, a guard-only repository with its base, or a base model that is guarded now.
 
         Args:
@@ -592,43 +501,51 @@ class ECOMixin(_Model):
         if pretrained_model_name_or_path is None:
             raise ValueError("Pass the path or Hub id of the model; weights of your own come by load_state_dict.")
         path = os.fspath(pretrained_model_name_or_path)
-        hub_arguments = {name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs}
-        source = find_guard(path, eco_config, eco_revision, hub_arguments)
+        download = {name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs}
+        config, kwargs = cls._guarded_config(path, kwargs.pop("config", None), kwargs)
+        known = config.eco if config.name_or_path == path else None
+        source = guard_for(path, known, eco_config, eco_revision, download)
         base = path
         if source.replaces_base:
-            check_base(source)
-            base = source.eco.base_model_name_or_path or ""
-            for name, value in (("revision", source.eco.base_revision), ("subfolder", source.eco.base_subfolder)):
-                kwargs.pop(name, None)  # that of the guard's repository
-                if value is not None:
-                    kwargs[name] = value
-            if adapter := kwargs.get("adapter_kwargs"):  # AutoModel looks for adapters there, at that commit
-                kwargs["adapter_kwargs"] = {name: value for name, value in adapter.items() if name != "revision"}
-        config = kwargs.pop("config", None)
-        if isinstance(config, PreTrainedConfig) and not isinstance(config, ECOConfigMixin):
-            config_class = guarded_config_class(type(config)) if borrows_class(config, cls) else cls.config_class
-            config = config_class.from_dict({**config.to_dict(), "name_or_path": base})
+            base, kwargs = base_of(source, kwargs)
         loaded = super().from_pretrained(base, *model_args, config=config, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if tokenizer is None:
             # beside the model that was named: put on a base with another tokenizer, a guard must not pass its probes
-            tokenizer = load_tokenizer(path, kwargs.get("gguf_file"), **hub_arguments)
+            tokenizer = load_tokenizer(path, kwargs.get("gguf_file"), **download)
         guard = load_guard(source.eco, tokenizer, classifiers or {}, {}, source)
         if eco_config is not None:
-            note_base(guard.config, base, hub_arguments)
+            note_base(guard.config, base, download)
         guard.config.guard_only = False
         model.attach_guard(guard)
         model.config.architectures = [type(model).__name__]
-        vars(model.config).pop("base_architectures", None)
         if "generate" in vars(model):  # the repository's own, which transformers has put in the method's place
             model._own_generate = vars(model).pop("generate").func
         # Base and guard that were put together just now have no name of their own yet.
-        model._name_guarded(path if eco_config is None else f"{base} (guarded, not saved yet)")
+        _name_guarded(model, path if eco_config is None else f"{base} (guarded, not saved yet)")
         return loaded
 
-    def _name_guarded(self, name: str) -> None:
-        # What is trained on this model, an adapter say, names it; it must not name the unguarded base.
-        self.name_or_path = self.config.name_or_path = name
+    @classmethod
+    def _guarded_config(cls, path: str, config: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The guarded config for the model at `path`, parsed once, and the arguments that are left for the model."""
+        if not isinstance(config, PreTrainedConfig):
+            where = path if config is None else os.fspath(config)
+            return config_and_model_arguments(cls.config_class, where, kwargs)
+        if isinstance(config, ECOConfigMixin):
+            return config, kwargs
+        config_class = guarded_config_class(type(config)) if borrows_class(config, cls) else cls.config_class
+        return config_class.from_dict({**config.to_dict(), "name_or_path": config.name_or_path}), kwargs
+
+
+def _card_tags(model: PreTrainedModel, tags: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Those of `add_model_tags`, and `tags`."""
+    tags = (tags,) if isinstance(tags, str) else tags or ()
+    return tuple(dict.fromkeys((*(model.model_tags or ()), *tags)))
+
+
+def _name_guarded(model: Any, name: str) -> None:
+    """What is trained on a model, an adapter say, names it; it must not name the unguarded base."""
+    model.name_or_path = model.config.name_or_path = name
 
 
 def without_wrapper(model: Any) -> Any:
@@ -646,13 +563,6 @@ def find_guarded(model: Any) -> ECOMixin:
     if not isinstance(found, ECOMixin):
         raise GuardError(f"{type(model).__name__} has no guard. Load it by AutoModelForCausalLMWithECO.")
     return found
-
-
-def _mask_from_padding(ids: Tensor, padding: Any, ends: Any) -> Tensor | None:
-    """The attention mask that `generate` infers where none is given: padding is what equals the pad token, unless
-    that is an end-of-sequence token as well."""
-    ends = ends if isinstance(ends, (list, tuple)) else [ends]
-    return None if padding is None or padding in ends else ids.ne(padding)
 
 
 def _embedding_size(embedding: nn.Module) -> int:

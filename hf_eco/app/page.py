@@ -176,7 +176,7 @@ def launch(
     """
     gr = import_extra("gradio", extra="app")
     path = os.fspath(path)
-    find_guard(path, None, None, {})  # what is wrong with the path is said before anything is loaded
+    find_guard(path)  # what is wrong with the path is said before anything is loaded
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = AutoModelForCausalLMWithECO.from_pretrained(path, device_map=where)
     build(model, load_tokenizer(path)).launch(

@@ -2,7 +2,8 @@
 
 | file | what it holds |
 |---|---|
-| `format` | `config.json` of a guarded checkpoint |
+| `format` | `config.json` of a guarded checkpoint: the base model's config and the guard |
+| `guarded_config` | the config of a guarded model, which writes that |
 | `source` | where a guard comes from, and which base model it names |
 | `loading` | a guard read, its known answers checked |
 | `writing` | a guard written |
@@ -10,7 +11,16 @@
 | `model_card/` | the README.md beside it |
 """
 
-from .hub_upload import upload
-from .loading import read_guard
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from .hub_upload import upload
+    from .loading import read_guard
 
 __all__ = ["read_guard", "upload"]
+
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__, submod_attrs={"hub_upload": ["upload"], "loading": ["read_guard"]}
+)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from transformers.utils import logging
-
 from ..configuration import ECOConfig
 
-logger = logging.get_logger(__name__)
+CONFIG_NAME, CARD_NAME = "config.json", "README.md"
 MODEL_TYPE = "eco"
 _REPO_FOLDER = re.compile(r"(classifier|tokens)-[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -13,8 +13,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Mo
 from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 from transformers.utils import logging
 
-from .format import check_repo_folder
-from .model_card import CARD_NAME, is_own_card
+from .format import CARD_NAME, check_repo_folder
+from .model_card import is_own_card
 from .source import read_eco
 
 logger = logging.get_logger(__name__)

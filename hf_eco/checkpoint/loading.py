@@ -76,7 +76,7 @@ def read_guard(repository: str, **download: Any) -> Guard:
         ValueError: it carries no guard.
         GuardLoadError: its known answers differ.
     """
-    source = find_guard(repository, None, None, download)
+    source = find_guard(repository, **download)
     return load_guard(source.eco, load_tokenizer(repository, **download), {}, {}, source)
 
 

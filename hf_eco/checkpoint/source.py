@@ -1,22 +1,19 @@
-"""Where a guard comes from: finding it, reading its config, and the base model it names."""
+"""Where a guard comes from: finding it, reading its config, and the base model it names.
+
+A guard's config is read without importing torch; what needs transformers imports it when it is used.
+"""
 
 from __future__ import annotations
 
 import copy
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
-from transformers.utils import cached_file
-from transformers.utils.hub import extract_commit_hash
-
 from ..configuration import ECOConfig
-from .format import split_composite_config
-from .model_card import CARD_NAME
-
-DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+from .format import CARD_NAME, CONFIG_NAME, split_composite_config
 
 
 @dataclass
@@ -36,26 +33,53 @@ class GuardSource:
     download: dict[str, Any] = field(default_factory=dict)
 
 
-def find_guard(path: str, eco_config: Any, eco_revision: str | None, download: dict[str, Any]) -> GuardSource:
+def find_guard(repository: str, **download: Any) -> GuardSource:
+    """The guard of a guarded or guard-only repository.
+
+    Args:
+        repository: path or Hub id.
+        download: revision, subfolder, token, cache_dir, local_files_only.
+
+    Raises:
+        ValueError: it carries no guard, or its guard is damaged or newer than this version of hf-eco.
+        OSError: there is no such repository.
+    """
+    return guard_for(repository, None, None, None, download)
+
+
+def guard_for(
+    path: str,
+    known: ECOConfig | None,
+    eco_config: ECOConfig | str | os.PathLike[str] | None,
+    eco_revision: str | None,
+    download: dict[str, Any],
+) -> GuardSource:
     """The guard for the model at `path`, by what `from_pretrained` was given.
+
+    Args:
+        path: path or Hub id of the model, or of a guard-only repository.
+        known: the guard in its config.json, where that has been read; None to have it read here.
+        eco_config: the guard to put on it; None if it is guarded itself.
+        eco_revision: revision of the repository that `eco_config` names.
+        download: arguments that fetch files from `path`.
 
     Raises:
         TypeError: `eco_config` is of no known kind.
-        ValueError: there is no guard.
+        ValueError: there is no guard, or there are two.
     """
-    if eco_config is not None and read_eco(path, download) is not None:
+    own = read_eco(path, download) if known is None else known
+    if eco_config is not None and own is not None:
         raise ValueError(f"{path!r} is guarded already. Load it without eco_config, then use model.add_scope(...).")
     if isinstance(eco_config, ECOConfig):
         return GuardSource(copy.deepcopy(eco_config), None, download=download)
-    if eco_config is None:
-        repository, arguments = path, download
-    elif isinstance(eco_config, (str, os.PathLike)):
+    repository, arguments, eco = path, download, own
+    if isinstance(eco_config, (str, os.PathLike)):
         repository = os.fspath(eco_config)
         arguments = {k: v for k, v in download.items() if k not in ("revision", "subfolder")}  # those are the base's
         arguments |= {} if eco_revision is None else {"revision": eco_revision}
-    else:
+        eco = read_eco(repository, arguments)
+    elif eco_config is not None:
         raise TypeError(f"eco_config is an ECOConfig, a path or a Hub id, got {type(eco_config).__name__}.")
-    eco = read_eco(repository, arguments)
     if eco is None:
         raise ValueError(
             f"{repository!r} carries no guard. Pass eco_config=ECOConfig(scopes=[...]), or the path or Hub id of a "
@@ -73,16 +97,35 @@ def read_eco(repository: str, download: dict[str, Any]) -> ECOConfig | None:
     """
     if not os.path.exists(repository) and (os.path.isabs(repository) or repository.startswith((".", "~"))):
         raise FileNotFoundError(f"There is no model or guard at {repository!r}.")
-    try:
-        config_dict, _ = PreTrainedConfig.get_config_dict(repository, **download)
-    except OSError as error:
-        if os.path.isdir(repository):
-            if any(Path(repository).glob("*.gguf")):
-                return None  # GGUF files carry their config within
-            raise
-        raise OSError(f"{repository!r} is no local directory, and not to be had from the Hub: {error}") from error
-    _, eco = split_composite_config(config_dict)
+    config = _read_config(repository, download)
+    _, eco = split_composite_config(config)
     return None if eco is None else ECOConfig.from_dict(eco)
+
+
+def _read_config(repository: str, download: dict[str, Any]) -> dict[str, Any]:
+    """What config.json of a repository holds; nothing if the repository has GGUF files, which hold it within."""
+    if os.path.isfile(repository):
+        path = Path(repository)
+    elif os.path.isdir(repository):
+        path = Path(repository, download.get("subfolder") or "", CONFIG_NAME)
+        if not path.is_file():
+            if any(Path(repository).glob("*.gguf")):
+                return {}
+            raise OSError(f"{repository!r} holds no {CONFIG_NAME}, so no model and no guard.")
+    else:
+        from transformers.utils import cached_file
+
+        try:
+            path = Path(str(cached_file(repository, CONFIG_NAME, **download)))
+        except OSError as error:
+            raise OSError(f"{repository!r} is no local directory, and not to be had from the Hub: {error}") from error
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise OSError(f"{CONFIG_NAME} of {repository!r} is damaged ({error}). Download it again.") from error
+    if not isinstance(config, dict):
+        raise OSError(f"{CONFIG_NAME} of {repository!r} is damaged: it holds no object. Download it again.")
+    return config
 
 
 def check_base(source: GuardSource) -> None:
@@ -91,13 +134,15 @@ def check_base(source: GuardSource) -> None:
     Raises:
         OSError: it is not, or not by this token; said before anything large is downloaded.
     """
+    from .._transformers import file_in_repository
+
     base, revision = source.eco.base_model_name_or_path, source.eco.base_revision
     arguments = {k: v for k, v in source.download.items() if k not in ("revision", "subfolder")}
     try:
         if base is None:
             raise OSError("its config names none.")
         arguments |= {"revision": revision, "subfolder": source.eco.base_subfolder or ""}
-        cached_file(base, "config.json", _raise_exceptions_for_missing_entries=False, **arguments)  # GGUF has none
+        file_in_repository(base, CONFIG_NAME, **arguments)  # GGUF has none
     except OSError as error:
         at = f" at revision {revision!r}" if revision is not None else ""
         raise OSError(
@@ -107,14 +152,33 @@ def check_base(source: GuardSource) -> None:
         ) from error
 
 
+def base_of(source: GuardSource, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The base model of a guard without weights, and the arguments of `from_pretrained` that load it: those that say
+    where the guard lies are replaced.
+
+    Raises:
+        OSError: the base model is not to be had.
+    """
+    check_base(source)
+    arguments = {name: value for name, value in arguments.items() if name not in ("revision", "subfolder")}
+    for name, value in (("revision", source.eco.base_revision), ("subfolder", source.eco.base_subfolder)):
+        if value is not None:
+            arguments[name] = value
+    if adapter := arguments.get("adapter_kwargs"):  # AutoModel looks for adapters there, at that commit
+        arguments["adapter_kwargs"] = {name: value for name, value in adapter.items() if name != "revision"}
+    return source.eco.base_model_name_or_path or "", arguments
+
+
 def note_base(eco: ECOConfig, path: str, download: dict[str, Any]) -> None:
     """Writes into `eco` which base model it guards, by a lasting name: an absolute path, or a Hub id and its
     commit."""
+    from .._transformers import file_in_repository, revision_of_file
+
     eco.base_subfolder = download.get("subfolder") or None
     if os.path.isdir(path):
         eco.base_model_name_or_path, eco.base_revision = os.path.abspath(path), None
     else:
-        config_file = cached_file(path, "config.json", _raise_exceptions_for_missing_entries=False, **download)
-        eco.base_model_name_or_path, eco.base_revision = path, extract_commit_hash(config_file, None)
-        quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-        cached_file(path, CARD_NAME, **{**download, "subfolder": ""}, **quietly)  # for its licence, see base_license
+        config_file = file_in_repository(path, CONFIG_NAME, **download)
+        eco.base_model_name_or_path, eco.base_revision = path, revision_of_file(config_file)
+        # for its licence, see base_license
+        file_in_repository(path, CARD_NAME, quiet=True, **{**download, "subfolder": ""})

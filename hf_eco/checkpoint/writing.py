@@ -10,12 +10,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers import PreTrainedConfig
+from transformers.utils import logging
+
 from ..configuration import ECOConfig
 from ..detection.classifier import PromptClassifier
 from ..guard.guard import Guard
 from .format import check_repo_folder, split_composite_config
 from .model_card import TRAINING_REPORT, kept_from, update_card
 from .source import read_eco
+
+logger = logging.get_logger(__name__)
 
 STUB = '''"""This checkpoint is guarded by ECO prompts; hf-eco, an ordinary package, does the work."""
 
@@ -61,6 +66,34 @@ def write_guard(
     guard.tokenizer.save_pretrained(directory)
     (directory / "modeling_eco.py").write_text(STUB, encoding="utf-8")
     update_card(eco, directory, tags=tuple(tags))
+
+
+def write_guard_only(
+    guard: Guard, config: PreTrainedConfig, directory: str | os.PathLike[str], tags: Sequence[str] = ()
+) -> None:
+    """Writes a guard-only directory: config.json and all else of the guard, without weights.
+
+    Args:
+        guard: the guard.
+        config: of the guarded model, with the guard's config as `eco`; a copy that may be changed.
+        directory: created if need be.
+        tags: for the model card.
+
+    Raises:
+        ValueError: no base model is known.
+    """
+    eco: ECOConfig = config.eco
+    eco.guard_only = True
+    if not eco.base_model_name_or_path:
+        raise ValueError("Nobody knows which base model this guard is for. Pass base_model='path or Hub id'.")
+    if os.path.isabs(eco.base_model_name_or_path):
+        logger.warning(
+            f"The guard names a directory of this machine as its base, {eco.base_model_name_or_path!r}. Pass "
+            "base_model='its Hub id' for others to find it."
+        )
+    os.makedirs(directory, exist_ok=True)
+    config.save_pretrained(directory)
+    write_guard(guard, directory, eco, tags)
 
 
 def _write_classifier(classifier: PromptClassifier, folder: Path) -> None:

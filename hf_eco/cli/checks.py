@@ -93,7 +93,7 @@ def check_checkpoint(model: str) -> list[Check]:
     """The config, the guard with its known answers, each scope, and the weights or the base model."""
     from ..checkpoint.source import find_guard
 
-    source = _attempt(lambda: find_guard(model, None, None, {}))
+    source = _attempt(lambda: find_guard(model))
     if isinstance(source, str):
         return [Check("config", "wrong", source)]
     eco = source.eco

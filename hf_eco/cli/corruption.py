@@ -105,7 +105,7 @@ def tune(
         raise Misuse("Name one surrogate: --surrogate, --look-alikes or --retain-model.")
     if write:
         check_directory(model)
-    eco = find_guard(model, None, None, {}).eco
+    eco = find_guard(model).eco
     of = choose_scope(eco, scope)
     columns = {"answers": answer_column, "wrong_answers": wrong_column}
     wanted = {name: columns[name] for name in score_called(score).needs}

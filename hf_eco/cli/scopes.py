@@ -123,7 +123,7 @@ def list_scopes(model: Guarded, as_json: AsJson = False) -> None:
     """Show what a guard forgets, how surely, and how it corrupts. Nothing is loaded but its config."""
     from ..checkpoint.source import find_guard
 
-    eco = find_guard(model, None, None, {}).eco
+    eco = find_guard(model).eco
     if as_json:
         print_json([scope_values(scope) for scope in eco.scopes])
         return

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,9 +16,9 @@ from transformers import Cache, GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..corruption import mixes_positions
-from ..guard.guard import Guard
 from ..guard.plan import Plan, ScoringProtocol, count_positions
 from ..guard.verdict import Verdict
+from ..inference import following
 from ..inference.caches import cache_argument
 from ..modeling import ECOMixin, without_wrapper
 from .encoding import Ids
@@ -197,10 +197,19 @@ class Passes:
             yield
 
     @contextmanager
-    def _bounds(self, batch: Sequence[Row]) -> Iterator[None]:
-        """The guard is told where the prompts end."""
-        lengths = [len(row.prompt) for row in batch]
-        with self.guarded.prompt_lengths(lengths, protocol=self.protocol) if self.guarded else nullcontext():
+    def _planned(self, batch: Sequence[Row], ids: Tensor, mask: Tensor) -> Iterator[None]:
+        """Inside, a flagged batch, laid out as `ids` and `mask`, (rows, columns), is corrupted as its verdicts say; it
+        was judged before."""
+        verdicts = [row.verdict for row in batch if row.verdict is not None]
+        if self.guarded is None or len(verdicts) < len(batch):
+            yield
+            return
+        guard = self.guarded.eco_guard
+        rows = [
+            guard.plan_row(verdict, row.prompt, row.answer, self.protocol)
+            for row, verdict in zip(batch, verdicts, strict=True)
+        ]
+        with following(self.guarded, Plan.laid_out(rows, ids, mask)):
             yield
 
     # -- the logits that predict answers, for each row (tokens of the answer, vocabulary)
@@ -231,19 +240,18 @@ class Passes:
         owner = torch.tensor([place[row.prompt] for row in batch])
         ids, mask = self._padded([row.prompt for row in prompts], side="left")
         cache = prompt_cache(self.inner)
-        with self._bounds(prompts):
+        with self._planned(prompts, ids, mask):
             opening = self._run(ids, mask, cache, keep=1)[:, -1:][owner]
         answers = [row.answer[:-1] for row in batch]
         if not any(answers):
             return list(opening)
         cache.batch_select_indices(owner)
-        ids, own_mask = self._padded(answers, side="right")
-        mask = torch.cat([mask[owner], own_mask], dim=1)
-        # The guard takes what stands behind a cache for an answer that is to stay clean, or for more of the prompt.
-        with self.guarded.disable_guard() if self.guarded else nullcontext(), self._corrupted_answers(batch):
-            logits = self._run(ids, mask, cache, keep=ids.shape[1])
-        following = [own[: len(answer)] for own, answer in zip(logits, answers, strict=True)]
-        return [torch.cat(parts) for parts in zip(opening, following, strict=True)]
+        own_ids, own_mask = self._padded(answers, side="right")
+        whole = torch.cat([ids[owner], own_ids], dim=1), torch.cat([mask[owner], own_mask], dim=1)
+        with self._planned(batch, *whole):
+            logits = self._run(own_ids, whole[1], cache, keep=own_ids.shape[1])
+        rest = [own[: len(answer)] for own, answer in zip(logits, answers, strict=True)]
+        return [torch.cat(parts) for parts in zip(opening, rest, strict=True)]
 
     def _corrupts_answers(self, batch: Sequence[Row]) -> bool:
         return self.protocol == "paper" and batch[0].verdict is not None
@@ -253,25 +261,6 @@ class Passes:
         """True if a scope corrupts an answer's tokens together with those of its prompt."""
         scopes = self.guarded.eco_guard.config.scopes if self.guarded else []
         return any(mixes_positions(scope.corruption.method) for scope in scopes)
-
-    @contextmanager
-    def _corrupted_answers(self, batch: Sequence[Row]) -> Iterator[None]:
-        """Inside, what is looked up in the embedding layer are the batch's answers but for their last tokens, padded
-        on the right; they are corrupted as those of whole rows are."""
-        if self.guarded is None or not self._corrupts_answers(batch):
-            yield
-            return
-        guard, hooks = self.guarded.eco_guard, self.guarded._eco
-        plan = Plan.stack([_plan_of_answer(guard, row) for row in batch])
-
-        def corrupt(module: Any, args: Any, output: Tensor) -> Tensor | None:
-            return None if hooks.enabled else guard.corrupt(output, plan)  # another thread's passes are not ours
-
-        hook = self.inner.get_input_embeddings().register_forward_hook(corrupt)
-        try:
-            yield
-        finally:
-            hook.remove()
 
     def _run(self, ids: Tensor, mask: Tensor, cache: Cache, keep: int) -> Tensor:
         """(rows, at least the last `keep` columns, vocabulary), of ids (rows, columns) behind what `cache` holds; the
@@ -286,7 +275,7 @@ class Passes:
         ids, mask = self._padded([row.prompt + row.answer for row in batch], side="right")
         first = min(len(row.prompt) for row in batch) - 1
         keep = self._keeping(ids.shape[1] - first)
-        with self._bounds(batch):
+        with self._planned(batch, ids, mask):
             logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False, **keep).logits
         return logits, first if keep else 0
 
@@ -322,13 +311,3 @@ class Passes:
             ids[number, columns] = torch.tensor(row)
             mask[number, columns] = 1
         return ids.to(self.model.device), mask.to(self.model.device)
-
-
-def _plan_of_answer(guard: Guard, row: Row) -> Plan:
-    """What the paper protocol corrupts of a flagged row's answer but for its last token: (1, columns)."""
-    verdict = cast(Verdict, row.verdict)
-    positions = torch.arange(len(row.prompt), len(row) - 1)
-    chosen = torch.tensor(guard.select([*row.prompt, *row.answer], cast(str, verdict.scope)), dtype=torch.long)
-    ids, selected = torch.tensor(row.answer[:-1], dtype=torch.long), torch.isin(positions, chosen)
-    parts = (ids, torch.ones_like(selected), selected, positions)
-    return Plan((verdict,), *(part.unsqueeze(0) for part in parts))

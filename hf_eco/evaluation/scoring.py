@@ -17,6 +17,7 @@ from ..errors import GuardError
 from ..guard.guard import Guard
 from ..guard.plan import ScoringProtocol
 from ..guard.verdict import Verdict
+from ..inference import is_enabled
 from .encoding import Encoder, Ids, Prompt, as_chat
 from .fingerprint import Fingerprint, fingerprint, tokenizer_fingerprint
 from .metrics import kl_divergence
@@ -197,7 +198,7 @@ class Scorer:
         guarded = self._passes.guarded
         if guarded is None:
             return [None] * len(prompts)
-        if not guarded._eco.enabled:
+        if not is_enabled(guarded):
             raise GuardError(
                 "The guard is disabled here, so what were measured would not be the guarded model. Leave "
                 "disable_guard(), or measure the base model, loaded without a guard."

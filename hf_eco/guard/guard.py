@@ -19,7 +19,7 @@ from ..detection.windows import Span
 from ..errors import GuardError, GuardLoadError
 from .judging import judge_by_classifier
 from .plan import Plan, ScoringProtocol, count_positions
-from .prompt_reader import DecodedPrompt, PromptReader
+from .prompt_reader import Chat, DecodedPrompt, PromptReader
 from .selection import select_tokens
 from .verdict import Verdict
 
@@ -160,12 +160,38 @@ class Guard:
         verdicts = self.decide([ids[row, c].tolist() for row, c in enumerate(columns)], known)
         selected = torch.zeros_like(attended)
         for row, verdict in enumerate(verdicts):
-            selected[row, columns[row][list(verdict.tokens)]] = True
-            if verdict.scope is not None and protocol == "paper":
-                whole = attended[row].nonzero().squeeze(-1)
-                chosen = whole[list(self.select(ids[row, whole].tolist(), verdict.scope))]
-                selected[row, chosen[~prompt[row, chosen]]] = True
+            whole = attended[row].nonzero().squeeze(-1)
+            own = prompt[row, whole]
+            selected[row, whole] = self._corrupted_in(verdict, ids[row, whole].tolist(), own, protocol)
         return Plan(tuple(verdicts), ids, attended, selected, count_positions(attended))
+
+    def plan_row(
+        self, verdict: Verdict, prompt: Sequence[int], answer: Sequence[int] = (), protocol: ScoringProtocol = "strict"
+    ) -> Plan:
+        """The plan of one row, (1, tokens), whose prompt was judged before; `Plan.laid_out` makes one of several.
+
+        Args:
+            verdict: on the prompt.
+            prompt: its token ids.
+            answer: those of the answer behind it.
+            protocol: as for `plan`.
+        """
+        ids = [*prompt, *answer]
+        attended = torch.ones(1, len(ids), dtype=torch.bool)
+        own = torch.arange(len(ids)) < len(prompt)
+        selected = self._corrupted_in(verdict, ids, own, protocol).unsqueeze(0)
+        return Plan((verdict,), torch.tensor([ids]), attended, selected, count_positions(attended))
+
+    def _corrupted_in(self, verdict: Verdict, ids: Sequence[int], prompt: Tensor, protocol: ScoringProtocol) -> Tensor:
+        """(tokens,) bool: which tokens of a row, prompt and answer, are corrupted; `prompt`, (tokens,) bool, says
+        which of them are the prompt that the verdict is on."""
+        corrupted = torch.zeros(len(ids), dtype=torch.bool)
+        corrupted[prompt.nonzero().squeeze(-1)[list(verdict.tokens)]] = True
+        if verdict.scope is not None and protocol == "paper":
+            chosen = torch.zeros_like(corrupted)
+            chosen[list(self.select(ids, verdict.scope))] = True
+            corrupted |= chosen & ~prompt
+        return corrupted
 
     def _attended(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """(batch, sequence) bool, what is read of `ids`: all but padding, that is, special tokens that `mask` hides,
@@ -188,7 +214,7 @@ class Guard:
         attended = ~(hidden & padding)
         return attended | ~attended.any(-1, keepdim=True)
 
-    def inspect(self, prompts: Sequence[Any]) -> list[Verdict]:
+    def inspect(self, prompts: Sequence[str | Chat]) -> list[Verdict]:
         """A verdict for each prompt: a string, or a chat (a list of messages), rendered by the chat template.
 
         Raises:

@@ -73,6 +73,23 @@ class Plan:
         return Plan(self.verdicts[index : index + 1], *(part[index : index + 1, columns] for part in parts))
 
     @classmethod
+    def laid_out(cls, rows: Sequence[Plan], ids: Tensor, attended: Tensor) -> Plan:
+        """One plan of a batch made of the plans of its rows.
+
+        Args:
+            rows: the plan of each row without padding, (1, tokens).
+            ids: (batch, sequence), what is run.
+            attended: (batch, sequence), zero for padding; of each row's tokens the first so many as its row has.
+        """
+        attended = attended.detach().cpu().bool()
+        selected = torch.zeros_like(attended)
+        for row, plan in enumerate(rows):
+            columns = attended[row].nonzero().squeeze(-1)
+            selected[row, columns] = plan.selected[0, : len(columns)]
+        verdicts = tuple(verdict for plan in rows for verdict in plan.verdicts)
+        return cls(verdicts, ids.detach().to("cpu", torch.int64), attended, selected, count_positions(attended))
+
+    @classmethod
     def stack(cls, plans: Sequence[Plan]) -> Plan:
         """One plan of the rows of all, padded on the right to the longest."""
         longest = max(plan.ids.shape[1] for plan in plans)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard
 
 import jinja2
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from .._transformers import decode
 from ..detection.windows import Span
+
+Chat: TypeAlias = Sequence[Mapping[str, Any]]
+"""A conversation: messages {"role": ..., "content": ...}."""
 
 _TOKENS_PER_CHARACTER = 4  # a character has at most four bytes in UTF-8, and a token at least one of them
 
@@ -64,7 +68,7 @@ class PromptReader:
             taken += [match.span() for match in pattern.finditer(text)]
         return DecodedPrompt(text, tuple(offsets), tuple(_gaps(text, taken)))
 
-    def encode(self, prompt: str | Sequence[dict[str, Any]]) -> list[int]:
+    def encode(self, prompt: str | Chat) -> list[int]:
         """Token ids of a string, or of a chat rendered by the tokenizer's template with the answer's opening.
 
         Raises:
@@ -78,7 +82,7 @@ class PromptReader:
                 f"A prompt is a string or a list of messages {{'role': ..., 'content': ...}}, got {prompt!r}."
             )
         ids: Any = self.tokenizer.apply_chat_template(
-            list(prompt), add_generation_prompt=True, tokenize=True, return_dict=True
+            [dict(message) for message in prompt], add_generation_prompt=True, tokenize=True, return_dict=True
         )
         return list(ids["input_ids"])
 
@@ -109,9 +113,7 @@ class PromptReader:
         return both[len(known) :] if both.startswith(known) else self._decode_piece(ids)
 
     def _decode_piece(self, ids: list[int]) -> str:
-        if (backend := getattr(self.tokenizer, "_tokenizer", None)) is not None:  # several times as fast
-            return backend.decode(ids, skip_special_tokens=False)
-        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        return decode(self.tokenizer, ids)
 
     def _template_pattern(self) -> re.Pattern[str] | None:
         # a template may print today's date
@@ -151,7 +153,7 @@ class PromptReader:
         return pieces
 
 
-def is_chat(value: Any) -> bool:
+def is_chat(value: Any) -> TypeGuard[Chat]:
     """True for a list of messages, dictionaries with a role."""
     return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
 

@@ -11,17 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin
 
+from .._transformers import CACHE_ARGUMENTS, OTHER_CACHE_ARGUMENTS, CacheLayerMixin
 from ..configuration import CorruptionConfig
 from ..errors import GuardError
 from ..guard.guard import Guard
 from ..guard.plan import Plan
-
-# The forward arguments that hold a Cache: transformers 5.24 has given all one name, and takes the old ones still. And
-# those of models which keep what they have read in a form of their own.
-CACHES = ("cache", "past_key_values", "cache_params")
-OTHER_CACHES = ("state", "mems", "past_buckets_states")
 
 
 @dataclass
@@ -31,7 +26,6 @@ class CacheState:
     guard: Guard
     plan: Plan
     ids: Tensor | None  # (batch, columns) on the CPU; None if nobody can tell any more (beams)
-    generation: Any = None  # the call of generate that is filling the cache
     corruptions: dict[str, CorruptionConfig] = field(init=False)  # by scope, as they were then
     marks: Tensor | None = None  # see `_row_marks`
 
@@ -55,12 +49,12 @@ def corruptions_of(guard: Guard) -> dict[str, CorruptionConfig]:
 def cache_argument(model_class: type[nn.Module]) -> str | None:
     """The name by which the models of a class take a Cache, None if they take none."""
     names = inspect.signature(model_class.forward).parameters
-    return next((name for name in CACHES if name in names), None)
+    return next((name for name in CACHE_ARGUMENTS if name in names), None)
 
 
 def given_cache(call: dict[str, Any]) -> Any:
     """What a forward call is given for a cache, None if nothing."""
-    for name in CACHES:
+    for name in CACHE_ARGUMENTS:
         if call.get(name) is not None:
             return call[name]
     return None
@@ -78,10 +72,12 @@ def find_cache(call: dict[str, Any]) -> Any:
     Raises:
         GuardError: what the model keeps what it has read in is nothing the guard can follow, or there are two caches.
     """
-    if any(call.get(name) is not None for name in OTHER_CACHES):
+    if any(call.get(name) is not None for name in OTHER_CACHE_ARGUMENTS):
         raise GuardError("This kind of cache is not guarded. Run the model without it.")
-    if sum(call.get(name) is not None for name in CACHES) > 1:  # which of them a model takes depends on its version
-        raise GuardError(f"The model is given two caches, of {' and '.join(CACHES)}. Pass one.")
+    if (
+        sum(call.get(name) is not None for name in CACHE_ARGUMENTS) > 1
+    ):  # which of them a model takes depends on its version
+        raise GuardError(f"The model is given two caches, of {' and '.join(CACHE_ARGUMENTS)}. Pass one.")
     if paged_cache(call) is not None:
         return None
     cache = given_cache(call)
@@ -93,7 +89,7 @@ def find_cache(call: dict[str, Any]) -> Any:
 def returned_cache(output: Any) -> Any:
     """The cache among a model's outputs, None if there is none."""
     # in its own dictionary: where an output has one of the names, transformers answers to the others with a warning
-    parts = output if isinstance(output, tuple) else map(getattr(output, "__dict__", {}).get, CACHES)
+    parts = output if isinstance(output, tuple) else map(getattr(output, "__dict__", {}).get, CACHE_ARGUMENTS)
     return next((part for part in parts if isinstance(part, Cache)), None)
 
 
@@ -121,11 +117,28 @@ def cached_columns(cache: Any) -> int:
     return int(cache.get_seq_length())
 
 
-def note(cache: Any, state: CacheState) -> None:
-    """Keeps on `cache` what is known of it."""
+def note(cache: Any, state: CacheState, decoding: Any = None) -> None:
+    """Keeps on `cache` what is known of it, and the mark of the call of generate that decodes on it now, if one
+    does."""
     if state.ids is not None:
         state.marks = _row_marks(cache)
-    cache._eco_state = state
+    cache._eco_state, cache._eco_decoding = state, decoding
+
+
+def known_state(cache: Any) -> CacheState | None:
+    """What is known of a cache; None if nothing is."""
+    return getattr(cache, "_eco_state", None)
+
+
+def forget(cache: Any) -> None:
+    """Removes from `cache` what is known of it."""
+    for name in ("_eco_state", "_eco_decoding"):
+        vars(cache).pop(name, None)
+
+
+def decodes_on(cache: Any, mark: Any) -> bool:
+    """True if the call of generate with that mark has its whole prompt in `cache`: what follows is a decode step."""
+    return cache is not None and getattr(cache, "_eco_decoding", None) is mark
 
 
 def cache_state(cache: Any, rows: int) -> Any:
@@ -172,7 +185,7 @@ def empty(cache: Any) -> None:
     cache.reset()
     if not is_recurrent(cache) and (left := int(cache.get_seq_length())):
         cache.crop(-left)
-    vars(cache).pop("_eco_state", None)
+    forget(cache)
     if is_filled(cache):
         raise GuardError(f"A {type(cache).__name__} cannot be emptied. Pass the whole conversation without the cache.")
 
@@ -194,7 +207,7 @@ def _layers(cache: Any) -> list[Any]:
 
 
 def _known(cache: Any) -> Any:
-    state = getattr(cache, "_eco_state", None)
+    state = known_state(cache)
     if state is None or state.ids is None:
         raise GuardError(_UNKNOWN)
     return state

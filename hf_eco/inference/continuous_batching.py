@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import copy
-from itertools import accumulate
 from typing import Any
 from weakref import WeakSet
 
 from transformers import ContinuousBatchingConfig
 
+from .._transformers import prompt_of_request, requests_of_batch
 from ..errors import GuardError
 from .packed_rows import Segments
 
+__all__ = ["follow", "guardable_batching", "prompt_of_request", "requests_in_batch"]
+
 _MANAGERS: WeakSet[Any] = WeakSet()  # of continuous batching, on guarded models
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Continuous batching
 
 
 def guardable_batching(config: ContinuousBatchingConfig | None) -> ContinuousBatchingConfig:
@@ -44,16 +42,8 @@ def requests_in_batch(cache: Any) -> tuple[list[Any], Segments, list[int]]:
         GuardError: nobody has told of the manager of that cache.
     """
     for manager in list(_MANAGERS):
-        processor = manager.batch_processor
-        if processor is not None and processor.cache is cache:
-            batch = processor.inputs_and_outputs.requests_in_batch
-            ends = list(accumulate(entry.query_length for entry in batch))
-            spans = [(0, end - entry.query_length, end) for end, entry in zip(ends, batch, strict=True)]
-            past = [entry.state.position_offset - entry.query_length for entry in batch]
-            return [entry.state for entry in batch], Segments(spans), past
+        found = requests_of_batch(manager, cache)
+        if found is not None:
+            requests, spans, past = found
+            return requests, Segments([(0, start, stop) for start, stop in spans]), past
     raise GuardError("A paged cache is guarded in generate_batch and init_continuous_batching of the model alone.")
-
-
-def prompt_length(request: Any) -> int:
-    """How many ids a request's prompt has; what it had generated when it lost its place in the cache is none of it."""
-    return request._true_initial_tokens or len(request.initial_tokens)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .._transformers import OTHER_CACHE_ARGUMENTS
 from ..errors import GuardError
-from .caches import OTHER_CACHES, cache_argument, find_cache
+from .caches import cache_argument, find_cache
 
 # Names of embedding layers that take token ids beside the one that get_input_embeddings() returns.
 _TOKEN_EMBEDDING = re.compile(r"embed_tokens|tok_emb|token_emb|word_emb|wte|per_layer")
@@ -25,7 +26,7 @@ def examine_structure(model: PreTrainedModel) -> None:
             for token ids.
     """
     parameters = inspect.signature(type(model.base_model).forward).parameters
-    other = [name for name in OTHER_CACHES if name in parameters]
+    other = [name for name in OTHER_CACHE_ARGUMENTS if name in parameters]
     if other and cache_argument(type(model.base_model)) is None:
         raise GuardError(
             f"{type(model).__name__} keeps what it has read in {other[0]!r}, which the guard cannot follow. This "

@@ -5,7 +5,7 @@ requests."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -18,71 +18,26 @@ from ..guard.guard import Guard
 from ..guard.plan import Plan, ScoringProtocol, count_positions
 from ..guard.prompt_reader import PromptReader
 from .caches import CacheState, corruptions_of
-from .continuous_batching import prompt_length, requests_in_batch
+from .continuous_batching import prompt_of_request, requests_in_batch
 from .packed_rows import Segments, is_padding_mask
-
-
-class Mark:
-    """Something that holds for a while. All who hold the mark learn when that is over, contexts and caches that were
-    copied meanwhile included."""
-
-    def __init__(self) -> None:
-        self.active = True
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Mark:
-        return self
+from .state import Generation, Mark
 
 
 @dataclass
-class Generation:
-    """One call of `generate`: the plans for its prompts, decided once."""
-
-    hooks: Any  # of the model that generates
-    guard: Guard  # the one that made the plans; another may be attached meanwhile
-    plan: Plan
-    unconditional: Plan | None  # of the prompt that classifier-free guidance leads away from
-    given: int  # columns of the ids handed to generate; fewer than the plan's behind a filled cache
-    drafts: bool  # tokens are drafted (assisted decoding, prompt lookup) and checked several at a time
-    longest: int = 0  # columns of the longest row that was run without a cache
-    mark: Mark = field(default_factory=Mark)  # active while generate runs
-
-    def plan_for(self, ids: Tensor, past: int) -> Plan | None:
-        """The plan of the prompt that `ids`, (rows, columns) behind `past` cached columns, are or are a part of, its
-        rows repeated for beams; None if they are neither."""
-        rows = ids.shape[0]
-        for plan in (self.plan, self.unconditional):
-            if plan is None or rows % (own := plan.ids.shape[0]):
-                continue
-            end, length = past + ids.shape[1], plan.ids.shape[1]
-            # Without a cache, what was generated runs along: one token more with every pass.
-            if end > max(length, self.longest) + 1 and not self.drafts:
-                continue
-            repeated, stop = plan.repeat(rows // own), min(end, length)
-            if stop > past and torch.equal(ids[:, : stop - past].cpu(), repeated.ids[:, past:stop]):
-                self.longest = max(self.longest, end)
-                return repeated
-        return None
-
-    def is_decode_step(self, ids: Any, state: CacheState | None) -> bool:
-        """True of `ids`, (rows, columns), that generate runs behind a whole prompt in a cache of that state."""
-        filled = state is not None and state.generation is self and state.ids is not None
-        return filled and isinstance(ids, Tensor) and (ids.shape[1] == 1 or self.drafts)
-
-
-@dataclass
-class Pending:
+class PlannedPass:
     """A forward pass of the decoder that has been planned."""
 
     ids: Tensor  # (rows, columns) that are run, on the CPU
     work: list[tuple[Guard, Plan]]  # plans of those columns, or of their segments, and whose they are
     complete: bool  # False if they are a part of the prompt
     state: CacheState | None = None  # what the cache will hold afterwards
+    decoding: Mark | None = None  # of the call of generate whose decode steps follow, the whole prompt being cached
     segments: Segments | None = None
     looked_up: bool = False  # the embedding layer has run
 
 
 @dataclass
-class Bounds:
+class AnswerBounds:
     """Where a user said that the prompt ends and a scored answer begins: by `prompt_lengths`, or else by labels."""
 
     lengths: tuple[int, ...] | None
@@ -110,28 +65,29 @@ class Bounds:
             return pad(unlabelled, (cached, 0), value=True) | ~bounding.any(-1, keepdim=True)
         return None
 
-    def unpacked(self, segments: Segments) -> Bounds:
+    def unpacked(self, segments: Segments) -> AnswerBounds:
         """The bounds of the sequences in packed rows."""
         if self.labels is None:
             return self
         return replace(self, labels=segments.unpack(self.labels.detach().cpu(), fill=-100))
 
 
-def planned_by_generate(generation: Generation, plan: Plan, ids: Tensor, past: int) -> Pending:
+def planned_by_generate(generation: Generation, plan: Plan, ids: Tensor, past: int) -> PlannedPass:
     """The part of a generate call's plan that concerns `ids`, (rows, columns) behind `past` cached columns."""
     stop, length, own = past + ids.shape[1], plan.ids.shape[1], ids.detach().cpu()
+    whole = stop >= length
     # ids=None until the whole prompt is in the cache: only then may forward passes go by unplanned
-    state = CacheState(generation.guard, plan, plan.ids if stop >= length else None, generation)
+    state = CacheState(generation.guard, plan, plan.ids if whole else None)
     # without a cache, what was generated runs along
     work = [(generation.guard, plan.columns(past, stop))]
-    return Pending(own, work, past == 0 and stop >= length, state)
+    return PlannedPass(own, work, past == 0 and whole, state, decoding=generation.mark if whole else None)
 
 
-def planned_here(guard: Guard, ids: Tensor, mask: Any, bounds: Bounds) -> Pending:
+def planned_here(guard: Guard, ids: Tensor, mask: Any, bounds: AnswerBounds) -> PlannedPass:
     """Plans a forward pass outside of generate: everything fed to it is prompt, unless bounds say otherwise."""
     mask = _padding_mask(mask, ids.shape[1])
     plan = guard.plan(ids, mask, bounds.prompt_mask(ids, mask), protocol=bounds.protocol)
-    return Pending(plan.ids, [(guard, plan)], complete=True, state=CacheState(guard, plan, plan.ids))
+    return PlannedPass(plan.ids, [(guard, plan)], complete=True, state=CacheState(guard, plan, plan.ids))
 
 
 def planned_behind(
@@ -140,9 +96,9 @@ def planned_behind(
     ids: Tensor,
     mask: Any,
     past: int,
-    bounds: Bounds,
+    bounds: AnswerBounds,
     refill: Callable[[Plan, Tensor], None],
-) -> Pending:
+) -> PlannedPass:
     """Plans columns that follow a filled cache. Where the conversation turns to a scope with them, or was flagged
     before and holds more that is prompt now, the cache is filled anew: `refill` is called with the plan to go by and
     the attention mask of the whole.
@@ -177,10 +133,10 @@ def planned_behind(
     )
     whole = Plan(plan.verdicts, history, attended, selected, count_positions(attended))
     now = whole.columns(past, past + columns)
-    return Pending(now.ids, [(guard, now)], complete=False, state=CacheState(guard, whole, history))
+    return PlannedPass(now.ids, [(guard, now)], complete=False, state=CacheState(guard, whole, history))
 
 
-def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: Bounds) -> Pending:
+def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: AnswerBounds) -> PlannedPass:
     """Plans packed rows outside of generate: every sequence is a prompt, unless bounds say otherwise."""
     packed = ids.detach().cpu()
     sequences, attended = segments.unpack(packed), segments.attended
@@ -197,13 +153,13 @@ def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: Bounds
             "A packed row falls in a forget scope as a whole, and the sequences it is made of do not. Pass one prompt "
             "per row."
         )
-    return Pending(packed, [(guard, plan)], complete=True, segments=segments)
+    return PlannedPass(packed, [(guard, plan)], complete=True, segments=segments)
 
 
-def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | None:
+def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> PlannedPass | None:
     """Plans a pass of continuous batching, by the prompt of each of its requests; None if all are past theirs."""
     requests, segments, past = requests_in_batch(cache)
-    if all(done >= prompt_length(request) for request, done in zip(requests, past, strict=True)):
+    if all(done >= len(prompt_of_request(request)) for request, done in zip(requests, past, strict=True)):
         return None
     # What has begun under a guard is finished under it.
     states = [getattr(request, "_eco_state", None) for request in requests]
@@ -213,7 +169,7 @@ def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | Non
         if state is None or (state.guard is not guard and done == 0)
     ]
     if new:
-        prompts = [torch.tensor(request.initial_tokens[: prompt_length(request)]) for request in new]
+        prompts = [torch.tensor(prompt_of_request(request)) for request in new]
         attended = pad_sequence([torch.ones_like(prompt) for prompt in prompts], batch_first=True)
         plan = guard.plan(pad_sequence(prompts, batch_first=True), attended)
         for i, request in enumerate(new):
@@ -234,7 +190,7 @@ def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> Pending | Non
             for part, state in zip(parts, begun, strict=True)
         ]
         work.append((own_guard, Plan.stack(theirs)))
-    return Pending(packed, work, complete, segments=segments)
+    return PlannedPass(packed, work, complete, segments=segments)
 
 
 def _padding_mask(mask: Any, columns: int) -> Tensor | None:

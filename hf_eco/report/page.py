@@ -63,7 +63,7 @@ def write_report(
         OSError: there is no such model or file.
     """
     model = os.fspath(model)
-    eco = find_guard(model, None, None, {}).eco
+    eco = find_guard(model).eco
     searches = [read_search(path) for path in histories]
     for path, search in zip(histories, searches, strict=True):
         if search.scope not in (names := [scope.name for scope in eco.scopes]):

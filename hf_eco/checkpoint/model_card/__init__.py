@@ -6,7 +6,6 @@ A card states only what was measured. What is not known is said to be so; there 
 from .known import Figure, Measurement, TrainingData
 from .record import CardRecord, model_card
 from .writing import (
-    CARD_NAME,
     TRAINING_REPORT,
     base_license,
     is_own_card,
@@ -17,7 +16,6 @@ from .writing import (
 )
 
 __all__ = [
-    "CARD_NAME",
     "TRAINING_REPORT",
     "CardRecord",
     "Figure",

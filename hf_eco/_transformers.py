@@ -1,0 +1,171 @@
+"""Every name of transformers that is not public and that hf_eco relies on, each with what it is for.
+
+`tests/test_transformers_names.py` has a test for each, which fails when the library moves on. What only exists inside
+a function's body or an object of transformers' own (a cache, a request) is reached through a function here.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import accumulate
+from typing import Any
+
+import transformers
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
+
+__all__ = [
+    "CACHE_ARGUMENTS",
+    "DOWNLOAD_ARGUMENTS",
+    "OTHER_CACHE_ARGUMENTS",
+    "CacheLayerMixin",
+    "DynamicLayer",
+    "DynamicSlidingWindowLayer",
+    "causal_lm_of",
+    "config_and_model_arguments",
+    "decode",
+    "encode_special_floats",
+    "file_in_repository",
+    "first_write_of_native_init",
+    "holds_adapter_alone",
+    "prompt_of_request",
+    "register_causal_lm",
+    "requests_of_batch",
+    "revision_of_file",
+    "supports_dynamic_cache",
+]
+
+# -- Loading
+
+# What every `from_pretrained` takes to say where files come from.
+DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+
+# What concerns weights and not the config, though a config has an attribute of that name.
+_OF_THE_WEIGHTS = ("adapter_kwargs", "dtype", "gguf_file", "quantization_config", "torch_dtype", "trust_remote_code")
+
+
+def config_and_model_arguments(loader: Any, path: str, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """`loader.from_pretrained(path)` with those of a model's `from_pretrained` arguments that are for its config, and
+    the others, which are for the model: parted as `AutoModel.from_pretrained` does it.
+
+    Args:
+        loader: a config class, or `AutoConfig`.
+        path: path or Hub id.
+        arguments: the keyword arguments of the model's `from_pretrained`.
+    """
+    kept = {name: arguments[name] for name in (*DOWNLOAD_ARGUMENTS, *_OF_THE_WEIGHTS) if name in arguments}
+    given = {name: value for name, value in arguments.items() if name not in _OF_THE_WEIGHTS}
+    for name in ("gguf_file", "trust_remote_code"):  # these a config is loaded by, too
+        if kept.get(name) is not None:
+            given[name] = kept[name]
+    config, left = loader.from_pretrained(path, return_unused_kwargs=True, **given)
+    config.name_or_path = path
+    return config, {**left, **kept}
+
+
+def file_in_repository(repository: str, name: str, *, quiet: bool = False, **download: Any) -> str | None:
+    """Path of a file of a directory or Hub repository; None if the repository has none.
+
+    Args:
+        repository: path or Hub id.
+        name: of the file.
+        quiet: None also where the Hub cannot be reached or denies access.
+        download: of `DOWNLOAD_ARGUMENTS`.
+
+    Raises:
+        OSError: there is no such repository, or it cannot be reached.
+    """
+    options = {"_raise_exceptions_for_missing_entries": False}
+    if quiet:
+        options |= {"_raise_exceptions_for_connection_errors": False, "_raise_exceptions_for_gated_repo": False}
+    return cached_file(repository, name, **{**download, **options})
+
+
+def revision_of_file(path: str | None) -> str | None:
+    """The commit that a file in the Hub's cache is of; None of any other file."""
+    return extract_commit_hash(path, None)
+
+
+def register_causal_lm(config_class: type[PreTrainedConfig], model_class: type[PreTrainedModel]) -> None:
+    """`AutoModelForCausalLM` builds `model_class` from `config_class`. Not by the public `register`, which refuses a
+    model class whose own config is another, as that of a model type that borrows another's class."""
+    mapping: Any = transformers.AutoModelForCausalLM._model_mapping
+    mapping.register(config_class, model_class, exist_ok=True)
+
+
+def causal_lm_of(config_class: type[PreTrainedConfig]) -> type[PreTrainedModel] | None:
+    """The model class that `AutoModelForCausalLM` builds from `config_class`; None if it knows none."""
+    mapping: Any = transformers.AutoModelForCausalLM._model_mapping
+    return mapping.get(config_class, None)
+
+
+# -- Configs and models
+
+_FIRST_WRITTEN = "_attn_implementation_internal"
+_NATIVE_INIT = PreTrainedModel.__init__.__code__
+if _FIRST_WRITTEN not in _NATIVE_INIT.co_names:  # without it an unguarded model could be built in silence
+    raise ImportError(f"hf-eco does not know transformers {transformers.__version__} yet. pip install -U hf-eco")
+
+
+def first_write_of_native_init(key: str) -> bool:
+    """True if the caller's caller is `PreTrainedModel.__init__`, about to write the first attribute into its config. A
+    native class that is handed a guarded config would load the weights without the guard; there is no other moment at
+    which it could be stopped."""
+    return key == _FIRST_WRITTEN and sys._getframe(2).f_code is _NATIVE_INIT
+
+
+def encode_special_floats(config: PreTrainedConfig, values: dict[str, Any]) -> dict[str, Any]:
+    """A config's dictionary with infinities and NaN in the form that transformers writes to config.json."""
+    return config._encode_special_floats(values)
+
+
+def holds_adapter_alone(model: PreTrainedModel) -> bool:
+    """True if `save_pretrained` would write the model's adapter, and not its weights."""
+    return bool(getattr(model, "_hf_peft_config_loaded", False))
+
+
+def supports_dynamic_cache(model: Any) -> bool:
+    """True if a causal language model keeps what it has read in a `DynamicCache`, and nowhere else."""
+    return not model._is_stateful and bool(model._supports_default_dynamic_cache())
+
+
+# -- Tokenizers
+
+
+def decode(tokenizer: Any, ids: list[int]) -> str:
+    """The text of `ids`, special tokens included, as the tokens make it up; of a fast tokenizer by what it stands on,
+    which is several times as fast."""
+    if (backend := getattr(tokenizer, "_tokenizer", None)) is not None:
+        return backend.decode(ids, skip_special_tokens=False)
+    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+
+# -- Caches
+
+# The forward arguments that hold a `Cache`: transformers 5.24 has given all one name, and takes the old ones still.
+# And those of models that keep what they have read in a form of their own.
+CACHE_ARGUMENTS = ("cache", "past_key_values", "cache_params")
+OTHER_CACHE_ARGUMENTS = ("state", "mems", "past_buckets_states")
+
+# -- Continuous batching
+
+
+def requests_of_batch(manager: Any, cache: Any) -> tuple[list[Any], list[tuple[int, int]], list[int]] | None:
+    """The requests in the forward pass that a continuous batching manager runs on `cache`: their states, where each
+    lies in the packed row, [start, stop), and how many tokens of each are cached. None if the cache is another's."""
+    processor = manager.batch_processor
+    if processor is None or processor.cache is not cache:
+        return None
+    batch = processor.inputs_and_outputs.requests_in_batch
+    ends = list(accumulate(entry.query_length for entry in batch))
+    spans = [(end - entry.query_length, end) for end, entry in zip(ends, batch, strict=True)]
+    past = [entry.state.position_offset - entry.query_length for entry in batch]
+    return [entry.state for entry in batch], spans, past
+
+
+def prompt_of_request(request: Any) -> list[int]:
+    """The ids of a request's prompt. What it had generated when it lost its place in the cache stands behind them and
+    is none of it."""
+    return request.initial_tokens[: request._true_initial_tokens or len(request.initial_tokens)]

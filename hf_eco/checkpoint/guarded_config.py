@@ -1,0 +1,101 @@
+"""The config of a guarded model: in memory the base model's own, on disk the composite that native classes refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from transformers import PreTrainedConfig
+
+from .._transformers import causal_lm_of, encode_special_floats, first_write_of_native_init
+from ..configuration import ECOConfig
+from ..errors import GuardError
+from .format import composite_config, split_composite_config
+
+if TYPE_CHECKING:
+    _Config = PreTrainedConfig  # what the mixin is mixed into
+else:
+    _Config = object
+
+# What the config of a checkpoint that no model has been built from says of its architecture: the class of transformers
+# that loads it guarded. What is written names the base's own.
+AUTO_CLASS = "AutoModelForCausalLM"
+
+_BUILDING_GUARDED: ContextVar[bool] = ContextVar("eco_building_guarded", default=False)
+
+
+@contextmanager
+def building_guarded() -> Iterator[None]:
+    """Inside, in this thread, models may be built from guarded configs."""
+    token = _BUILDING_GUARDED.set(True)
+    try:
+        yield
+    finally:
+        _BUILDING_GUARDED.reset(token)
+
+
+class ECOConfigMixin(_Config):
+    """The config of a guarded model: in memory the base model's own config with one attribute more, `eco`; on disk the
+    composite that native classes refuse."""
+
+    eco: Any = None  # an ECOConfig once a guard is there
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if first_write_of_native_init(key) and not _BUILDING_GUARDED.get():
+            raise GuardError(
+                "This config is that of a guarded checkpoint, and a class without the guard was about to be built "
+                "from it. Use AutoModelForCausalLMWithECO.from_pretrained(...), or the base model's own config."
+            )
+        super().__setattr__(key, value)
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """What the base class says, so that its layer types are read and written as usual."""
+        base = next(c for c in cls.__mro__ if issubclass(c, PreTrainedConfig) and not issubclass(c, ECOConfigMixin))
+        return base.is_custom_code()
+
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        config_dict, kwargs = super().get_config_dict(*args, **kwargs)
+        return _flatten(config_dict), kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        config_dict = _flatten(config_dict)
+        eco = config_dict.pop("eco", None)
+        loaded = super().from_dict(config_dict, **kwargs)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        config.eco = ECOConfig.from_dict(eco) if isinstance(eco, dict) else eco
+        return loaded
+
+    def to_dict(self) -> dict[str, Any]:
+        """The base model's own config dictionary, as peft and loggers expect it."""
+        config_dict = super().to_dict()
+        config_dict.pop("eco", None)
+        if config_dict.get("architectures") == [AUTO_CLASS] and (model_class := causal_lm_of(type(self))) is not None:
+            config_dict["architectures"] = [model_class.__name__]
+        return config_dict
+
+    def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
+        """Writes the composite config.
+
+        Raises:
+            GuardError: there is no guard to write; a config without one would load unguarded.
+        """
+        if self.eco is None:
+            raise GuardError(
+                "This config carries no guard, so it is not saved. Attach one first: model.add_scope(...)."
+            )
+        own = self.to_diff_dict() if use_diff else self.to_dict()
+        composite = encode_special_floats(self, composite_config(own, self.eco))
+        with open(json_file_path, "w", encoding="utf-8") as file:
+            file.write(json.dumps(composite, indent=2, sort_keys=True) + "\n")
+
+
+def _flatten(config_dict: dict[str, Any]) -> dict[str, Any]:
+    base_config, eco = split_composite_config(config_dict)
+    return dict(base_config) if eco is None else {**base_config, "eco": eco}
