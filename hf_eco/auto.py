@@ -93,7 +93,7 @@ class AutoModelForCausalLMWithECO:
         from transformers import AutoConfig
 
         from ._transformers import config_and_model_arguments
-        from .modeling import guarded_model_class
+        from .modeling import belongs_to_part, guarded_model_class
 
         path = os.fspath(pretrained_model_name_or_path)
         guard: dict[str, Any] = {"eco_config": eco_config, "eco_revision": eco_revision}
@@ -103,11 +103,14 @@ class AutoModelForCausalLMWithECO:
             model.load_adapter(path)
             return model
         own: Any = config
+        arguments = kwargs
         if not isinstance(config, PreTrainedConfig):
             where = path if config is None else os.fspath(config)
-            own, kwargs = config_and_model_arguments(AutoConfig, where, kwargs)
+            own, arguments = config_and_model_arguments(AutoConfig, where, kwargs)
         model_class: Any = guarded_model_class(_causal_lm_class(type(own), own))
-        return model_class.from_pretrained(path, *model_args, config=own, **guard, **kwargs)
+        if own is not config and belongs_to_part(own, model_class):  # the class reads its own part of it
+            own, arguments = config, kwargs
+        return model_class.from_pretrained(path, *model_args, config=own, **guard, **arguments)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: str = "AutoModelForCausalLM") -> None:

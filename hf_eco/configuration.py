@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 TOKEN_SELECTIONS = ("content", "all", "entities")
 # The methods that hf_eco.corruption brings: whether each takes one strength for each dimension. By this table a
-# guard's config is read without importing torch; a method that is not in it is looked up where corruptions are registered.
+# guard's config is read without importing torch. Any other method is looked up where corruptions are registered.
 _BUILT_IN_METHODS = {
     "add_value_first_n": True,
     "add_value_least_k": False,

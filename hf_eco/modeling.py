@@ -89,6 +89,12 @@ def borrows_class(config: PreTrainedConfig, model_class: Any) -> bool:
     return not isinstance(config, own) and config.get_text_config() is config
 
 
+def belongs_to_part(config: PreTrainedConfig, model_class: Any) -> bool:
+    """True if `config` is that of a model that sees or hears, and `model_class` the guarded class of its text part."""
+    own = model_class._eco_base_class.config_class
+    return not isinstance(config, own) and config.get_text_config() is not config
+
+
 def _guarded_class(base: type, mixin: type, name: str) -> type:
     if issubclass(base, mixin):
         return base
@@ -534,7 +540,11 @@ class ECOMixin(_Model):
         if isinstance(config, ECOConfigMixin):
             return config, kwargs
         config_class = guarded_config_class(type(config)) if borrows_class(config, cls) else cls.config_class
-        return config_class.from_dict({**config.to_dict(), "name_or_path": config.name_or_path}), kwargs
+        if not issubclass(config_class, type(config)):
+            return config_class.from_dict({**config.to_dict(), "name_or_path": config.name_or_path}), kwargs
+        guarded = object.__new__(config_class)  # with what no dictionary holds, the attention's implementation say
+        vars(guarded).update(copy.deepcopy(vars(config)))
+        return guarded, kwargs
 
 
 def _card_tags(model: PreTrainedModel, tags: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from hf_eco.app import build, launch, write_space
 from hf_eco.app.answers import TwoAnswers
 from hf_eco.app.drawing import introduction, marked_prompt, verdict_panel
 from hf_eco.guard.verdict import Verdict
+from hf_eco.inference import is_enabled
 
 gradio = pytest.importorskip("gradio")
 
@@ -111,9 +112,9 @@ def test_an_answer_nobody_listens_to_any_more_stops(two, guarded):
 def test_the_guard_is_on_again_for_everybody_after_an_unguarded_answer(two, guarded):
     answer = two.unguarded(chat(FLAGGED), TOKENS)
     next(answer)
-    assert guarded._eco.enabled  # also while it is being written
+    assert is_enabled(guarded)  # also while it is being written
     list(answer)
-    assert guarded._eco.enabled
+    assert is_enabled(guarded)
 
 
 def test_a_model_without_a_guard_is_refused(base, tokenizer):

@@ -6,8 +6,8 @@ import inspect
 from typing import Any
 
 from transformers import Cache, DynamicCache, PreTrainedConfig
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from .._transformers import DynamicLayer, DynamicSlidingWindowLayer, supports_dynamic_cache
 from ..inference.caches import cache_argument
 
 _REPEATABLE = (DynamicLayer, DynamicSlidingWindowLayer)  # they keep keys and values of columns, row by row
@@ -30,7 +30,7 @@ def shares_prompts(model: Any, inner: Any) -> bool:
     needs = {cache_argument(type(inner)), "position_ids"}
     if soft_prompt or not needs <= takes or inner.config.model_type in _WHOLE_ROWS:
         return False
-    if inner._is_stateful or not inner._supports_default_dynamic_cache():
+    if not supports_dynamic_cache(inner):
         return False
     if _has_length_dependent_rope(inner.config.get_text_config(decoder=True)) or _has_shifted_positions(inner):
         return False
