@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
+from attacks import Attack, Attacked, as_text, attacks, families
 from common import DEVICE, seconds, write
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, logging
@@ -46,7 +47,6 @@ from hf_eco import ECOConfig, ForgetScope, Guard, PromptClassifier
 from hf_eco.configuration import Calibration
 from hf_eco.demo.packaged_models import MINILM, SMOLLM2, resolve
 from hf_eco.detection.disguises import views
-from hf_eco.evaluation.attacks import Attack, Attacked, as_text, attacks, families
 from hf_eco.training import calibrate_threshold, train_prompt_classifier
 from hf_eco.training.calibration import clopper_pearson_upper
 from hf_eco.training.prompt_lists import fold

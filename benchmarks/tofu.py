@@ -41,8 +41,8 @@ from transformers import AutoConfig
 
 from hf_eco.auto import check_guardable
 from hf_eco.demo.packaged_models import resolve
-from hf_eco.evaluation.data import read_rows
 from hf_eco.evaluation.result_cache import key_of
+from hf_eco.evaluation.task_rows import read_rows
 from hf_eco.io.optional import import_extra
 
 RETAIN_SETS = {"forget01": "retain99", "forget05": "retain95", "forget10": "retain90"}
@@ -145,7 +145,7 @@ def sets_read(options: argparse.Namespace) -> list[str]:
 
 def check_means(base: str, encoders: Sequence[str], lora: int | None) -> None:
     """Raises what would otherwise be raised after hours: a library is missing, a model cannot be had or guarded."""
-    for name in ("rouge_score", "scipy", "matplotlib"):
+    for name in ("rouge_score", "scipy"):
         import_extra(name, "eval")
     import_extra("sklearn", "train")
     if lora:

@@ -30,7 +30,7 @@ from tofu_options import add_options, check_options
 from tofu_table import Benchmark, make_table, tasks
 
 from hf_eco.demo.packaged_models import SMOLLM2, resolve
-from hf_eco.evaluation.data import read_rows
+from hf_eco.evaluation.task_rows import read_rows
 
 FORGET_SET, RETAIN_SET = "forget05", "retain95"
 RETAIN_FOR_TRAINING = slice(1000, 3000)  # of the classifier; the first 1,000 are what the models were trained on

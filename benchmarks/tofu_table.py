@@ -38,9 +38,9 @@ from hf_eco.evaluation import (
     TofuTask,
     evaluate,
 )
-from hf_eco.evaluation.data import read_rows
 from hf_eco.evaluation.metrics import forget_quality
 from hf_eco.evaluation.scoring import ScoringProtocol
+from hf_eco.evaluation.task_rows import read_rows
 from hf_eco.training import calibrate_threshold, optimize_corruption, train_prompt_classifier
 from hf_eco.training.corruption_search import LookAlikes
 from hf_eco.training.corruption_search.objective import score_called

@@ -19,10 +19,9 @@ from difflib import SequenceMatcher
 from urllib.parse import unquote
 
 import pytest
+from attacks import as_messages, as_text, attack, attacks, families
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-from hf_eco.evaluation.attacks import as_messages, as_text, attack, attacks, families
 
 FAMILIES = [
     "case", "typos", "homoglyphs", "zero-width", "spacing", "leet", "punctuation", "encodings", "jailbreak", "padding",
@@ -60,13 +59,13 @@ def test_families_come_in_a_fixed_order_and_every_attack_says_what_it_does() -> 
 
 def test_an_attack_is_the_same_in_every_process() -> None:
     code = (
-        "import json, sys; from hf_eco.evaluation.attacks import attacks; "
+        "import json, sys; from attacks import attacks; "
         "json.dump({name: a(sys.argv[1], seed=3) for name, a in attacks().items()}, sys.stdout)"
     )
     here = {name: member(PROMPT, seed=3) for name, member in attacks().items()}
     run = subprocess.run(
         [sys.executable, "-c", code, PROMPT],
-        env=os.environ | {"PYTHONHASHSEED": "12345"},
+        env=os.environ | {"PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=True,

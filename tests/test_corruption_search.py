@@ -365,7 +365,6 @@ def test_an_interrupted_search_goes_on_where_it_was(guarded, tmp_path: Path) -> 
     strengths = [json.loads(line)["strength"] for line in lines[1:]]
     assert strengths == [trial.strength for trial in whole.history]
     assert len(set(strengths)) == len(strengths)
-    assert (tmp_path / "search.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -392,13 +391,13 @@ def test_a_score_goes_by_its_module_and_name_and_a_lambda_keeps_nothing(guarded,
         learn(guarded, namesake, output_dir=tmp_path)
 
 
-def test_a_search_that_ends_at_its_first_trial_is_drawn_and_kept(guarded, tmp_path: Path) -> None:
+def test_a_search_that_ends_at_its_first_trial_is_kept(guarded, tmp_path: Path) -> None:
     scope = guarded.config.eco.scope(SCOPE)
     scope.corruption = CorruptionConfig(method="rand_noise_first_n", dims=None)
     found = learn(guarded, a_half, output_dir=tmp_path)
     assert len(found.history) == 1
     assert found.corruption.strength == 0.01 and scope.learned is None  # for without the guard the score is the same
-    assert (tmp_path / "search.png").stat().st_size > 5000
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
 
 
 def test_another_searchs_history_is_refused(guarded, tmp_path: Path) -> None:

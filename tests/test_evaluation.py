@@ -194,8 +194,6 @@ def test_a_method_without_a_strength_is_swept_over_its_dims(guarded, base, token
     assert all("retain_kl" in row.report["tofu/forget05"].measures for row in sweep.rows)
     sweep.to_json(tmp_path / "sweep.json")
     assert ComparisonReport.from_json(tmp_path / "sweep.json") == sweep
-    pytest.importorskip("matplotlib")
-    assert "dims-tofu_forget05.png" in {file.name for file in sweep.plot(tmp_path)}
     scope.corruption = CorruptionConfig(method="reverse_order")
     with pytest.raises(ValueError, match="Compare it with another method"):
         sweep_dims(guarded, tokenizer, tasks[:1], [1])
@@ -252,19 +250,3 @@ def test_a_comparison_names_its_tables_without_testing_anything(guarded, base, t
         ("retain", "paper", 8),
     ]
     assert (forget.lines[0].values[at], forget.lines[1].values[at].value) == (None, 0)  # that one had no retain model
-
-
-def test_reports_are_drawn(guarded, base, tokenizer, tasks, tmp_path) -> None:
-    pytest.importorskip("matplotlib")
-    report = evaluate(guarded, tokenizer, tasks)
-    files = report.plot(tmp_path / "report")
-    sweep = sweep_strength(guarded, tokenizer, tasks, [1.0, 10.0], others={"original": base, "retain": base})
-    files += sweep.plot(tmp_path / "sweep")
-    assert {file.name for file in files} >= {
-        "measures.png",
-        "truth_ratios.png",
-        "forget_quality-tofu_forget05.png",
-        "truth_ratios-tofu_forget05-paper.png",
-        "strength-tofu_forget05.png",
-    }
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)

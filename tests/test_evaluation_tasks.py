@@ -19,9 +19,9 @@ from hf_eco.evaluation import (
     TofuTask,
     as_chat,
 )
-from hf_eco.evaluation.data import read_rows
 from hf_eco.evaluation.estimates import share_of
 from hf_eco.evaluation.metrics import exact_match, meteor, perplexity, rouge, rouge_l_recall
+from hf_eco.evaluation.task_rows import read_rows
 from hf_eco.evaluation.tasks.base import fluency_of
 from hf_eco.evaluation.tasks.choice_data import KNOWN, read_choice
 from hf_eco.io.prompt_files import read_prompts

@@ -83,7 +83,7 @@ def tune(
     batch_size: Annotated[int, typer.Option(help="Rows of a forward pass.", min=1)] = 16,
     search_dir: Annotated[
         str | None,
-        typer.Option(help="Directory for history.jsonl and a plot; an interrupted search goes on from there."),
+        typer.Option(help="Directory for history.jsonl; an interrupted search goes on from there."),
     ] = None,
     device: Device = None,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
@@ -172,7 +172,7 @@ def tune(
 
 def _read_questions(source: str, prompt_column: str | None, columns: dict[str, str], score: str) -> dict[str, Any]:
     """Prompts, and the answers and wrong answers in `columns` beside them, as `optimize_corruption` takes them."""
-    from ..evaluation.data import read_rows
+    from ..evaluation.task_rows import read_rows
     from ..io.prompt_files import PROMPT_COLUMNS, read_prompts
 
     if not columns:

@@ -1,5 +1,18 @@
-"""Judging a guard: what a model still knows of the scope and of the rest, and the attacks the guard has to hold up
-under ([`hf_eco.evaluation.attacks`][]). Needs the extra: pip install hf-eco[eval]"""
+"""Judging a guard: what a model still knows of the scope, and of the rest. Needs the extra: pip install hf-eco[eval]
+
+| file | what it holds |
+|---|---|
+| `runner`, `comparisons`, `sweeps` | the calls: one model, several, one at several strengths |
+| `tasks/` | what a model is measured at |
+| `metrics/` | the measures, pure functions of texts and numbers |
+| `scoring` | answers scored and generated, nothing twice |
+| `passes`, `prompt_sharing`, `encoding` | the forward passes behind that, and the ids they run |
+| `baselines` | prompting and refusing, to compare with |
+| `report`, `comparison_report`, `estimates` | what was found, with its intervals |
+| `linear_probes` | what a classifier reads out of logits |
+| `result_cache`, `fingerprint` | results kept on disk, and what tells models apart |
+| `task_rows` | the rows of a task's file or data set |
+"""
 
 from __future__ import annotations
 

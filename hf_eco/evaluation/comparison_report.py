@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..guard.plan import ScoringProtocol
 from .estimates import Estimate
@@ -199,20 +198,6 @@ class ComparisonReport:
             ]
             parts.append(f"### {found.name}\n\n{table(['model', 'protocol', *found.measures, 'n'], lines)}")
         return "\n".join(parts)
-
-    def plot(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Draws, as .png files, forget quality against model utility, each forget task's truth ratios under each
-        protocol, and the measures against the strength in a sweep; whichever have been measured.
-
-        Returns:
-            The files.
-
-        Raises:
-            ImportError: matplotlib is missing.
-        """
-        from .plots import plot_comparison
-
-        return plot_comparison(self, Path(directory))
 
     def _find(self, label: str, protocol: ScoringProtocol) -> ComparisonRow | None:
         return next((row for row in self.rows if (row.label, row.report.protocol) == (label, protocol)), None)

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 _SAMPLE = 64  # values of each tensor that are looked at one by one
 # Says nothing of how a model computes, or differs between a guarded model and its base.
-_IRRELEVANT = ("_name_or_path", "name_or_path", "architectures", "base_architectures", "transformers_version", "eco")
+_IRRELEVANT = ("_name_or_path", "name_or_path", "architectures", "transformers_version", "eco")
 
 
 class Fingerprint:

@@ -80,24 +80,6 @@ class EvaluationReport:
         ]
         return "\n".join(lines) + table(["task", "kind", "measure", "value [95 %]", "n"], rows)
 
-    def plot(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Draws the measures with their intervals, and the distribution of the truth ratios, as .png files.
-
-        Returns:
-            The files.
-
-        Raises:
-            ImportError: matplotlib is missing.
-        """
-        from .plots import plot_measures, plot_truth_ratios
-
-        ratios = {result.name: result for result in self.results if "truth_ratio" in result.measures}
-        drawn = [plot_measures(self.results, Path(directory) / "measures.png")]
-        if ratios:
-            columns = {name: result.column("truth_ratio") for name, result in ratios.items()}
-            drawn.append(plot_truth_ratios(columns, Path(directory) / "truth_ratios.png"))
-        return drawn
-
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """A markdown table, with a line end behind it."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..data import Values, value_of
+from ..task_rows import Values, value_of
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
-from ..data import check_limit, read_rows, text_of
 from ..estimates import mean_of, share_of
 from ..metrics import bleu, rouge
 from ..scoring import Prompt, Scorer
+from ..task_rows import check_limit, read_rows, text_of
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
 from .text_metrics import TextMetric, check_text_metrics, estimates_of, measure_texts, values_of
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data import read_rows
 from ..encoding import Prompt
 from ..estimates import Estimate, mean_of, share_of
 from ..metrics import letter_accuracy, option_accuracy
 from ..scoring import Scorer, as_chat
+from ..task_rows import read_rows
 from .base import Kind, Reference, Task, TaskResult, check_kind
 from .choice_data import KNOWN, ChoiceData, read_choice
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 
 from ...io.prompt_files import read_prompts
-from ..data import check_limit
 from ..estimates import share_of
 from ..scoring import Prompt, Scorer, as_chat
+from ..task_rows import check_limit
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
 
 

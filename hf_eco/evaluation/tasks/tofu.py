@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from transformers.utils import logging
 
-from ..data import has_rows, read_rows, text_of
 from ..estimates import mean_of, share_of
 from ..metrics import (
     answer_probability,
@@ -20,6 +19,7 @@ from ..metrics import (
     truth_ratio_score,
 )
 from ..scoring import Prompt, Scorer, as_chat
+from ..task_rows import has_rows, read_rows, text_of
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
 from .text_metrics import TextMetric, check_text_metrics, estimates_of, measure_texts, values_of
 

@@ -9,7 +9,7 @@
 | `surrogates`, `counterfactuals`, `made_up` | what the score should be |
 | `optimiser` | the search in numbers, which knows of no model |
 | `choice` | what can be learnt, and which trial is taken |
-| `history`, `plots` | what is kept of a search |
+| `history` | what is kept of a search |
 """
 
 from .history import Trial

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from ...configuration import CorruptionConfig
 from .history import Trial
-from .plots import plot_search
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,3 @@ class CorruptionSearch:
         """True if the score is nearer to the surrogate than it is without the guard, by more than its standard error:
         where it is not, the weakest corruption would do as well, and guard nothing."""
         return abs(self.unguarded - self.surrogate.value) - self.gap > self.standard_error
-
-    def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draws the search into an image file. Raises ImportError if matplotlib is missing."""
-        plot_search(self, path)

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,12 @@ from ...evaluation.fingerprint import fingerprint
 from ...evaluation.result_cache import ResultCache, key_of
 from ...evaluation.scoring import Prompt, Scorer, ScoringProtocol, judge
 from ...guard.guard import Guard
-from ...io.optional import import_extra
 from ...modeling import find_guarded
 from ..prompt_lists import prompts_sha256
 from .choice import choose, find_parameters, standard_error
 from .history import History, Trial, as_tried
 from .objective import Score, ScoreFunction, find_score
 from .optimiser import Enough, Parameter, Point, search
-from .plots import PLOT_NAME
 from .questions import QuestionSet, as_asked, text_of
 from .result import CorruptionSearch, SurrogateScore
 from .surrogates import FEWEST, Setting, SurrogateLike, UnguardedScorer, as_surrogate
@@ -94,8 +91,8 @@ def optimize_corruption(
         max_new_tokens: of the answers that are generated for a score.
         batch_size: rows of a forward pass.
         seed: of the bootstrap and the directions of a search for several parameters.
-        output_dir: directory for `history.jsonl`, `results.jsonl` and `search.png`. With it, an interrupted call that
-            is made again goes on where it was, and more `max_trials` go on where it ended. None: nothing is kept.
+        output_dir: directory for `history.jsonl` and `results.jsonl`. With it, an interrupted call that is made again
+            goes on where it was, and more `max_trials` go on where it ended. None: nothing is kept.
         tokenizer: the model's; the guard's if None.
         update: False to leave the scope as it is.
 
@@ -111,7 +108,7 @@ def optimize_corruption(
         ValueError: an argument is out of its range, the score lacks what it needs, the guard flags fewer than five of
             the prompts for the scope, `output_dir` holds the history of another search, or it is given and the score
             a lambda.
-        ImportError: `output_dir` is given and matplotlib is missing, or what the score needs.
+        ImportError: what the score needs is missing.
     """
     guarded_model = find_guarded(model)
     guard = guarded_model.eco_guard
@@ -126,13 +123,11 @@ def optimize_corruption(
     learnt = find_parameters(guarded.corruption, parameters, bounds, hidden)
     given = QuestionSet(prompts, answers, wrong_answers)
     objective, how = find_score(score, given, max_new_tokens), as_surrogate(surrogate)
-    if output_dir is not None:
-        if objective.name.endswith("<lambda>"):
-            raise ValueError(
-                f"score is a lambda, {objective.name!r}, which nothing tells from another in output_dir="
-                f"{str(output_dir)!r}. Define it by def, or leave output_dir out."
-            )
-        import_extra("matplotlib", "eval")  # before the work, not after it
+    if output_dir is not None and objective.name.endswith("<lambda>"):
+        raise ValueError(
+            f"score is a lambda, {objective.name!r}, which nothing tells from another in output_dir="
+            f"{str(output_dir)!r}. Define it by def, or leave output_dir out."
+        )
 
     tokenizer = guard.tokenizer if tokenizer is None else tokenizer
     cache = ResultCache.open(output_dir)
@@ -219,8 +214,6 @@ def optimize_corruption(
         )
     if found.helps and update:
         guarded.corruption, guarded.learned = found.corruption, _record(found, learnt, protocol)
-    if output_dir is not None:
-        found.plot(Path(output_dir) / PLOT_NAME)
     return found
 
 

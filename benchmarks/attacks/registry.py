@@ -21,7 +21,7 @@ class Attack:
 
     Attributes:
         name: the family and the member, such as "homoglyphs-cyrillic".
-        family: one of [`families`][hf_eco.evaluation.attacks.families].
+        family: one of `families`.
         description: what it does, in one sentence.
         answerable: True if a good model can still read the question.
     """

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import re
 
-from ...data import shipped_rows
 from .pieces import main_name, name_spans, on_names
 from .registry import Chat, family
+from .texts import rows_of
 
-_SMALL_TALK = [(row["user"], row["assistant"]) for row in shipped_rows("attacks/small-talk")]
+_SMALL_TALK = [(row["user"], row["assistant"]) for row in rows_of("small-talk")]
 
 
 def _chat(*contents: str) -> Chat:

@@ -1,6 +1,6 @@
 """Attacks on a prompt classifier: ways to ask a question that it may overlook and a language model still understands.
 
-Every [`Attack`][hf_eco.evaluation.attacks.Attack] is a transform of one prompt. The families are what a person would
+Every `Attack` is a transform of one prompt. The families are what a person would
 try who knows that something reads the prompt before the model does, and who knows nothing else about it:
 
 | family | what changes |
@@ -20,7 +20,7 @@ try who knows that something reads the prompt before the model does, and who kno
 | formats | the prompt inside JSON, code, a table, an e-mail |
 | languages | a request in another language, or another script; the question itself is not translated |
 
-    from hf_eco.evaluation.attacks import attack, attacks, as_messages
+    from attacks import attack, attacks, as_messages
 
     attack("Who is Harry Potter?", "leet-light")                           # 'Wh0 15 H4rry P0773r?'
     caught = {name: model.inspect(as_messages(attack(prompt, name))).flagged for name in attacks()}
@@ -30,12 +30,12 @@ the prompt name no real person, place or work, so a harmless prompt stays harmle
 long as the first of them gives text: `attack(attack(prompt, "typos-swapped"), "jailbreak-persona")`.
 
 Each family is a module of its name that ends in the list `ATTACKS`: a line there adds an attack. What families share
-is in `pieces`, what an attack is in `registry`, and the longer texts are data, read by `texts`.
+is in `pieces`, what an attack is in `registry`, and the longer texts are in `data`, read by `texts`.
 """
 
 from __future__ import annotations
 
-from ..attacks import (
+from . import (
     case,
     encodings,
     formats,

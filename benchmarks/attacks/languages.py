@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ...data import shipped_rows
 from .pieces import frame, plain
 from .registry import TextTransform, family
+from .texts import rows_of
 
 # The longer ones first: the first that fits is taken.
 _CYRILLIC_SOUNDS = """
@@ -36,7 +36,7 @@ ATTACKS = family(
     "languages",
     *(
         (row["language"].lower(), f"A request in {row['language']} around the prompt.", _either(row["frames"]))
-        for row in shipped_rows("attacks/languages")
+        for row in rows_of("languages")
     ),
     (
         "translate-first",

@@ -6,10 +6,10 @@ import random
 import re
 from collections.abc import Sequence
 
-from ...data import shipped_rows
 from .registry import Member, TextTransform, family
+from .texts import rows_of
 
-_PARAGRAPHS = [row["text"] for row in shipped_rows("attacks/paragraphs")]
+_PARAGRAPHS = [row["text"] for row in rows_of("paragraphs")]
 _SENTENCE_ENDS = re.compile(r'(?<=[.?!]) (?=[A-Z"])')
 
 
