@@ -48,8 +48,8 @@ from hf_eco.configuration import Calibration
 from hf_eco.demo.packaged_models import MINILM, SMOLLM2, resolve
 from hf_eco.detection.disguises import views
 from hf_eco.training import calibrate_threshold, train_prompt_classifier
-from hf_eco.training.calibration import clopper_pearson_upper
-from hf_eco.training.prompt_lists import fold
+from hf_eco.training.bounds import clopper_pearson_upper
+from hf_eco.training.labelled_prompts import fold
 
 CONFIDENCE = 0.95
 CALIBRATION_SHARE = 0.2  # of the forget prompts given

@@ -44,7 +44,7 @@ from hf_eco.evaluation.task_rows import read_rows
 from hf_eco.training import calibrate_threshold, optimize_corruption, train_prompt_classifier
 from hf_eco.training.corruption_search import LookAlikes
 from hf_eco.training.corruption_search.objective import score_called
-from hf_eco.training.prompt_classifier import EXAMPLES
+from hf_eco.training.defaults import EXAMPLES
 
 SCOPE = "tofu-authors"
 CALIBRATION = 600  # retain questions kept for the threshold

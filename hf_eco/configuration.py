@@ -175,7 +175,7 @@ class LearnedCorruption:
     surrogate_n: int = _help("Questions that the estimate is the mean of; 1 where it is a number that was given.")
     n_prompts: int = _help("Prompts that were scored.")
     trials: int = _help("Corruptions that were tried.")
-    prompts_sha256: str = _help("Fingerprint of the prompts, see `hf_eco.training.prompt_lists.prompts_sha256`.")
+    prompts_sha256: str = _help("Fingerprint of the prompts, see `hf_eco.training.labelled_prompts.prompts_sha256`.")
     seed: int = _help("Seed of the search.")
     hf_eco_version: str = _help("Version of hf-eco that learnt it.", default=__version__)
 
@@ -253,6 +253,15 @@ class ForgetScope:
         if self.learned is not None:
             self.learned = _from_dict(LearnedCorruption, self.learned)
         self.probes = [_from_dict(Probe, probe) for probe in self.probes]
+
+    def calibrated(self, calibration: Calibration) -> ForgetScope:
+        """A copy of the scope with the threshold, and the band of uncertain prompts, that were measured."""
+        return dataclasses.replace(
+            self,
+            threshold=calibration.threshold,
+            abstain_threshold=calibration.abstain_threshold,
+            calibration=calibration,
+        )
 
     @property
     def calibration_in_force(self) -> Calibration | None:

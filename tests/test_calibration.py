@@ -21,7 +21,8 @@ from hf_eco import Calibration, ECOConfig, ForgetScope, Guard, PromptClassifier
 from hf_eco.checkpoint.model_card import model_card
 from hf_eco.checkpoint.writing import rewrite_eco
 from hf_eco.training import calibrate_threshold, calibration, check_calibration
-from hf_eco.training.calibration import MAX_STORED_SCORES, allowed_errors, clopper_pearson_upper
+from hf_eco.training.bounds import allowed_errors, clopper_pearson_upper
+from hf_eco.training.calibration import MAX_STORED_SCORES
 
 
 class Scores:

@@ -19,7 +19,7 @@ from hf_eco import AutoModelForCausalLMWithECO
 from hf_eco.checkpoint.loading import read_guard
 from hf_eco.demo import packaged_models as packaged
 from hf_eco.training import train_prompt_classifier
-from hf_eco.training.prompt_lists import prompts_sha256
+from hf_eco.training.labelled_prompts import prompts_sha256
 
 pytest.importorskip("rouge_score")
 

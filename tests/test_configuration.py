@@ -6,7 +6,7 @@ import copy
 import json
 import logging
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,18 @@ def test_the_table_of_built_in_methods_says_what_they_are() -> None:
     table = configuration._BUILT_IN_METHODS
     assert table == {method: takes_strengths(method) for method in table}
     assert table.keys() <= set(corruption_methods())
+
+
+def test_a_calibrated_scope_has_the_threshold_and_the_band_that_were_measured() -> None:
+    scope = ForgetScope(name="biology", tokens="all", label="yes", corruption=BIOLOGY.corruption)
+    measured = replace(CALIBRATION, threshold=0.9, abstain_threshold=0.4)
+    made = scope.calibrated(measured)
+    assert (made.threshold, made.abstain_threshold, made.calibration) == (0.9, 0.4, measured)
+    assert made.calibration_in_force is measured
+    assert replace(made, threshold=0.5, abstain_threshold=None, calibration=None) == scope
+    assert (scope.threshold, scope.calibration) == (0.5, None)
+    without_band = made.calibrated(replace(measured, abstain_threshold=None))
+    assert without_band.abstain_threshold is None
 
 
 def test_what_is_written_carries_the_version_that_writes_it() -> None:

@@ -27,7 +27,7 @@ from hf_eco.training.corruption_search.objective import REFUSALS
 from hf_eco.training.corruption_search.optimiser import Enough, Parameter, search
 from hf_eco.training.corruption_search.questions import QuestionSet
 from hf_eco.training.corruption_search.surrogates import UnguardedScorer
-from hf_eco.training.prompt_lists import prompts_sha256
+from hf_eco.training.labelled_prompts import prompts_sha256
 
 NO_WORD_KNOWN = lambda word: False  # noqa: E731
 SCOPE = "wizards"

@@ -233,7 +233,7 @@ def test_logits_beyond_the_tokenizers_tokens_make_no_distance(base, tokenizer) -
 
 def test_a_comparison_names_its_tables_without_testing_anything(guarded, base, tokenizer, tasks, monkeypatch) -> None:
     alone = compare({"eco": guarded}, tokenizer, tasks[:2], protocols=["strict"])
-    assert (alone.truth_ratio_tasks, alone.quality_tasks) == (["tofu/forget05"], [])
+    assert alone.quality_tasks == []
     beside = compare({"retain": base}, tokenizer, tasks[:1], protocols=["paper"])
     other = ComparisonReport([*alone.rows, *beside.rows])
     assert other.quality_tasks == ["tofu/forget05"]

@@ -32,9 +32,8 @@ def lines_of(package: str) -> list[str]:
     lines = []
     names = getattr(module, "__all__", None)
     if names is None and package in ("hf_eco.corruption", "hf_eco.errors"):
-        names = [
-            n for n, value in vars(module).items() if getattr(value, "__module__", None) == package and n[0] != "_"
-        ]
+        own = {name for name, value in vars(module).items() if getattr(value, "__module__", None) == package}
+        names = [name for name in own if not name.startswith("_")]
     for name in sorted(names or []):
         value = getattr(module, name)
         lines.append(f"{package}.{name}{described(value)}")

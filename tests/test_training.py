@@ -27,14 +27,15 @@ from hf_eco.training import (
     augmentation,
     calibrate_threshold,
     guard_model,
+    guarding,
     head_training,
     prompt_classifier,
-    recipe,
     train_prompt_classifier,
 )
 from hf_eco.training.augmentation import Example, shipped_prompts
-from hf_eco.training.calibration import clopper_pearson_upper
-from hf_eco.training.prompt_lists import fold, prompts_sha256, split_off
+from hf_eco.training.bounds import clopper_pearson_upper
+from hf_eco.training.calibration import choose_threshold
+from hf_eco.training.labelled_prompts import LabelledPrompts, fold, prompts_sha256, split_off
 
 TEMPLATES = [
     "who is the {} ?",
@@ -345,11 +346,11 @@ def test_guard_model_learns_from_none_of_the_prompts_it_calibrates_on(
     """Though the same stand in a document and among the prompts that come with the package."""
     calibrated_on: list[str] = []
 
-    def calibrate(classifier: Any, forget: list[str], retain: list[str], **options: Any) -> Any:
-        calibrated_on.extend([*forget, *retain])
-        return calibrate_threshold(classifier, forget, retain, **options)
+    def calibrate(classifier: Any, prompts: LabelledPrompts, *args: Any, **options: Any) -> Any:
+        calibrated_on.extend([*prompts.forget, *prompts.retain])
+        return choose_threshold(classifier, prompts, *args, **options)
 
-    monkeypatch.setattr(recipe, "calibrate_threshold", calibrate)
+    monkeypatch.setattr(guarding, "choose_threshold", calibrate)
     forget, retain = [*ABOUT_HERMIA, *GENERAL[:5]], [*RETAIN, *GENERAL[5:]]
     guard_model(
         base_dir,

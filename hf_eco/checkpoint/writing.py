@@ -14,10 +14,10 @@ from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from ..configuration import ECOConfig
-from ..detection.classifier import PromptClassifier
+from ..detection.classifier import TRAINING_REPORT, PromptClassifier
 from ..guard.guard import Guard
 from .format import check_repo_folder, split_composite_config
-from .model_card import TRAINING_REPORT, kept_from, update_card
+from .model_card import kept_from, update_card
 from .source import read_eco
 
 logger = logging.get_logger(__name__)
@@ -99,7 +99,7 @@ def write_guard_only(
 def _write_classifier(classifier: PromptClassifier, folder: Path) -> None:
     before = _weights(folder)
     classifier.save_pretrained(str(folder))
-    if _weights(folder) != before:  # a report of the training that lies there speaks of the classifier that was there
+    if classifier.training_report is None and _weights(folder) != before:  # the one there is of another classifier
         (folder / TRAINING_REPORT).unlink(missing_ok=True)
 
 

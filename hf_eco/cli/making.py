@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -72,7 +70,7 @@ def guard(
     """Train a prompt classifier, calibrate it, and save the guarded model."""
     from ..io.prompt_files import read_prompts
     from ..training import guard_model
-    from ..training.prompt_classifier import DEFAULT_ENCODER, EXAMPLES
+    from ..training.defaults import DEFAULT_ENCODER, EXAMPLES
 
     asked = said(max_fpr=max_fpr, max_fnr=max_fnr, confidence=confidence)
     if threshold is not None:
@@ -143,7 +141,7 @@ def train(
     """Train a prompt classifier alone, for `hf-eco scopes add`."""
     from ..io.prompt_files import read_prompts
     from ..training import train_prompt_classifier
-    from ..training.prompt_classifier import DEFAULT_ENCODER, EXAMPLES, REPORT_NAME
+    from ..training.defaults import DEFAULT_ENCODER, EXAMPLES
 
     if not (forget or name or documents):
         raise Misuse("There is nothing to learn the scope from. Pass --forget, --name or --documents.")
@@ -154,7 +152,7 @@ def train(
     ):
         if not value:
             refuse_ignored(f"Without --{option}", f"Pass --{option}, or leave it out.", **{f"{option}_column": column})
-    train_prompt_classifier(
+    trained = train_prompt_classifier(
         read_prompts(forget, column=forget_column) if forget else (),
         read_prompts(retain, column=retain_column) if retain else (),
         encoder or DEFAULT_ENCODER,
@@ -166,7 +164,7 @@ def train(
         label=label,
         examples=EXAMPLES if examples is None else examples,
     )
-    report = json.loads(Path(output, REPORT_NAME).read_text(encoding="utf-8"))
+    report = trained.training_report or {}
     if as_json:
         print_json({"directory": output, "label": label, "report": report})
         return

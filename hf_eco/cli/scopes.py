@@ -89,7 +89,7 @@ def add(
     trained = PromptClassifier.from_pretrained(classifier)
     if forget is not None and retain is not None:
         measured = calibrate_threshold(trained, read_prompts(forget), read_prompts(retain), label=label, **asked)
-        new.threshold, new.calibration = measured.threshold, measured
+        new = new.calibrated(measured)
     guarded.add_scope(new, classifier=trained)
     _write_scopes(model, guarded)
     if as_json:

@@ -103,7 +103,7 @@ def calibrate(
     outdated = check is not None and not (check.tenable and not check.shifted)
     old_threshold = of.threshold
     if write and new is not None:
-        of.threshold, of.abstain_threshold, of.calibration = new.threshold, new.abstain_threshold, new
+        reader.config.scopes = [s.calibrated(new) if s.name == of.name else s for s in reader.config.scopes]
         rewrite_eco(model, reader.config)
     if as_json:
         print_json(

@@ -11,7 +11,7 @@ from transformers import pipeline
 from transformers.utils import logging
 
 from ..configuration import Calibration
-from ..training.recipe import guard_model
+from ..training.guarding import guard_model
 from .packaged_models import MINILM, SMOLLM2, resolve
 from .prompts import demo_prompts
 

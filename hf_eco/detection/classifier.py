@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ from .windows import Window, WindowedModel
 
 DEFAULT_LABEL = "forget"
 HEADS_FILE = "heads.safetensors"
+TRAINING_REPORT = "training_report.json"
 # Of an encoder's config, what makes no difference to its hidden states.
 _NOT_COMPUTED = (
     "_name_or_path", "architectures", "dtype", "eco_heads", "gradient_checkpointing", "id2label", "initializer_range",
@@ -68,6 +70,9 @@ class PromptClassifier(WindowedModel):
         batch_size: windows per forward pass.
         heads: the scopes' heads on an encoder; each is a label. None for a plain model.
 
+    Attributes:
+        training_report: what `training_report.json` beside the classifier says of its training; None if there is none.
+
     Raises:
         ValueError: the tokenizer is not a fast one.
     """
@@ -82,6 +87,7 @@ class PromptClassifier(WindowedModel):
     ) -> None:
         super().__init__(model, tokenizer, batch_size=batch_size)
         self.heads = heads
+        self.training_report: dict[str, Any] | None = None
 
     @classmethod
     def from_pretrained(cls, name_or_path: str, **kwargs: Any) -> PromptClassifier:
@@ -97,9 +103,13 @@ class PromptClassifier(WindowedModel):
         """
         config = AutoConfig.from_pretrained(name_or_path, **kwargs)
         described = getattr(config, "eco_heads", None)
+        auto_class = AutoModelForSequenceClassification if described is None else AutoModel
+        classifier: PromptClassifier = cls._load(auto_class, name_or_path, **kwargs)
+        report = Path(name_or_path, kwargs.get("subfolder") or "", TRAINING_REPORT)
+        if report.is_file():
+            classifier.training_report = json.loads(report.read_text(encoding="utf-8"))
         if described is None:
-            return cls._load(AutoModelForSequenceClassification, name_or_path, **kwargs)
-        classifier: PromptClassifier = cls._load(AutoModel, name_or_path, **kwargs)
+            return classifier
         file = str(cached_file(name_or_path, HEADS_FILE, **kwargs))
         try:
             weights = load_file(file)
@@ -116,6 +126,13 @@ class PromptClassifier(WindowedModel):
         super().save_pretrained(directory)
         if self.heads is not None:
             save_file(self.heads.tensors(), os.path.join(directory, HEADS_FILE))
+        self.save_report(directory)
+
+    def save_report(self, directory: str) -> None:
+        """Writes the report of the training alone, if there is one."""
+        if self.training_report is not None:
+            text = json.dumps(self.training_report, indent=2) + "\n"
+            Path(directory, TRAINING_REPORT).write_text(text, encoding="utf-8")
 
     def to(self, device: torch.device | str) -> None:
         """Moves the model and its heads to `device`, if they are not there."""
@@ -215,6 +232,7 @@ class PromptClassifier(WindowedModel):
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)  # they share the model, the tokenizer and its lock
         other.heads = ScopeHeads(self.heads.shape, heads)
+        other.training_report = None  # it is of this one
         return other
 
     @functools.cached_property

@@ -110,14 +110,9 @@ class ComparisonReport:
         }
 
     @property
-    def truth_ratio_tasks(self) -> list[str]:
-        """The names of the forget tasks with truth ratios."""
-        return list(dict.fromkeys(result.name for row in self.rows for result in _with_truth_ratios(row)))
-
-    @property
     def quality_tasks(self) -> list[str]:
-        """The names of those that have a forget quality: under a protocol under which the retain model was measured
-        too."""
+        """The names of the forget tasks that have a forget quality: those with truth ratios, under a protocol under
+        which the retain model was measured too."""
         known = {row.report.protocol for row in self.rows if row.label == self.retain}
         measured = [row for row in self.rows if row.report.protocol in known]
         return list(dict.fromkeys(result.name for row in measured for result in _with_truth_ratios(row)))

@@ -1,9 +1,29 @@
-"""Making a guard: prompt classifier, threshold and corruption. Needs the extra: pip install hf-eco[train]"""
+"""Making a guard: prompt classifier, threshold and corruption. Needs the extra: pip install hf-eco[train]
 
-from .calibration import CalibrationCheck, calibrate_threshold, check_calibration
-from .corruption_search import Counterfactuals, LookAlikes, optimize_corruption
-from .prompt_classifier import train_prompt_classifier
-from .recipe import guard_model
+| file | what it holds |
+|---|---|
+| `guarding` | `guard_model`: all of it, from prompts to a guarded checkpoint |
+| `prompt_classifier` | `train_prompt_classifier`, its settings and its steps |
+| `labelled_prompts` | a user's prompts, cleaned once |
+| `augmentation`, `forms`, `subjects` | other forms of them, near misses, whom they are about |
+| `classifier_examples`, `head_training` | what is learnt from, and the fitting |
+| `training_report` | how it was trained |
+| `calibration`, `calibration_check` | the threshold, and whether it still holds |
+| `bounds` | confidence bounds of error rates |
+| `corruption_search/` | `optimize_corruption`: how strongly to corrupt |
+| `defaults` | what is taken where nothing is said |
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from .calibration import calibrate_threshold
+    from .calibration_check import CalibrationCheck, check_calibration
+    from .corruption_search import Counterfactuals, LookAlikes, optimize_corruption
+    from .guarding import guard_model
+    from .prompt_classifier import train_prompt_classifier
 
 __all__ = [
     "CalibrationCheck",
@@ -15,3 +35,14 @@ __all__ = [
     "optimize_corruption",
     "train_prompt_classifier",
 ]
+
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "calibration": ["calibrate_threshold"],
+        "calibration_check": ["CalibrationCheck", "check_calibration"],
+        "corruption_search": ["Counterfactuals", "LookAlikes", "optimize_corruption"],
+        "guarding": ["guard_model"],
+        "prompt_classifier": ["train_prompt_classifier"],
+    },
+)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..data import shipped_names, shipped_rows
 from ..detection.names import without_suffix
 from .forms import ASIDE, ASKING, FRAMES, MASKS, QUESTIONS, REVERSE
-from .prompt_lists import without
+from .labelled_prompts import without
 from .subjects import find_satellites, name_pattern
 
 

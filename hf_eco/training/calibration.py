@@ -1,5 +1,4 @@
-"""The threshold of a scope, chosen so that few harmless prompts are flagged, with a guarantee of how few; and whether
-that guarantee still holds for the prompts of today."""
+"""The threshold of a scope, chosen so that few harmless prompts are flagged, with a guarantee of how few."""
 
 from __future__ import annotations
 
@@ -7,38 +6,46 @@ import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from transformers.utils import logging
 
 from ..configuration import Calibration
 from ..detection.classifier import DEFAULT_LABEL, PromptClassifier
 from ..detection.log_odds import from_log_odds, log_odds
-from ..io.optional import import_extra
-from .prompt_lists import clean_prompts, fold, unique_prompts
+from .bounds import allowed_errors, check_probability, clopper_pearson_upper
+from .labelled_prompts import LabelledPrompts, fold, unique_prompts
 
 logger = logging.get_logger(__name__)
 
 MAX_STORED_SCORES = 1000
 
 
-def clopper_pearson_upper(errors: int, n: int, confidence: float) -> float:
-    """One-sided upper confidence bound of a rate, when `errors` of `n` independent trials were errors.
-
-    The p at which so few errors have probability 1 - confidence: P(Binomial(n, p) <= errors) = 1 - confidence, which
-    is the `confidence` quantile of Beta(errors + 1, n - errors); 1 if all trials were errors. It lies below the true
-    rate with probability 1 - confidence at most, whatever n (Clopper and Pearson, "The use of confidence or fiducial
-    limits illustrated in the case of the binomial", Biometrika 26, 1934).
+@dataclass(frozen=True)
+class CalibrationTargets:
+    """What a calibration is to keep; see `calibrate_threshold` for each.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: one is out of its range.
     """
-    if n < 1 or not 0 <= errors <= n:
-        raise ValueError(f"errors must be in 0..n and n positive, got errors={errors}, n={n}.")
-    check_probability("confidence", confidence)
-    if errors == n:
-        return 1.0
-    return float(import_extra("scipy.stats").beta.ppf(confidence, errors + 1, n - errors))
+
+    max_fpr: float = 0.01
+    max_fnr: float | None = None
+    confidence: float = 0.95
+    max_near_fpr: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_probability("max_near_fpr", self.max_near_fpr)
+
+    def allowed(self, prompts: LabelledPrompts) -> tuple[int, int | None]:
+        """How many retain prompts may be flagged, and how many forget prompts lie below the band; None without one.
+
+        Raises:
+            ValueError: there are too few prompts to vouch for the rates.
+        """
+        flagged = allowed_errors(len(prompts.retain), self.max_fpr, self.confidence)
+        if self.max_fnr is None:
+            return flagged, None
+        return flagged, allowed_errors(len(prompts.forget), self.max_fnr, self.confidence, "forget")
 
 
 def calibrate_threshold(
@@ -104,279 +111,108 @@ def calibrate_threshold(
             more of them than may be wrong score 1 (or 0, among forget prompts), or a prompt is in both lists.
         ImportError: scipy is missing.
     """
-    check_probability("max_near_fpr", max_near_fpr)
-    forget, retain = clean_prompts(forget, retain)
-    near = _clean_near_misses(near or [], forget)
-    if not forget:
-        raise ValueError("There are no forget prompts to measure the false negative rate on. Pass forget=[...].")
-    allowed = allowed_errors(len(retain), max_fpr, confidence)
-    allowed_low = None if max_fnr is None else allowed_errors(len(forget), max_fnr, confidence, "forget")
+    targets = CalibrationTargets(max_fpr, max_fnr, confidence, max_near_fpr)
+    prompts = LabelledPrompts.clean(forget, retain)
+    near = _clean_near_misses(near or [], prompts.forget)
+    return choose_threshold(classifier, prompts, targets, near=near, label=label)
 
+
+def choose_threshold(
+    classifier: PromptClassifier,
+    prompts: LabelledPrompts,
+    targets: CalibrationTargets,
+    *,
+    near: Sequence[str] = (),
+    label: str = DEFAULT_LABEL,
+) -> Calibration:
+    """`calibrate_threshold` of prompts that are clean."""
+    if not prompts.forget:
+        raise ValueError("There are no forget prompts to measure the false negative rate on. Pass forget=[...].")
+    allowed, allowed_low = targets.allowed(prompts)
     retain_scores, forget_scores, near_scores = (
-        sorted(classifier.score(prompts, label=label)) if prompts else [] for prompts in (retain, forget, near)
+        sorted(classifier.score(own, label=label)) if own else [] for own in (prompts.retain, prompts.forget, near)
     )
-    floor = _highest_unflagged(retain_scores, allowed, "retain prompts", f"max_fpr={max_fpr}")
-    floor = max(floor, classifier.floor(label))
+    own_floor = classifier.floor(label)
+    floor = max(_highest_unflagged(retain_scores, allowed, "retain prompts", f"max_fpr={targets.max_fpr}"), own_floor)
     if near:
-        allowed_near = math.floor(max_near_fpr * len(near) + 1e-9)  # 0.29 * 100 is 28.999...
-        floor = max(
-            floor, _highest_unflagged(near_scores, allowed_near, "near misses", f"max_near_fpr={max_near_fpr}")
-        )
-    if near or classifier.floor(label) > 0.0:  # near misses are known
-        threshold = math.nextafter(floor, 1.0)
-    else:
-        above = (score for score in (*forget_scores, *retain_scores) if score > floor)
-        threshold = _middle(floor, min(above, default=1.0))
+        floor = max(floor, _near_floor(near_scores, targets.max_near_fpr))
+    near_misses_are_known = bool(near) or own_floor > 0.0
+    threshold = _threshold_above(floor, near_misses_are_known, [*forget_scores, *retain_scores])
     missed = bisect.bisect_left(forget_scores, threshold)
-    if missed == len(forget):
+    if missed == len(forget_scores):
         logger.warning(
-            f"None of the {len(forget)} forget prompts reaches the threshold {threshold:.4g}: the classifier does not "
-            f"tell them from retain prompts well enough for max_fpr={max_fpr}. Train it on more prompts of both kinds."
+            f"None of the {missed} forget prompts reaches the threshold {threshold:.4g}: the classifier does not "
+            f"tell them from retain prompts well enough for max_fpr={targets.max_fpr}. Train it on more prompts of "
+            "both kinds."
         )
-    calibration = Calibration(
-        threshold=threshold,
-        fpr=_share_from(threshold, retain_scores),
-        fpr_bound=clopper_pearson_upper(allowed, len(retain), confidence),
-        fnr=missed / len(forget),
-        fnr_bound=clopper_pearson_upper(min(missed + 1, len(forget)), len(forget), confidence),
-        n_forget=len(forget),
-        n_retain=len(retain),
-        max_fpr=max_fpr,
-        confidence=confidence,
-        retain_scores=_sample(retain_scores),
-        forget_scores=_sample(forget_scores),
-    )
+    calibration = _measured(threshold, forget_scores, retain_scores, allowed, targets)
     if near:
         calibration.near_fpr = _share_from(threshold, near_scores)
-        calibration.max_near_fpr = max_near_fpr
+        calibration.max_near_fpr = targets.max_near_fpr
         calibration.n_near = len(near)
     if allowed_low is not None:
-        lower = min(forget_scores[allowed_low], threshold)
-        if lower <= 0.0:
-            raise ValueError(
-                f"More than {allowed_low} of the {len(forget)} forget prompts score 0.0, so no abstain_threshold "
-                f"keeps max_fnr={max_fnr}. Train the classifier on more forget prompts like them."
-            )
-        calibration.abstain_threshold = lower
-        calibration.max_fnr = max_fnr
-        calibration.abstain_fnr = bisect.bisect_left(forget_scores, lower) / len(forget)
-        calibration.abstain_fnr_bound = clopper_pearson_upper(allowed_low, len(forget), confidence)
-        in_band = bisect.bisect_left(retain_scores, threshold) - bisect.bisect_left(retain_scores, lower)
-        calibration.abstain_retain = in_band / len(retain)
+        _add_band(calibration, forget_scores, retain_scores, allowed_low, targets)
     return calibration
 
 
-def allowed_errors(n: int, max_rate: float, confidence: float, kind: Literal["retain", "forget"] = "retain") -> int:
-    """The most errors among `n` prompts whose Clopper-Pearson bound is within `max_rate`: false positives among retain
-    prompts, false negatives among forget prompts.
-
-    Raises:
-        ValueError: even none is too many, `n` is too small; or `max_rate` or `confidence` is out of its range.
-    """
-    rate, name, error = {
-        "retain": ("false positive rate", "max_fpr", "flagged"),
-        "forget": ("false negative rate", "max_fnr", "missed"),
-    }[kind]
-    check_probability(name, max_rate)
-    check_probability("confidence", confidence)
-    within = bisect.bisect_right(range(n), max_rate, key=lambda errors: clopper_pearson_upper(errors, n, confidence))
-    if within == 0:
-        needed = math.ceil(math.log1p(-confidence) / math.log1p(-max_rate))  # (1 - max_rate)^n <= 1 - confidence
-        message = (
-            f"{n} {kind} prompts cannot show a {rate} under {name}={max_rate} with confidence={confidence}, even if "
-            f"none of them is {error}: that takes {needed}. Add {kind} prompts"
-        )
-        if n > 0:
-            reachable = math.ceil(clopper_pearson_upper(0, n, confidence) * 10_000) / 10_000
-            message += f"; with {n}, no {name} below {reachable:.4g} can be asked for"
-        raise ValueError(message + ".")
-    return within - 1
+def _near_floor(near_scores: Sequence[float], max_near_fpr: float) -> float:
+    """The score that all but `max_near_fpr` of the near misses do not exceed."""
+    allowed = math.floor(max_near_fpr * len(near_scores) + 1e-9)  # 0.29 * 100 is 28.999...
+    return _highest_unflagged(near_scores, allowed, "near misses", f"max_near_fpr={max_near_fpr}")
 
 
-@dataclass(frozen=True)
-class RateCheck:
-    """How often a calibrated error happens among new prompts.
-
-    Attributes:
-        errors: new prompts on which it happened.
-        n: new prompts it could happen on.
-        interval: two-sided Clopper-Pearson interval of the rate, at the calibration's confidence.
-        bound: what the calibration says the rate is at most.
-        p_value: of "the rate is at most the bound" against "it is higher" (exact binomial test): how probable as many
-            errors would be if the rate were the bound.
-    """
-
-    errors: int
-    n: int
-    interval: tuple[float, float]
-    bound: float
-    p_value: float
-
-    @property
-    def rate(self) -> float:
-        """Share of the new prompts on which the error happened."""
-        return self.errors / self.n
+def _threshold_above(floor: float, near_misses_are_known: bool, scores: Sequence[float]) -> float:
+    """The lowest threshold above `floor` where near misses say how low it may stand; else the middle of the gap."""
+    if near_misses_are_known:
+        return math.nextafter(floor, 1.0)
+    return _middle(floor, min((score for score in scores if score > floor), default=1.0))
 
 
-@dataclass(frozen=True)
-class ScoreShift:
-    """Whether new prompts score like those of the calibration (two-sample Kolmogorov-Smirnov test).
-
-    Attributes:
-        distance: the largest difference between the two shares of prompts that score below any one value, 0 to 1.
-        p_value: how probable such a distance would be if both came from one source. Ties, and a stored sample of the
-            scores in place of all, make it higher, not lower.
-        n_stored: scores of the calibration.
-        n: new scores.
-    """
-
-    distance: float
-    p_value: float
-    n_stored: int
-    n: int
-
-
-@dataclass(frozen=True)
-class CalibrationCheck:
-    """What new prompts say about a calibration.
-
-    Attributes:
-        fpr: false positives among the new retain prompts.
-        fnr: false negatives among the new forget prompts; None without any.
-        abstain_fnr: new forget prompts below the band of uncertain ones; None without any, or without a band.
-        retain_shift: the retain scores, new against stored; None where the calibration stores none.
-        forget_shift: the same of the forget scores.
-        confidence: of the intervals.
-        significance: a p-value below it counts as evidence.
-    """
-
-    fpr: RateCheck
-    fnr: RateCheck | None
-    abstain_fnr: RateCheck | None
-    retain_shift: ScoreShift | None
-    forget_shift: ScoreShift | None
-    confidence: float
-    significance: float
-
-    @property
-    def tenable(self) -> bool:
-        """False if the new prompts refute a stored bound. True means no more than that they do not: few prompts refute
-        little, see the intervals."""
-        checks = (self.fpr, self.fnr, self.abstain_fnr)
-        return all(check is None or check.p_value >= self.significance for check in checks)
-
-    @property
-    def shifted(self) -> bool:
-        """True if the new prompts score otherwise than the calibration's. The bounds then speak of prompts of another
-        kind; they may hold all the same, e.g. where harmless prompts have become still less like the scope."""
-        shifts = (self.retain_shift, self.forget_shift)
-        return any(shift is not None and shift.p_value < self.significance for shift in shifts)
-
-    @property
-    def lines(self) -> list[str]:
-        """What was found, for people, a line each."""
-        rates = (
-            ("False positives", "retain prompts are flagged", self.fpr),
-            ("False negatives", "forget prompts are not flagged", self.fnr),
-            ("Below the band", "forget prompts are neither flagged nor uncertain", self.abstain_fnr),
-        )
-        lines = []
-        for title, what, check in rates:
-            if check is not None:
-                low, high = check.interval
-                refuted = check.p_value < self.significance
-                lines.append(
-                    f"{title}: {check.errors} of {check.n} new {what}, {check.rate:.4f} (between {low:.4f} and "
-                    f"{high:.4f} at {self.confidence:.0%} confidence). The stored bound of {check.bound:.4f} is "
-                    f"{'refuted' if refuted else 'not refuted'} (p = {check.p_value:.2g})."
-                )
-        for kind, shift in (("retain", self.retain_shift), ("forget", self.forget_shift)):
-            if shift is not None:
-                shifted = shift.p_value < self.significance
-                lines.append(
-                    f"Scores: the new {kind} prompts "
-                    f"{'do not score' if shifted else 'score'} like the calibration's (distance {shift.distance:.3f}, "
-                    f"p = {shift.p_value:.2g})."
-                    + (" The stored bound was measured on prompts of another kind." if shifted else "")
-                )
-        if self.retain_shift is None:
-            lines.append("Scores: the calibration stores none, so whether they have shifted is not known.")
-        return lines
-
-
-def check_calibration(
-    calibration: Calibration,
-    classifier: PromptClassifier,
-    retain: Sequence[str],
-    forget: Sequence[str] | None = None,
-    *,
-    label: str = DEFAULT_LABEL,
-    significance: float = 0.01,
-) -> CalibrationCheck:
-    """Confronts a calibration with new prompts: do they refute its bounds, and do they score like those it was made
-    on?
-
-    The two are different questions. A refuted bound is no longer to be relied on, whatever the reason: calibrate
-    again. A shift alone need not break a bound, but nobody has measured the bound for prompts of the new kind, and the
-    new ones may be too few to refute it.
-
-    Each test raises a false alarm with a probability of `significance` at most (the bounds of a calibration are
-    themselves wrong with probability 1 - confidence, and then an alarm is none).
-
-    Args:
-        calibration: of the scope.
-        classifier: the one that was calibrated.
-        retain: new prompts outside the scope, on which neither the classifier was trained nor the calibration made.
-        forget: new prompts in the scope; None for false positives alone.
-        label: the classifier's label that means 'forget'.
-        significance: a p-value below it counts as evidence, in (0, 1).
-
-    Raises:
-        TypeError: a prompt is no string.
-        ValueError: there are no retain prompts, `significance` is out of its range, or a prompt is in both lists.
-        ImportError: scipy is missing.
-    """
-    check_probability("significance", significance)
-    new_forget, new_retain = clean_prompts(forget or [], retain)
-    if not new_retain:
-        raise ValueError("There are no retain prompts to check the calibration on. Pass retain=[...].")
-    c = calibration
-    retain_scores = sorted(classifier.score(new_retain, label=label))
-    flagged = len(retain_scores) - bisect.bisect_left(retain_scores, c.threshold)
-    fpr = _check_rate(flagged, len(retain_scores), c.fpr_bound, c.confidence)
-    fnr = abstain_fnr = forget_shift = None
-    if new_forget:
-        forget_scores = sorted(classifier.score(new_forget, label=label))
-        missed, n = bisect.bisect_left(forget_scores, c.threshold), len(forget_scores)
-        fnr = _check_rate(missed, n, c.fnr_bound, c.confidence)
-        forget_shift = _check_shift(forget_scores, c.forget_scores)
-        if c.abstain_threshold is not None and c.abstain_fnr_bound is not None:
-            below = bisect.bisect_left(forget_scores, c.abstain_threshold)
-            abstain_fnr = _check_rate(below, n, c.abstain_fnr_bound, c.confidence)
-    return CalibrationCheck(
-        fpr=fpr,
-        fnr=fnr,
-        abstain_fnr=abstain_fnr,
-        retain_shift=_check_shift(retain_scores, c.retain_scores),
-        forget_shift=forget_shift,
-        confidence=c.confidence,
-        significance=significance,
+def _measured(
+    threshold: float,
+    forget_scores: Sequence[float],
+    retain_scores: Sequence[float],
+    allowed: int,
+    targets: CalibrationTargets,
+) -> Calibration:
+    """The error rates of a threshold with their bounds, from sorted scores."""
+    missed, n_forget, n_retain = bisect.bisect_left(forget_scores, threshold), len(forget_scores), len(retain_scores)
+    return Calibration(
+        threshold=threshold,
+        fpr=_share_from(threshold, retain_scores),
+        fpr_bound=clopper_pearson_upper(allowed, n_retain, targets.confidence),
+        fnr=missed / n_forget,
+        fnr_bound=clopper_pearson_upper(min(missed + 1, n_forget), n_forget, targets.confidence),
+        n_forget=n_forget,
+        n_retain=n_retain,
+        max_fpr=targets.max_fpr,
+        confidence=targets.confidence,
+        retain_scores=_sample(retain_scores),
+        forget_scores=_sample(forget_scores),
     )
 
 
-def _check_rate(errors: int, n: int, bound: float, confidence: float) -> RateCheck:
-    test = import_extra("scipy.stats").binomtest(errors, n, bound, alternative="greater")
-    # the interval of this test is one-sided; the two-sided one does not depend on the bound
-    interval = import_extra("scipy.stats").binomtest(errors, n).proportion_ci(confidence, method="exact")
-    return RateCheck(errors, n, (float(interval.low), float(interval.high)), bound, float(test.pvalue))
-
-
-def _check_shift(scores: Sequence[float], stored: Sequence[float]) -> ScoreShift | None:
-    if not stored:
-        return None
-    new = [_rounded_log_odds(score) for score in scores]
-    test = import_extra("scipy.stats").ks_2samp(new, stored)
-    return ScoreShift(float(test.statistic), float(test.pvalue), len(stored), len(new))
+def _add_band(
+    calibration: Calibration,
+    forget_scores: Sequence[float],
+    retain_scores: Sequence[float],
+    allowed: int,
+    targets: CalibrationTargets,
+) -> None:
+    """Adds the band of uncertain prompts below the threshold that keeps `max_fnr`, from sorted scores."""
+    lower = min(forget_scores[allowed], calibration.threshold)
+    if lower <= 0.0:
+        raise ValueError(
+            f"More than {allowed} of the {len(forget_scores)} forget prompts score 0.0, so no abstain_threshold "
+            f"keeps max_fnr={targets.max_fnr}. Train the classifier on more forget prompts like them."
+        )
+    below = bisect.bisect_left(forget_scores, lower)
+    in_band = bisect.bisect_left(retain_scores, calibration.threshold) - bisect.bisect_left(retain_scores, lower)
+    calibration.abstain_threshold = lower
+    calibration.max_fnr = targets.max_fnr
+    calibration.abstain_fnr = below / len(forget_scores)
+    calibration.abstain_fnr_bound = clopper_pearson_upper(allowed, len(forget_scores), targets.confidence)
+    calibration.abstain_retain = in_band / len(retain_scores)
 
 
 def _clean_near_misses(near: Sequence[str], forget: Sequence[str]) -> list[str]:
@@ -404,7 +240,8 @@ def _middle(low: float, high: float) -> float:
     return middle if low < middle < high else high
 
 
-def _rounded_log_odds(score: float) -> float:
+def rounded_log_odds(score: float) -> float:
+    """A score as a calibration stores it."""
     return round(log_odds(score), 3)
 
 
@@ -414,15 +251,9 @@ def _sample(scores: Sequence[float]) -> list[float]:
     if len(scores) > MAX_STORED_SCORES:
         step = (len(scores) - 1) / (MAX_STORED_SCORES - 1)
         scores = [scores[round(i * step)] for i in range(MAX_STORED_SCORES)]
-    return [_rounded_log_odds(score) for score in scores]
+    return [rounded_log_odds(score) for score in scores]
 
 
 def _share_from(threshold: float, scores: Sequence[float]) -> float:
     """Share of the sorted `scores` that reach `threshold`."""
     return (len(scores) - bisect.bisect_left(scores, threshold)) / len(scores)
-
-
-def check_probability(name: str, value: float) -> None:
-    """Raises ValueError unless `value`, which the user knows as `name`, lies between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < 1.0:
-        raise ValueError(f"{name} must lie between 0 and 1 (both excluded), got {name}={value!r}.")

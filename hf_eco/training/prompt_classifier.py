@@ -2,42 +2,78 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
 import os
-import random
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-import transformers
 from transformers import AutoModel, AutoTokenizer
 
-from .._version import __version__
-from ..detection.classifier import DEFAULT_LABEL, PromptClassifier
+from ..detection.classifier import DEFAULT_LABEL, TRAINING_REPORT, PromptClassifier
 from ..detection.heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
 from ..detection.names import Lexicon, long_enough
 from ..errors import ECOError
 from ..io.directories import replacing
 from ..io.optional import import_extra
-from .augmentation import Augmenter, Example, questions_about, sentences, shipped_prompts
-from .prompt_lists import clean_prompts, prompts_sha256, split_off, without, without_names
+from . import head_training
+from .augmentation import Augmenter, questions_about, sentences, shipped_prompts
+from .classifier_examples import make_examples, whole
+from .defaults import DEFAULT_ENCODER, EXAMPLES
+from .labelled_prompts import LabelledPrompts, without, without_names
 from .subjects import find_names
+from .training_report import error_rates, training_report, written_by_training
 
-DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-REPORT_NAME = "training_report.json"
 MIN_PROMPTS = 8  # of each class: with fewer there is nothing to validate on
 MIN_MAX_LENGTH = 16
-EXAMPLES = 18_000  # five minutes on two cores with the default encoder
 NEAR_MISS_RATE = 0.02  # share of near misses that reach the head's floor
 
-_T = TypeVar("_T")
-_FORGET_SHARE = 0.28  # of the examples that are of the scope; as many are near misses
-_FORMS = 5  # of one prompt in one round, and near misses of it
-_MOST_ROUNDS = 25
-_LONG = 400  # characters of a prompt for which one window is taken
-_MOST_WINDOWS = 12
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a prompt classifier is trained; see `train_prompt_classifier` for each.
+
+    Raises:
+        TypeError: names, documents or exclude are no lists of strings.
+        ValueError: a value is out of its range.
+    """
+
+    encoder: str = DEFAULT_ENCODER
+    seed: int = 0
+    names: Sequence[str] | None = None
+    documents: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    label: str = DEFAULT_LABEL
+    augment: bool = True
+    examples: int = EXAMPLES
+    validation_fraction: float = 0.15
+    epochs: int = 3
+    learning_rate: float = 2e-3
+    max_length: int = 128
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.validation_fraction < 1.0:
+            raise ValueError(
+                "validation_fraction must lie between 0 and 1 (both excluded), "
+                f"got validation_fraction={self.validation_fraction}."
+            )
+        if not (self.learning_rate > 0.0 and math.isfinite(self.learning_rate)):
+            raise ValueError(f"learning_rate must be positive, got learning_rate={self.learning_rate}.")
+        least = {"epochs": 1, "max_length": MIN_MAX_LENGTH, "examples": MIN_PROMPTS}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+                raise ValueError(f"{name} must be an integer of at least {smallest}, got {name}={value!r}.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be an integer in [0, 2**32), got seed={self.seed!r}.")
+        for name in ("names", "documents", "exclude"):
+            values = getattr(self, name) or ()
+            if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+                raise TypeError(f"{name} must be a list of strings, got {name}={values!r}.")
+        if not self.label or "/" in self.label:
+            raise ValueError(f"label must be a name without slashes, got label={self.label!r}.")
 
 
 def train_prompt_classifier(
@@ -69,7 +105,7 @@ def train_prompt_classifier(
 
     Nothing is written until all is done: the encoder (rounded to float16), the head, the tokenizer, and
     `training_report.json`: how it was trained, on how many prompts (and their fingerprint, see
-    [`prompts_sha256`][hf_eco.training.prompt_lists.prompts_sha256]), and the error rates on the part kept out. The
+    [`prompts_sha256`][hf_eco.training.labelled_prompts.prompts_sha256]), and the error rates on the part kept out. The
     same call on the same machine gives the same weights.
 
     Args:
@@ -104,193 +140,158 @@ def train_prompt_classifier(
         ECOError: the training diverged.
         ImportError: scikit-learn is missing.
     """
-    hyperparameters: dict[str, Any] = {
-        "validation_fraction": validation_fraction,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "max_length": max_length,
-        "examples": examples,
-    }
-    _check_hyperparameters(**hyperparameters)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be an integer in [0, 2**32), got seed={seed!r}.")
-    for argument, values in (("names", names or ()), ("documents", documents), ("exclude", exclude)):
-        if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-            raise TypeError(f"{argument} must be a list of strings, got {argument}={values!r}.")
-    if not label or "/" in label:
-        raise ValueError(f"label must be a name without slashes, got label={label!r}.")
-    metrics = import_extra("sklearn.metrics")  # before the training, not after it
-    if isinstance(forget, str):
-        raise TypeError("forget must be a list of prompts, got one string. Put it in a list.")
-    forget, retain = clean_prompts([*forget, *(s for text in documents for s in sentences(text))], retain)
-    if not forget and names:
-        forget = questions_about(names)
-    kept_out = [*exclude, *(s for prompt in exclude for s in sentences(prompt))]
-    forget, retain = without(forget, kept_out), without(retain, kept_out)
-    general = without_names(without(shipped_prompts(), [*forget, *retain, *kept_out]), names or ())
-    for name, prompts in (("forget", forget), ("retain", [*retain, *general])):
-        if len(prompts) < MIN_PROMPTS:
-            raise ValueError(
-                f"Training takes at least {MIN_PROMPTS} different {name} prompts, got {len(prompts)}. Write more, in "
-                "the words users will use, or pass names=[...] or documents=[...]."
-            )
+    settings = TrainingSettings(
+        encoder=os.fspath(encoder),
+        seed=seed,
+        names=names,
+        documents=documents,
+        exclude=exclude,
+        label=label,
+        augment=augment,
+        examples=examples,
+        validation_fraction=validation_fraction,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        max_length=max_length,
+    )
+    return fit_prompt_classifier(LabelledPrompts.clean(forget, retain), settings, output_dir)
 
-    with replacing(output_dir, _written_here) as staged:
-        from .head_training import encode_examples, fit_head, seeded
 
-        with seeded(seed):
-            classifier = _untrained_classifier(os.fspath(encoder), max_length)
-            if names is None:
-                found = find_names(
-                    forget, [*retain, *general], lambda word: len(classifier.tokenizer.tokenize(word)) == 1
-                )
-                names = [name for name in found if long_enough(name)]  # others pass for words
-                general = without_names(general, names)
-            forget_training, forget_validation = split_off(forget, validation_fraction, seed)
-            retain_training, retain_validation = split_off([*retain, *general], validation_fraction, seed)
-            make, make_validation = (
-                Augmenter(prompts, names, retain_training, seed + part, exclude=kept_out)
-                for part, prompts in enumerate((forget_training, forget_validation))
-            )
-            layers = classifier.model.config.num_hidden_layers
-            shape = HeadShape(layers=(0, round(2 * layers / 3), layers))
-            training = encode_examples(
-                classifier,
-                shape,
-                _examples(make, forget_training, retain_training, examples if augment else None, seed),
-                seed,
-            )
-            near = [miss for prompt in forget_validation for miss in make_validation.near_misses(prompt)]
-            validation = encode_examples(
-                classifier,
-                shape,
-                [_whole(text, True) for text in forget_validation]
-                + [_whole(text, False) for text in (*retain_validation, *near)],
-                seed,
-            )
-            head = TokenHead(shape, classifier.model.config.hidden_size)
-            history = fit_head(head, shape, training, validation, epochs=epochs, learning_rate=learning_rate)
-        classifier.heads = ScopeHeads(shape, {label: ScopeHead(head, Lexicon(names) if names else None)})
-        near_scores = sorted(classifier.score(near, label=label))
-        if near_scores:
-            classifier.heads.heads[label].floor = near_scores[math.ceil((1 - NEAR_MISS_RATE) * len(near_scores)) - 1]
+def fit_prompt_classifier(
+    prompts: LabelledPrompts, settings: TrainingSettings, output_dir: str | os.PathLike[str]
+) -> PromptClassifier:
+    """`train_prompt_classifier` of prompts that are clean."""
+    import_extra("sklearn.metrics")  # before the training, not after it
+    material = _Material.gather(prompts, settings)
+    with replacing(output_dir, written_by_training) as staged:
+        with head_training.seeded(settings.seed):
+            classifier = _untrained_classifier(settings.encoder, settings.max_length)
+            report = _fit(classifier, material, settings)
         classifier.save_pretrained(str(staged))
-        report = {
-            "hf_eco_version": __version__,
-            "transformers_version": transformers.__version__,
-            "torch_version": torch.__version__,
-            "encoder": os.fspath(encoder),
-            "encoder_revision": getattr(classifier.model.config, "_commit_hash", None),
-            "seed": seed,
-            "hyperparameters": {**hyperparameters, "max_length": classifier.max_length, "augment": augment},
-            "names": list(names),
-            "examples": sum(len(batch.forget) for batch in training),
-            "prompts": {
-                "forget": {
-                    "training": len(forget_training),
-                    "validation": len(forget_validation),
-                    "sha256": prompts_sha256(forget),
-                },
-                "retain": {
-                    "training": len(retain_training),
-                    "validation": len(retain_validation),
-                    "shipped": len(general),
-                    "sha256": prompts_sha256(retain),
-                },
-            },
-            "validation_loss": [epoch["loss"] for epoch in history],
-            "validation_roc_auc": [epoch["roc_auc"] for epoch in history],
-            "validation": _error_rates(metrics, classifier, label, forget_validation, retain_validation),
-            "files": sorted([*os.listdir(staged), REPORT_NAME]),
-        }
-        (staged / REPORT_NAME).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        classifier.training_report = {**report, "files": sorted([*os.listdir(staged), TRAINING_REPORT])}
+        classifier.save_report(str(staged))
     return PromptClassifier.from_pretrained(os.fspath(output_dir))
 
 
-def _check_hyperparameters(
-    validation_fraction: float, epochs: int, learning_rate: float, max_length: int, examples: int
-) -> None:
-    if not 0.0 < validation_fraction < 1.0:
-        raise ValueError(
-            "validation_fraction must lie between 0 and 1 (both excluded), "
-            f"got validation_fraction={validation_fraction}."
+@dataclass(frozen=True)
+class _Material:
+    """What there is to train on.
+
+    Attributes:
+        prompts: the user's, and the documents' sentences.
+        general: retain prompts that come with the package.
+        kept_out: what is trained on nowhere.
+    """
+
+    prompts: LabelledPrompts
+    general: tuple[str, ...]
+    kept_out: tuple[str, ...]
+
+    @classmethod
+    def gather(cls, prompts: LabelledPrompts, settings: TrainingSettings) -> _Material:
+        """Puts together what is trained on. Raises ValueError if it is too little."""
+        prompts = prompts.with_forget([s for text in settings.documents for s in sentences(text)])
+        if not prompts.forget and settings.names:
+            prompts = LabelledPrompts(tuple(questions_about(settings.names)), prompts.retain)
+        kept_out = (*settings.exclude, *(s for prompt in settings.exclude for s in sentences(prompt)))
+        prompts = prompts.without(kept_out)
+        others = [*prompts.forget, *prompts.retain, *kept_out]
+        general = tuple(without_names(without(shipped_prompts(), others), settings.names or ()))
+        for name, own in (("forget", prompts.forget), ("retain", (*prompts.retain, *general))):
+            if len(own) < MIN_PROMPTS:
+                raise ValueError(
+                    f"Training takes at least {MIN_PROMPTS} different {name} prompts, got {len(own)}. Write more, in "
+                    "the words users will use, or pass names=[...] or documents=[...]."
+                )
+        return cls(prompts, general, kept_out)
+
+    def find_names(self, classifier: PromptClassifier) -> tuple[list[str], _Material]:
+        """The names that the forget prompts are about, and what is left to train on: a general prompt that names one
+        is none."""
+        found = find_names(
+            self.prompts.forget,
+            [*self.prompts.retain, *self.general],
+            lambda word: len(classifier.tokenizer.tokenize(word)) == 1,
         )
-    if not (learning_rate > 0.0 and math.isfinite(learning_rate)):
-        raise ValueError(f"learning_rate must be positive, got learning_rate={learning_rate}.")
-    for name, value, least in (
-        ("epochs", epochs, 1),
-        ("max_length", max_length, MIN_MAX_LENGTH),
-        ("examples", examples, MIN_PROMPTS),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, got {name}={value!r}.")
+        names = [name for name in found if long_enough(name)]  # others pass for words
+        return names, dataclasses.replace(self, general=tuple(without_names(self.general, names)))
+
+    def split(self, fraction: float, seed: int) -> tuple[LabelledPrompts, LabelledPrompts]:
+        """What is trained on, and what decides when to stop."""
+        whole_of_it = LabelledPrompts(self.prompts.forget, (*self.prompts.retain, *self.general))
+        return whole_of_it.split_off(fraction, seed)
+
+
+def _fit(classifier: PromptClassifier, material: _Material, settings: TrainingSettings) -> dict[str, Any]:
+    """Gives `classifier` its head, and returns the report of the training."""
+    names = settings.names
+    if names is None:
+        names, material = material.find_names(classifier)
+    training, validation = material.split(settings.validation_fraction, settings.seed)
+    make, make_validation = (
+        Augmenter(own.forget, names, training.retain, settings.seed + part, exclude=material.kept_out)
+        for part, own in enumerate((training, validation))
+    )
+    layers = classifier.model.config.num_hidden_layers
+    shape = HeadShape(layers=(0, round(2 * layers / 3), layers))
+    examples = make_examples(
+        make, training.forget, training.retain, settings.examples if settings.augment else None, settings.seed
+    )
+    batches = head_training.encode_examples(classifier, shape, examples, settings.seed)
+    near = [miss for prompt in validation.forget for miss in make_validation.near_misses(prompt)]
+    held_out = [whole(text, True) for text in validation.forget]
+    held_out += [whole(text, False) for text in (*validation.retain, *near)]
+    held_out_batches = head_training.encode_examples(classifier, shape, held_out, settings.seed)
+    head = TokenHead(shape, classifier.model.config.hidden_size)
+    history = head_training.fit_head(
+        head, shape, batches, held_out_batches, epochs=settings.epochs, learning_rate=settings.learning_rate
+    )
+    label = settings.label
+    classifier.heads = ScopeHeads(shape, {label: ScopeHead(head, Lexicon(names) if names else None)})
+    near_scores = sorted(classifier.score(near, label=label))
+    if near_scores:
+        classifier.heads.heads[label].floor = near_scores[math.ceil((1 - NEAR_MISS_RATE) * len(near_scores)) - 1]
+    return training_report(
+        _described(settings, classifier),
+        names,
+        material.prompts,
+        training,
+        validation,
+        shipped=len(material.general),
+        n_examples=sum(len(batch.forget) for batch in batches),
+        history=history,
+        rates=error_rates(import_extra("sklearn.metrics"), classifier, label, validation),
+    )
+
+
+def _described(settings: TrainingSettings, classifier: PromptClassifier) -> dict[str, Any]:
+    """What the report says of the settings."""
+    return {
+        "encoder": settings.encoder,
+        "encoder_revision": getattr(classifier.model.config, "_commit_hash", None),
+        "seed": settings.seed,
+        "hyperparameters": {
+            "validation_fraction": settings.validation_fraction,
+            "epochs": settings.epochs,
+            "learning_rate": settings.learning_rate,
+            "max_length": classifier.max_length,
+            "examples": settings.examples,
+            "augment": settings.augment,
+        },
+    }
 
 
 def _untrained_classifier(encoder: str, max_length: int) -> PromptClassifier:
     """`encoder` without any head, its weights rounded to float16: as it will be when it is loaded again."""
-    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(encoder)
+        model = AutoModel.from_pretrained(encoder, dtype=torch.float32, use_safetensors=True).half()
+    except OSError as error:
+        raise OSError(
+            f"The encoder {encoder!r} cannot be loaded: {error} Where the Hub is out of reach, pass a directory that "
+            "holds an encoder: encoder='path', or --encoder path."
+        ) from error
     tokenizer.model_max_length = min(tokenizer.model_max_length, max_length)  # saved with it
-    model = AutoModel.from_pretrained(encoder, dtype=torch.float32, use_safetensors=True).half()
     if not all(parameter.isfinite().all() for parameter in model.parameters()):
         raise ECOError(f"The weights of {encoder!r} do not fit into float16. Use another encoder.")
     return PromptClassifier(model, tokenizer)
-
-
-def _examples(
-    make: Augmenter, forget: Sequence[str], retain: Sequence[str], count: int | None, seed: int
-) -> list[Example]:
-    """What is learnt from, about `count`: forms of the forget prompts, as many near misses, and retain prompts. The
-    prompts as they stand if None."""
-    if count is None:
-        return [_whole(text, True) for text in forget] + [_whole(text, False) for text in retain]
-    rng = random.Random(seed)
-    positives, near = [], []
-    wanted = round(_FORGET_SHARE * count)
-    for _ in range(min(max(1, round(wanted / (_FORMS * len(forget)))), _MOST_ROUNDS)):
-        for prompt in forget:
-            _, *others = make.positives(prompt)
-            positives += [make.example(text, True) for text in (prompt, *_some(rng, others, _FORMS - 1))]
-            near += [make.example(text, False) for text in _some(rng, make.near_misses(prompt), _FORMS)]
-    general = []
-    for prompt in retain:
-        general += [_whole(prompt, False)] * min(1 + len(prompt) // _LONG, _MOST_WINDOWS)
-        general.append(make.example(prompt, False))
-    examples = [*_some(rng, positives, wanted), *_some(rng, near, wanted)]
-    return examples + _some(rng, general, count - len(examples))
-
-
-def _whole(prompt: str, forget: bool) -> Example:
-    return Example(prompt, forget, 0, len(prompt))
-
-
-def _some(rng: random.Random, choices: Sequence[_T], most: int) -> list[_T]:
-    return list(choices) if len(choices) <= most else rng.sample(choices, most)
-
-
-def _error_rates(
-    metrics: Any, classifier: PromptClassifier, label: str, forget: list[str], retain: list[str]
-) -> dict[str, float]:
-    """How well `classifier` tells the prompts apart, at the threshold 0.5; `metrics` is sklearn.metrics."""
-    labels = [1] * len(forget) + [0] * len(retain)
-    scores = classifier.score([*forget, *retain], label=label)
-    flagged = [int(score >= 0.5) for score in scores]
-    recall = metrics.recall_score(labels, flagged)
-    rates = {
-        "threshold": 0.5,
-        "accuracy": metrics.accuracy_score(labels, flagged),
-        "precision": metrics.precision_score(labels, flagged, zero_division=0.0),
-        "recall": recall,
-        "roc_auc": metrics.roc_auc_score(labels, scores),
-        "false_positive_rate": sum(flagged[len(forget) :]) / len(retain),
-        "false_negative_rate": 1.0 - recall,
-    }
-    return {name: float(rate) for name, rate in rates.items()}
-
-
-def _written_here(directory: Path) -> bool:
-    """Whether `directory` holds a classifier saved by `train_prompt_classifier` and nothing else."""
-    try:
-        files = json.loads((directory / REPORT_NAME).read_text(encoding="utf-8"))["files"]
-        return set(files) >= {path.name for path in directory.iterdir()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

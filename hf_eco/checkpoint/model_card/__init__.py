@@ -6,7 +6,6 @@ A card states only what was measured. What is not known is said to be so; there 
 from .known import Figure, Measurement, TrainingData
 from .record import CardRecord, model_card
 from .writing import (
-    TRAINING_REPORT,
     base_license,
     is_own_card,
     kept_from,
@@ -16,7 +15,6 @@ from .writing import (
 )
 
 __all__ = [
-    "TRAINING_REPORT",
     "CardRecord",
     "Figure",
     "Measurement",

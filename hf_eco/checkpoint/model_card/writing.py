@@ -13,13 +13,12 @@ from huggingface_hub import ModelCard
 from transformers.utils import cached_file, logging
 
 from ...configuration import ECOConfig
+from ...detection.classifier import TRAINING_REPORT
 from ..format import CARD_NAME, split_composite_config
 from .known import FIGURES, Figure, Measurement, TrainingData
 from .record import CARD_MARK, TAGS, model_card
 
 logger = logging.get_logger(__name__)
-
-TRAINING_REPORT = "training_report.json"  # left in a classifier's folder by hf_eco.training
 
 
 def is_own_card(text: str) -> bool:

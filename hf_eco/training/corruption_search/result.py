@@ -40,7 +40,7 @@ class CorruptionSearch:
         history: every corruption that was tried, in order.
         n: prompts that were scored: those that the guard flags and the surrogate speaks of.
         prompts_sha256: fingerprint of all prompts that were given, see
-            [`prompts_sha256`][hf_eco.training.prompt_lists.prompts_sha256].
+            [`prompts_sha256`][hf_eco.training.labelled_prompts.prompts_sha256].
         seed: of the search.
     """
 

@@ -19,7 +19,7 @@ from ...evaluation.result_cache import ResultCache, key_of
 from ...evaluation.scoring import Prompt, Scorer, ScoringProtocol, judge
 from ...guard.guard import Guard
 from ...modeling import find_guarded
-from ..prompt_lists import prompts_sha256
+from ..labelled_prompts import prompts_sha256
 from .choice import choose, find_parameters, standard_error
 from .history import History, Trial, as_tried
 from .objective import Score, ScoreFunction, find_score

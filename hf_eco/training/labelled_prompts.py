@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from transformers.utils import logging
 
@@ -19,6 +20,43 @@ def fold(prompt: str) -> str:
     return " ".join(prompt.split()).casefold()
 
 
+@dataclass(frozen=True)
+class LabelledPrompts:
+    """Prompts in a scope and outside of it: none blank, none twice, none in both. Made by `clean` alone.
+
+    Attributes:
+        forget: prompts in the scope.
+        retain: prompts outside of it.
+    """
+
+    forget: tuple[str, ...]
+    retain: tuple[str, ...]
+
+    @classmethod
+    def clean(cls, forget: Sequence[str], retain: Sequence[str]) -> LabelledPrompts:
+        """A user's lists, cleaned as `clean_prompts` says, with its errors."""
+        return cls(*map(tuple, clean_prompts(forget, retain)))
+
+    def with_forget(self, more: Sequence[str]) -> LabelledPrompts:
+        """With more forget prompts behind the others; those that are there already are left out.
+
+        Raises:
+            ValueError: one is a retain prompt.
+        """
+        new = unique_prompts("forget", without(more, self.forget))
+        _refuse_prompts_in_both(new, {fold(prompt) for prompt in self.retain})
+        return LabelledPrompts((*self.forget, *new.values()), self.retain)
+
+    def without(self, others: Sequence[str]) -> LabelledPrompts:
+        """Without those that are among `others`, case and spacing aside."""
+        return LabelledPrompts(tuple(without(self.forget, others)), tuple(without(self.retain, others)))
+
+    def split_off(self, fraction: float, seed: int) -> tuple[LabelledPrompts, LabelledPrompts]:
+        """In two random parts, the second with `fraction` of each kind."""
+        kept, held_out = zip(*(split_off(own, fraction, seed) for own in (self.forget, self.retain)), strict=True)
+        return LabelledPrompts(*map(tuple, kept)), LabelledPrompts(*map(tuple, held_out))
+
+
 def clean_prompts(forget: Sequence[str], retain: Sequence[str]) -> tuple[list[str], list[str]]:
     """Both classes without blank prompts and repetitions (in any case and spacing; the first stays), order kept.
 
@@ -27,13 +65,17 @@ def clean_prompts(forget: Sequence[str], retain: Sequence[str]) -> tuple[list[st
         ValueError: a prompt is in both.
     """
     unique = {name: unique_prompts(name, prompts) for name, prompts in (("forget", forget), ("retain", retain))}
-    both = [prompt for key, prompt in unique["forget"].items() if key in unique["retain"]]
+    _refuse_prompts_in_both(unique["forget"], unique["retain"])
+    return list(unique["forget"].values()), list(unique["retain"].values())
+
+
+def _refuse_prompts_in_both(forget: Mapping[str, str], retain: Collection[str]) -> None:
+    both = [prompt for key, prompt in forget.items() if key in retain]
     if both:
         raise ValueError(
             f"{len(both)} prompts are in both forget and retain, the first is {both[0]!r}. "
             "Decide which list each belongs in."
         )
-    return list(unique["forget"].values()), list(unique["retain"].values())
 
 
 def unique_prompts(name: str, prompts: Sequence[str]) -> dict[str, str]:

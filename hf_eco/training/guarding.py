@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from ..auto import AutoModelForCausalLMWithECO, check_guardable
-from ..checkpoint.model_card import write_model_card
 from ..checkpoint.source import read_eco
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
 from ..io.directories import replacing
-from .calibration import allowed_errors, calibrate_threshold, check_probability
-from .prompt_classifier import DEFAULT_ENCODER, EXAMPLES, REPORT_NAME, train_prompt_classifier
-from .prompt_lists import clean_prompts, split_off
+from ..modeling import ECOMixin
+from .bounds import check_probability
+from .calibration import CalibrationTargets, choose_threshold
+from .defaults import DEFAULT_ENCODER, EXAMPLES
+from .labelled_prompts import LabelledPrompts
+from .prompt_classifier import TrainingSettings, fit_prompt_classifier
 
 
 def guard_model(
@@ -40,7 +39,7 @@ def guard_model(
     calibration_fraction: float = 0.35,
     examples: int = EXAMPLES,
     seed: int = 0,
-) -> Any:
+) -> ECOMixin:
     """Trains and calibrates a prompt classifier, guards `base_model` with it and saves the guarded checkpoint.
 
     Args:
@@ -84,28 +83,59 @@ def guard_model(
         entities=entities,
         label=scope,
     )
-    forget, retain = clean_prompts(forget, retain)
-    held_out_forget: list[str] = []
-    held_out_retain: list[str] = []
+    prompts, held_out = LabelledPrompts.clean(forget, retain), None
+    targets = CalibrationTargets(max_fpr, max_fnr, confidence)
     if threshold is None:
-        check_probability("calibration_fraction", calibration_fraction)
-        for kind, prompts in (("forget", forget), ("retain", retain)):
-            if len(prompts) < 2:
-                raise ValueError(
-                    f"A calibration takes {kind} prompts that are not trained on, so at least 2 in all, got "
-                    f"{len(prompts)}. Add {kind} prompts, or pass threshold=... to do without a calibration."
-                )
-        (forget, held_out_forget), (retain, held_out_retain) = (
-            split_off(prompts, calibration_fraction, seed) for prompts in (forget, retain)
+        prompts, held_out = _hold_out(prompts, targets, calibration_fraction, seed)
+    exclude = () if held_out is None else (*held_out.forget, *held_out.retain)
+    settings = TrainingSettings(
+        encoder=encoder,
+        seed=seed,
+        names=names,
+        documents=documents,
+        exclude=exclude,
+        label=scope,
+        examples=examples,
+    )
+    _check_base(base_model)
+    with replacing(output_dir, _is_checkpoint_of_ours) as staged:
+        classifier = fit_prompt_classifier(prompts, settings, staged.parent / "classifier")
+        if held_out is not None:
+            measured = choose_threshold(classifier, held_out, targets, label=scope)
+            guarded_scope = guarded_scope.calibrated(measured)
+        model = AutoModelForCausalLMWithECO.from_pretrained(
+            base_model, eco_config=ECOConfig(scopes=[guarded_scope]), classifiers={scope: classifier}
         )
-        try:
-            allowed_errors(len(held_out_retain), max_fpr, confidence)
-            if max_fnr is not None:
-                allowed_errors(len(held_out_forget), max_fnr, confidence, "forget")
-        except ValueError as error:
-            given = f"{len(forget) + len(held_out_forget)} forget and {len(retain) + len(held_out_retain)} retain"
-            share = f"{calibration_fraction:.0%}"
-            raise ValueError(f"{error} Of your {given} prompts {share} are kept for the calibration.") from error
+        model.save_pretrained(staged)
+    return model
+
+
+def _hold_out(
+    prompts: LabelledPrompts, targets: CalibrationTargets, fraction: float, seed: int
+) -> tuple[LabelledPrompts, LabelledPrompts]:
+    """The prompts that are trained on, and those that are calibrated on.
+
+    Raises:
+        ValueError: there are too few to vouch for the rates.
+    """
+    check_probability("calibration_fraction", fraction)
+    for kind, own in (("forget", prompts.forget), ("retain", prompts.retain)):
+        if len(own) < 2:
+            raise ValueError(
+                f"A calibration takes {kind} prompts that are not trained on, so at least 2 in all, got "
+                f"{len(own)}. Add {kind} prompts, or pass threshold=... to do without a calibration."
+            )
+    training, held_out = prompts.split_off(fraction, seed)
+    try:
+        targets.allowed(held_out)
+    except ValueError as error:
+        given = f"{len(prompts.forget)} forget and {len(prompts.retain)} retain"
+        raise ValueError(f"{error} Of your {given} prompts {fraction:.0%} are kept for the calibration.") from error
+    return training, held_out
+
+
+def _check_base(base_model: str) -> None:
+    """Raises what loading the base model with a guard would raise, before the training."""
     try:
         guarded_already = read_eco(base_model, {}) is not None
     except OSError as error:
@@ -113,44 +143,6 @@ def guard_model(
     if guarded_already:
         raise ValueError(f"{base_model!r} is guarded already. Load it and use model.add_scope(...).")
     check_guardable(base_model)
-
-    with replacing(output_dir, _is_checkpoint_of_ours) as staged:
-        classifier_dir = staged.parent / "classifier"
-        classifier = train_prompt_classifier(
-            forget,
-            retain,
-            encoder,
-            classifier_dir,
-            seed,
-            names=names,
-            documents=documents,
-            exclude=[*held_out_forget, *held_out_retain],
-            label=scope,
-            examples=examples,
-        )
-        if threshold is None:
-            measured = calibrate_threshold(
-                classifier,
-                held_out_forget,
-                held_out_retain,
-                max_fpr=max_fpr,
-                max_fnr=max_fnr,
-                confidence=confidence,
-                label=scope,
-            )
-            guarded_scope = replace(
-                guarded_scope,
-                threshold=measured.threshold,
-                abstain_threshold=measured.abstain_threshold,
-                calibration=measured,
-            )
-        model = AutoModelForCausalLMWithECO.from_pretrained(
-            base_model, eco_config=ECOConfig(scopes=[guarded_scope]), classifiers={scope: classifier}
-        )
-        model.save_pretrained(staged)
-        shutil.copy(classifier_dir / REPORT_NAME, staged / f"classifier-{scope}" / REPORT_NAME)
-        write_model_card(staged)  # again, now that the report is there
-    return model
 
 
 _CHECKPOINT_FILES = (
