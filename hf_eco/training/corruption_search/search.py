@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,32 @@ from .surrogates import FEWEST, Setting, SurrogateLike, UnguardedScorer, as_surr
 logger = logging.get_logger(__name__)
 
 _NEAR = 0.01  # share of the way from the score without the guard to the surrogate that is near enough
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How a corruption is searched for; see `optimize_corruption` for each.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    protocol: ScoringProtocol
+    parameters: Sequence[str] | None
+    bounds: tuple[float, float]
+    tolerance: float | None
+    max_trials: int
+    max_new_tokens: int
+    batch_size: int
+    seed: int
+    output_dir: str | os.PathLike[str] | None
+
+    def __post_init__(self) -> None:
+        if self.max_trials < 1 or not (self.tolerance is None or self.tolerance >= 0):
+            raise ValueError(
+                "max_trials must be positive and tolerance not negative, got "
+                f"max_trials={self.max_trials}, tolerance={self.tolerance}. Use e.g. max_trials=24, tolerance=0.005."
+            )
 
 
 @torch.no_grad()
@@ -110,111 +136,182 @@ def optimize_corruption(
             a lambda.
         ImportError: what the score needs is missing.
     """
-    guarded_model = find_guarded(model)
-    guard = guarded_model.eco_guard
+    how = SearchSettings(
+        protocol, parameters, bounds, tolerance, max_trials, max_new_tokens, batch_size, seed, output_dir
+    )
+    guard = find_guarded(model).eco_guard
     guarded = guard.config.scope(scope)
-    if max_trials < 1 or not (tolerance is None or tolerance >= 0):
-        raise ValueError(
-            f"max_trials must be positive and tolerance not negative, got max_trials={max_trials}, "
-            f"tolerance={tolerance}. Use e.g. max_trials=24, tolerance=0.005."
-        )
-    weight: Any = guarded_model.get_input_embeddings().weight
-    hidden = int(weight.shape[-1])
-    learnt = find_parameters(guarded.corruption, parameters, bounds, hidden)
     given = QuestionSet(prompts, answers, wrong_answers)
-    objective, how = find_score(score, given, max_new_tokens), as_surrogate(surrogate)
-    if output_dir is not None and objective.name.endswith("<lambda>"):
-        raise ValueError(
-            f"score is a lambda, {objective.name!r}, which nothing tells from another in output_dir="
-            f"{str(output_dir)!r}. Define it by def, or leave output_dir out."
+    running = _Search.prepare(model, guarded, given, score, surrogate, how, tokenizer)
+    running.run()
+    found = running.result()
+    running.warn(found)
+    if found.helps and update:
+        guarded.corruption, guarded.learned = found.corruption, _record(found, running.learnt, protocol)
+    return found
+
+
+@dataclass
+class _Search:
+    """A search under way.
+
+    Attributes:
+        scope: whose corruption is learnt; its corruption is that which is tried while a trial runs.
+        how: the settings.
+        objective: the score.
+        scorer: scores the guarded model.
+        questions: those that are scored.
+        aim: what the score should be.
+        plain: the score without the guard.
+        learnt: what of the corruption is learnt.
+        hidden: dimensions of the embeddings.
+        history: what was tried.
+        prompts_sha256: fingerprint of all prompts that were given.
+    """
+
+    scope: ForgetScope
+    how: SearchSettings
+    objective: Score
+    scorer: Scorer
+    questions: QuestionSet
+    aim: SurrogateScore
+    plain: float
+    learnt: list[Parameter]
+    hidden: int
+    history: History
+    prompts_sha256: str
+
+    @classmethod
+    def prepare(
+        cls,
+        model: Any,
+        scope: ForgetScope,
+        given: QuestionSet,
+        score: str | ScoreFunction,
+        surrogate: SurrogateLike,
+        how: SearchSettings,
+        tokenizer: PreTrainedTokenizerBase | None,
+    ) -> _Search:
+        """Finds out what is scored and what the score should be."""
+        guarded_model: Any = find_guarded(model)
+        guard: Guard = guarded_model.eco_guard
+        hidden = int(guarded_model.get_input_embeddings().weight.shape[-1])
+        learnt = find_parameters(scope.corruption, how.parameters, how.bounds, hidden)
+        objective, estimator = find_score(score, given, how.max_new_tokens), as_surrogate(surrogate)
+        if how.output_dir is not None and objective.name.endswith("<lambda>"):
+            raise ValueError(
+                f"score is a lambda, {objective.name!r}, which nothing tells from another in output_dir="
+                f"{str(how.output_dir)!r}. Define it by def, or leave output_dir out."
+            )
+        tokenizer = guard.tokenizer if tokenizer is None else tokenizer
+        options: dict[str, Any] = {"batch_size": how.batch_size, "cache": ResultCache.open(how.output_dir)}
+        scorer = Scorer(model, tokenizer, protocol=how.protocol, **options)
+        unguarded = UnguardedScorer(model, tokenizer, **options)
+        questions = _flagged(guard, scorer, as_asked(given, tokenizer), scope.name)
+        estimate = estimator.estimate(Setting(objective, questions, unguarded, guard, scope.name))
+        target = np.asarray(estimate.values, dtype=np.float64)
+        aim = SurrogateScore(estimator.kind, float(target.mean()), standard_error(target, how.seed), target.size)
+        questions = questions if estimate.rows is None else questions.take(estimate.rows)
+        history = History(how.output_dir, _identity(model, scope, objective, aim, questions, how))
+        plain = float(objective(unguarded, questions).mean())
+        sha256 = prompts_sha256(map(text_of, given.prompts))
+        return cls(scope, how, objective, scorer, questions, aim, plain, learnt, hidden, history, sha256)
+
+    @property
+    def near(self) -> float:
+        """A gap that is small enough to stop at."""
+        if self.how.tolerance is not None:
+            return self.how.tolerance
+        return _NEAR * abs(self.plain - self.aim.value)
+
+    def run(self) -> None:
+        """Tries corruptions until one is near enough, or the trials are spent."""
+        asked: list[CorruptionConfig] = []
+        with logging.tqdm(total=self.how.max_trials, desc="Learning the corruption", dynamic_ncols=True) as bar:
+
+            def try_out(point: Point) -> Trial:
+                """What comes of a corruption, which is tried if it has not been."""
+                tried = _at(self.scope.corruption, self.learnt, point)
+                known = tried in asked
+                if not known and len(asked) == self.how.max_trials:
+                    raise Enough
+                trial = self._measured(tried)
+                if not known:
+                    asked.append(tried)
+                    bar.update(1)
+                    said = {"strength": trial.level, "dims": tried.dims, "score": trial.score}
+                    bar.set_postfix(**said, surrogate=self.aim.value)
+                if abs(trial.score - self.aim.value) <= self.near:
+                    raise Enough
+                return trial
+
+            def residual(point: Point) -> float:
+                return try_out(point).score - self.aim.value
+
+            def noise(point: Point) -> float:
+                return standard_error(np.array(try_out(point).values), self.how.seed)
+
+            with contextlib.suppress(Enough):
+                search(residual, self.learnt, self.how.seed, noise, self.plain - self.aim.value)
+        old = _old(self.scope.corruption, self.learnt, self.hidden)
+        if self._missed() and old is not None:
+            self._measured(old)
+
+    def result(self) -> CorruptionSearch:
+        """The best of what was tried."""
+        trials, seed = self.history.trials, self.how.seed
+        best = choose(trials, self.aim.value, self.near, seed, self.hidden)
+        strength = list(best.strength) if isinstance(best.strength, tuple) else best.strength
+        return CorruptionSearch(
+            scope=self.scope.name,
+            corruption=replace(self.scope.corruption, strength=strength, dims=best.dims),
+            score=self.objective.name,
+            value=best.score,
+            standard_error=standard_error(np.array(best.values), seed),
+            surrogate=self.aim,
+            unguarded=self.plain,
+            history=tuple(trials),
+            n=len(self.questions),
+            prompts_sha256=self.prompts_sha256,
+            seed=seed,
         )
 
-    tokenizer = guard.tokenizer if tokenizer is None else tokenizer
-    cache = ResultCache.open(output_dir)
-    scorer = Scorer(model, tokenizer, protocol=protocol, batch_size=batch_size, cache=cache)
-    unguarded = UnguardedScorer(model, tokenizer, batch_size=batch_size, cache=cache)
-    questions = _flagged(guard, scorer, as_asked(given, tokenizer), scope)
-    estimate = how.estimate(Setting(objective, questions, unguarded, guard, scope))
-    target = np.asarray(estimate.values, dtype=np.float64)
-    aim = SurrogateScore(how.kind, float(target.mean()), standard_error(target, seed), target.size)
-    questions = questions if estimate.rows is None else questions.take(estimate.rows)
-    history = History(output_dir, _identity(model, guarded, objective, aim, protocol, questions, max_new_tokens))
+    def warn(self, found: CorruptionSearch) -> None:
+        """Says if nothing helps, or the surrogate is not reached."""
+        if not found.helps:
+            logger.warning(
+                f"No corruption that was tried brings {found.score} nearer to the surrogate than none, by more than "
+                f"its standard error: it is {found.value:.4g} ± {found.standard_error:.2g} with the guard, "
+                f"{found.unguarded:.4g} without, and should be {self.aim.value:.4g}. Scope {found.scope!r} keeps the "
+                "corruption it has. Use more prompts, another score, or a surrogate farther from the model's own "
+                "score."
+            )
+        elif self._missed():
+            logger.warning(
+                f"The corruption of scope {found.scope!r} does not reach the surrogate: {found.score} is "
+                f"{self._nearest().score:.4g} at best, and should be {self.aim.value:.4g}. Try another method, "
+                "dims=None, tokens='all', wider bounds or more max_trials."
+            )
 
-    plain = float(objective(unguarded, questions).mean())
-    near = _NEAR * abs(plain - aim.value) if tolerance is None else tolerance
-
-    def measured(tried: CorruptionConfig) -> Trial:
+    def _measured(self, tried: CorruptionConfig) -> Trial:
         strength = as_tried(tried.strength)
-        trial = history.find(strength, tried.dims)
+        trial = self.history.find(strength, tried.dims)
         if trial is None:
-            with _in_force(guarded, tried):
-                values = objective(scorer, questions)
+            with _in_force(self.scope, tried):
+                values = self.objective(self.scorer, self.questions)
             trial = Trial(strength, tried.dims, tuple(values.tolist()))
-            history.add(trial)
+            self.history.add(trial)
         return trial
 
-    with logging.tqdm(total=max_trials, desc="Learning the corruption", dynamic_ncols=True) as bar:
+    def _nearest(self) -> Trial:
+        return min(self.history.trials, key=lambda trial: abs(trial.score - self.aim.value))
 
-        def try_out(point: Point) -> Trial:
-            """What comes of a corruption, which is tried if it has not been."""
-            tried = _at(guarded.corruption, learnt, point)
-            known = tried in asked
-            if not known and len(asked) == max_trials:
-                raise Enough
-            trial = measured(tried)
-            if not known:
-                asked.append(tried)
-                bar.update(1)
-                bar.set_postfix(strength=trial.level, dims=tried.dims, score=trial.score, surrogate=aim.value)
-            if abs(trial.score - aim.value) <= near:
-                raise Enough
-            return trial
-
-        def residual(point: Point) -> float:
-            return try_out(point).score - aim.value
-
-        def noise(point: Point) -> float:
-            return standard_error(np.array(try_out(point).values), seed)
-
-        asked: list[CorruptionConfig] = []
-        with contextlib.suppress(Enough):
-            search(residual, learnt, seed, noise, plain - aim.value)
-    if _missed(history.trials, aim, near, seed) and (old := _old(guarded.corruption, learnt, hidden)) is not None:
-        measured(old)
-    best = choose(history.trials, aim.value, near, seed, hidden)
-    found = CorruptionSearch(
-        scope=scope,
-        corruption=replace(
-            guarded.corruption,
-            strength=list(best.strength) if isinstance(best.strength, tuple) else best.strength,
-            dims=best.dims,
-        ),
-        score=objective.name,
-        value=best.score,
-        standard_error=standard_error(np.array(best.values), seed),
-        surrogate=aim,
-        unguarded=plain,
-        history=tuple(history.trials),
-        n=len(questions),
-        prompts_sha256=prompts_sha256(map(text_of, given.prompts)),
-        seed=seed,
-    )
-    if not found.helps:
-        logger.warning(
-            f"No corruption that was tried brings {found.score} nearer to the surrogate than none, by more than its "
-            f"standard error: it is {found.value:.4g} ± {found.standard_error:.2g} with the guard, "
-            f"{found.unguarded:.4g} without, and should be {aim.value:.4g}. Scope {scope!r} keeps the corruption it "
-            "has. Use more prompts, another score, or a surrogate farther from the model's own score."
-        )
-    elif _missed(history.trials, aim, near, seed):
-        logger.warning(
-            f"The corruption of scope {scope!r} does not reach the surrogate: {found.score} is "
-            f"{_nearest(history.trials, aim).score:.4g} at best, and should be {aim.value:.4g}. Try another method, "
-            "dims=None, tokens='all', wider bounds or more max_trials."
-        )
-    if found.helps and update:
-        guarded.corruption, guarded.learned = found.corruption, _record(found, learnt, protocol)
-    return found
+    def _missed(self) -> bool:
+        """Whether even the nearest trial is farther from the surrogate than is near enough, and than chance
+        explains."""
+        nearest = self._nearest()
+        error = standard_error(np.array(nearest.values), self.how.seed)
+        return abs(nearest.score - self.aim.value) > max(self.near, error)
 
 
 def _flagged(guard: Guard, scorer: Scorer, questions: QuestionSet, scope: str) -> QuestionSet:
@@ -234,16 +331,6 @@ def _flagged(guard: Guard, scorer: Scorer, questions: QuestionSet, scope: str) -
             "others get through as they are: see to the classifier and its threshold."
         )
     return questions.take(rows)
-
-
-def _nearest(trials: Sequence[Trial], aim: SurrogateScore) -> Trial:
-    return min(trials, key=lambda trial: abs(trial.score - aim.value))
-
-
-def _missed(trials: Sequence[Trial], aim: SurrogateScore, near: float, seed: int) -> bool:
-    """Whether even the nearest trial is farther from the surrogate than is near enough, and than chance explains."""
-    nearest = _nearest(trials, aim)
-    return abs(nearest.score - aim.value) > max(near, standard_error(np.array(nearest.values), seed))
 
 
 def _old(corruption: CorruptionConfig, learnt: Sequence[Parameter], hidden: int) -> CorruptionConfig | None:
@@ -279,9 +366,8 @@ def _identity(
     scope: ForgetScope,
     score: Score,
     aim: SurrogateScore,
-    protocol: str,
     questions: QuestionSet,
-    max_new_tokens: int,
+    how: SearchSettings,
 ) -> dict[str, Any]:
     """All that determines the score of a corruption, the corruption aside."""
     return {
@@ -292,8 +378,8 @@ def _identity(
         "tokens": scope.tokens,
         "entities": scope.entities,
         "score": score.name,
-        "max_new_tokens": max_new_tokens,
-        "protocol": protocol,
+        "max_new_tokens": how.max_new_tokens,
+        "protocol": how.protocol,
         "surrogate": aim.kind,
         "surrogate_value": round(aim.value, 6),
         "questions": key_of(questions.prompts, questions.answers, questions.wrong_answers),
