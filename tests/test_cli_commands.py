@@ -332,7 +332,7 @@ def test_calibrate_says_written_only_of_what_was(run, calibrated, prompt_files, 
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hf_eco.checkpoint.rewrite_eco", full)
+        patch.setattr("hf_eco.training.saved_guards.rewrite_eco", full)
         for form in (["--json"], []):
             status, out, err = run("calibrate", calibrated, *both, "--write", *form)
             assert (status, out) == (1, "") and "No space left" in err

@@ -1,16 +1,15 @@
 """The hf-eco command. Every command is one call of the Python API; these files read arguments and print results.
 
-| module | commands |
+| file | what it holds |
 |---|---|
-| `making` | train, guard |
-| `thresholds` | calibrate |
-| `corruption` | tune |
-| `scopes` | scopes add, remove, list |
-| `looking` | inspect, demo |
-| `trying` | app |
-| `measuring` | evaluate, report |
-| `sharing` | push |
-| `health` | doctor |
+| `commands/` | the commands, a file each |
+| `application` | what all commands share: their frame, how they end, what they say if something is wrong |
+| `arguments` | arguments that several commands take |
+| `printing` | lines for people, or one JSON document |
+| `checks` | what `hf-eco doctor` looks at |
+
+Nothing here imports torch or transformers before a command needs them: the help, a list of scopes and a wrong command
+line are answered at once.
 """
 
 from __future__ import annotations
@@ -23,9 +22,7 @@ try:
 except ImportError as error:  # the library works without the command
     sys.exit(f"The hf-eco command needs {error.name}: pip install hf-eco[cli]")
 
-# in the order in which the help lists their commands
-from . import making  # noqa: F401, I001
-from . import thresholds, corruption, scopes, looking, trying, measuring, sharing, health  # noqa: F401
-from .frame import app, main
+from . import commands  # noqa: F401
+from .application import app, main
 
 __all__ = ["app", "main"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
-from .frame import Misuse
+from .application import Misuse
 
 
 class Tokens(str, Enum):
@@ -74,6 +74,13 @@ def corruption_from(method: str | None, dims: int | None, strength: float | None
     return CorruptionConfig(**given, seed=seed)
 
 
+def scopes_of(model: str) -> ECOConfig:
+    """The config of a guard; nothing else of it is loaded."""
+    from ..checkpoint.source import find_guard
+
+    return find_guard(model).eco
+
+
 def choose_scope(eco: ECOConfig, name: str | None) -> ForgetScope:
     """The scope called `name`; the only one if None. Raises Misuse."""
     names = [scope.name for scope in eco.scopes]
@@ -99,6 +106,13 @@ def check_directory(model: str) -> None:
             f"{model!r} is no directory of this machine, so its guard cannot be changed. Download it first: "
             f"hf download {model} --local-dir guarded"
         )
+
+
+def load_model(path: str, device: str | None) -> Any:
+    """Any causal language model, guarded or not."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(path, device_map=place(device))
 
 
 def place(device: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -15,7 +16,6 @@ from packaging.requirements import Requirement
 from ..checkpoint.source import GuardSource
 from ..configuration import ECOConfig
 from ..errors import ECOError
-from ..guard.guard import Guard
 from .printing import bounded
 
 
@@ -36,12 +36,10 @@ class Check:
 
 def check_environment() -> list[Check]:
     """The libraries, the extras, the device and the way to the Hub."""
-    import torch
     from huggingface_hub import constants, get_token
 
     found = [Check("python", "ok", platform.python_version()), *_check_libraries()]
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    found.append(Check("device", "ok", cuda or "cpu"))
+    found.append(Check("device", "ok", _device()))
     if constants.HF_HUB_OFFLINE:
         found.append(Check("hub", "note", "HF_HUB_OFFLINE is set: nothing is fetched or pushed"))
     elif get_token() is None:
@@ -49,6 +47,13 @@ def check_environment() -> list[Check]:
     else:
         found.append(Check("hub", "ok", f"a token is there, for {constants.ENDPOINT}"))
     return found
+
+
+def _device() -> str:
+    """Where models run by default, as far as it can be told without importing torch."""
+    if "+cpu" in (_version("torch") or ""):
+        return "cpu; this torch is built for no other"
+    return "cuda, if the driver fits torch" if shutil.which("nvidia-smi") else "cpu"
 
 
 def _check_libraries() -> list[Check]:
@@ -134,7 +139,7 @@ def _check_guard(model: str) -> Check:
     from ..checkpoint.loading import read_guard
 
     guard = _attempt(lambda: read_guard(model))
-    if isinstance(guard, Guard):
+    if not isinstance(guard, str):
         count = sum(len(scope.probes) for scope in guard.config.scopes)
         return Check("guard", "ok", f"classifiers and tokenizer load; {count} known answers are as they were")
     return Check("guard", "wrong", f"its classifiers or its tokenizer are not as they were saved: {guard}")

@@ -11,6 +11,8 @@ from rich.markup import escape
 
 from ..configuration import Calibration, ForgetScope
 
+NOT_MEASURED = "not measured"
+
 console = Console()
 
 

@@ -16,25 +16,30 @@
 
 from __future__ import annotations
 
-from .baselines import PromptingBaseline, RefusalBaseline
-from .comparison_report import ComparisonReport, ComparisonRow, ModelSummary, TaskLine, TaskTable
-from .comparisons import compare
-from .estimates import Estimate
-from .linear_probes import LinearProbeComparison, compare_linear_probes
-from .report import EvaluationReport
-from .result_cache import ResultCache
-from .runner import evaluate
-from .scoring import Scorer, as_chat
-from .sweeps import sweep_dims, sweep_strength
-from .tasks import (
-    ChoiceData,
-    ContinuationTask,
-    MultipleChoiceTask,
-    PromptsTask,
-    Task,
-    TaskResult,
-    TofuTask,
-)
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from .baselines import PromptingBaseline, RefusalBaseline
+    from .comparison_report import ComparisonReport, ComparisonRow, ModelSummary, TaskLine, TaskTable
+    from .comparisons import compare
+    from .estimates import Estimate
+    from .linear_probes import LinearProbeComparison, compare_linear_probes
+    from .report import EvaluationReport
+    from .result_cache import ResultCache
+    from .runner import evaluate
+    from .scoring import Scorer, as_chat
+    from .sweeps import sweep_dims, sweep_strength
+    from .tasks import (
+        ChoiceData,
+        ContinuationTask,
+        MultipleChoiceTask,
+        PromptsTask,
+        Task,
+        TaskResult,
+        TofuTask,
+    )
 
 __all__ = [
     "ChoiceData",
@@ -63,3 +68,28 @@ __all__ = [
     "sweep_dims",
     "sweep_strength",
 ]
+
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "baselines": ["PromptingBaseline", "RefusalBaseline"],
+        "comparison_report": ["ComparisonReport", "ComparisonRow", "ModelSummary", "TaskLine", "TaskTable"],
+        "comparisons": ["compare"],
+        "estimates": ["Estimate"],
+        "linear_probes": ["LinearProbeComparison", "compare_linear_probes"],
+        "report": ["EvaluationReport"],
+        "result_cache": ["ResultCache"],
+        "runner": ["evaluate"],
+        "scoring": ["Scorer", "as_chat"],
+        "sweeps": ["sweep_dims", "sweep_strength"],
+        "tasks": [
+            "ChoiceData",
+            "ContinuationTask",
+            "MultipleChoiceTask",
+            "PromptsTask",
+            "Task",
+            "TaskResult",
+            "TofuTask",
+        ],
+    },
+)

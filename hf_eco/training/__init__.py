@@ -11,6 +11,7 @@
 | `calibration`, `calibration_check` | the threshold, and whether it still holds |
 | `bounds` | confidence bounds of error rates |
 | `corruption_search/` | `optimize_corruption`: how strongly to corrupt |
+| `saved_guards` | changing a guard on disk: threshold, corruption, scopes |
 | `defaults` | what is taken where nothing is said |
 """
 
@@ -24,16 +25,28 @@ if TYPE_CHECKING:
     from .corruption_search import Counterfactuals, LookAlikes, optimize_corruption
     from .guarding import guard_model
     from .prompt_classifier import train_prompt_classifier
+    from .saved_guards import (
+        Recalibration,
+        add_scope_to_guard,
+        recalibrate_guard,
+        remove_scope_from_guard,
+        tune_guard,
+    )
 
 __all__ = [
     "CalibrationCheck",
     "Counterfactuals",
     "LookAlikes",
+    "Recalibration",
+    "add_scope_to_guard",
     "calibrate_threshold",
     "check_calibration",
     "guard_model",
     "optimize_corruption",
+    "recalibrate_guard",
+    "remove_scope_from_guard",
     "train_prompt_classifier",
+    "tune_guard",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
@@ -44,5 +57,12 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "corruption_search": ["Counterfactuals", "LookAlikes", "optimize_corruption"],
         "guarding": ["guard_model"],
         "prompt_classifier": ["train_prompt_classifier"],
+        "saved_guards": [
+            "Recalibration",
+            "add_scope_to_guard",
+            "recalibrate_guard",
+            "remove_scope_from_guard",
+            "tune_guard",
+        ],
     },
 )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from .base import Kind, Reference, Task, TaskResult
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
 from .choice_data import KNOWN, ChoiceData
-from .continuation import ContinuationTask
-from .multiple_choice import MultipleChoiceTask
-from .prompts import PromptsTask
-from .tofu import TofuTask
+
+if TYPE_CHECKING:
+    from .base import Kind, Reference, Task, TaskResult
+    from .continuation import ContinuationTask
+    from .multiple_choice import MultipleChoiceTask
+    from .prompts import PromptsTask
+    from .tofu import TofuTask
 
 __all__ = [
     "KNOWN",
@@ -21,3 +27,14 @@ __all__ = [
     "TaskResult",
     "TofuTask",
 ]
+
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "base": ["Kind", "Reference", "Task", "TaskResult"],
+        "continuation": ["ContinuationTask"],
+        "multiple_choice": ["MultipleChoiceTask"],
+        "prompts": ["PromptsTask"],
+        "tofu": ["TofuTask"],
+    },
+)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Device, Guarded
-from .frame import LOOK, Misuse, app, for_example
-from .printing import say
+from ..application import LOOK, Misuse, app, for_example
+from ..arguments import Device, Guarded
+from ..printing import say
 
 
 @app.command(
@@ -31,13 +31,14 @@ def show(
     ] = None,
 ) -> None:
     """Chat with a model with its guard and without it, side by side, in a browser."""
-    from ..app import launch, write_space
+    if space is not None and (share or port is not None or device is not None):
+        raise Misuse("--space writes a folder and shows nothing. Leave out --share, --port and --device.")
+
+    from ...app import launch, write_space
 
     if space is None:
         launch(model, share=share, port=port, device=device)
         return
-    if share or port is not None or device is not None:
-        raise Misuse("--space writes a folder and shows nothing. Leave out --share, --port and --device.")
     write_space(space, model)
     say(f"Written to {space}. Try it: python {space}/app.py")
     say(f"Upload it: hf upload me/my-space {space} --repo-type space")

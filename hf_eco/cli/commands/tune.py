@@ -1,13 +1,14 @@
-"""Learning a scope's corruption: tune."""
+"""tune: how strongly a scope's prompts are corrupted, learnt."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import (
+from ..application import MAKE, Misuse, app, for_example
+from ..arguments import (
     AsJson,
     Device,
     Guarded,
@@ -15,10 +16,15 @@ from .arguments import (
     ScopeChoice,
     check_directory,
     choose_scope,
+    load_model,
     place,
+    scopes_of,
 )
-from .frame import MAKE, Misuse, app, for_example
-from .printing import print_json, say
+from ..printing import print_json, say
+
+if TYPE_CHECKING:
+    from ...configuration import CorruptionConfig
+    from ...training.corruption_search import CorruptionSearch
 
 
 @app.command(
@@ -93,34 +99,29 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Learn how strongly a scope's prompts are corrupted, so that the model answers as if it had never learnt it."""
-    from transformers import AutoModelForCausalLM
-
-    from ..auto import AutoModelForCausalLMWithECO
-    from ..checkpoint.source import find_guard
-    from ..checkpoint.writing import rewrite_eco
-    from ..training import LookAlikes, optimize_corruption
-    from ..training.corruption_search.objective import score_called
-
     if sum(given is not None for given in (surrogate, look_alikes, retain_model)) > 1:
         raise Misuse("Name one surrogate: --surrogate, --look-alikes or --retain-model.")
     if write:
         check_directory(model)
-    eco = find_guard(model).eco
-    of = choose_scope(eco, scope)
+    of = choose_scope(scopes_of(model), scope)
+
+    from ...training import LookAlikes, tune_guard
+    from ...training.corruption_search.objective import score_called
+
     columns = {"answers": answer_column, "wrong_answers": wrong_column}
     wanted = {name: columns[name] for name in score_called(score).needs}
     questions = _read_questions(prompts, prompt_column, wanted, score)
-    where = place(device)
     aim: Any = _number_or_name(surrogate or "counterfactual")
     if look_alikes is not None:
         aim = LookAlikes(**_read_questions(look_alikes, prompt_column, wanted, score))
     if retain_model is not None:
-        aim = AutoModelForCausalLM.from_pretrained(retain_model, device_map=where)
-    guarded = AutoModelForCausalLMWithECO.from_pretrained(model, device_map=where)
-    found = optimize_corruption(
-        guarded,
-        of.name,
+        aim = load_model(retain_model, device)
+    found, before = tune_guard(
+        model,
         **questions,
+        scope=of.name,
+        device=place(device),
+        write=write,
         score=score,
         surrogate=aim,
         protocol=protocol.value,
@@ -133,47 +134,48 @@ def tune(
         seed=seed,
         output_dir=search_dir,
     )
-    before = of.corruption
     if not found.helps:
         raise ValueError(
             f"Nothing was written to {model}: with the corruption that was learnt, {found.score} is no nearer to what "
             "it should be than without the guard. Use another --score or --surrogate, or more prompts."
         )
-    if write:
-        learnt = guarded.config.eco.scope(of.name)
-        of.corruption, of.learned = learnt.corruption, learnt.learned
-        rewrite_eco(model, eco)
     if as_json:
-        print_json(
-            {
-                "scope": found.scope,
-                "before": dataclasses.asdict(before),
-                "corruption": dataclasses.asdict(found.corruption),
-                "score": found.score,
-                "protocol": protocol.value,
-                "value": found.value,
-                "standard_error": found.standard_error,
-                "surrogate": dataclasses.asdict(found.surrogate),
-                "unguarded": found.unguarded,
-                "n": found.n,
-                "trials": [{"strength": t.strength, "dims": t.dims, "score": t.score} for t in found.history],
-                "written": write,
-            }
-        )
-        return
+        print_json(_values(found, before, protocol.value, write))
+    else:
+        _print(model, found, before, protocol.value, write)
+
+
+def _values(found: CorruptionSearch, before: CorruptionConfig, protocol: str, written: bool) -> dict[str, Any]:
+    return {
+        "scope": found.scope,
+        "before": dataclasses.asdict(before),
+        "corruption": dataclasses.asdict(found.corruption),
+        "score": found.score,
+        "protocol": protocol,
+        "value": found.value,
+        "standard_error": found.standard_error,
+        "surrogate": dataclasses.asdict(found.surrogate),
+        "unguarded": found.unguarded,
+        "n": found.n,
+        "trials": [{"strength": t.strength, "dims": t.dims, "score": t.score} for t in found.history],
+        "written": written,
+    }
+
+
+def _print(model: str, found: CorruptionSearch, before: CorruptionConfig, protocol: str, written: bool) -> None:
     say(f"Scope [bold]{found.scope}[/]: {found.corruption.in_words} (before: {before.in_words})")
     say(
-        f"{found.score}, {protocol.value} protocol: {found.value:.4g} ± {found.standard_error:.2g} with the guard, "
+        f"{found.score}, {protocol} protocol: {found.value:.4g} ± {found.standard_error:.2g} with the guard, "
         f"{found.unguarded:.4g} without; should be {found.surrogate.value:.4g} ({found.surrogate.kind}). "
         f"{found.n} prompts, {len(found.history)} corruptions tried."
     )
-    say(f"Written to {model}." if write else "Nothing was written: --dry-run.")
+    say(f"Written to {model}." if written else "Nothing was written: --dry-run.")
 
 
 def _read_questions(source: str, prompt_column: str | None, columns: dict[str, str], score: str) -> dict[str, Any]:
     """Prompts, and the answers and wrong answers in `columns` beside them, as `optimize_corruption` takes them."""
-    from ..evaluation.task_rows import read_rows
-    from ..io.prompt_files import PROMPT_COLUMNS, read_prompts
+    from ...evaluation.task_rows import read_rows
+    from ...io.prompt_files import PROMPT_COLUMNS, read_prompts
 
     if not columns:
         return {"prompts": read_prompts(source, column=prompt_column)}

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from .. import __version__
+from .._version import __version__
 from ..errors import HUB_ERRORS, ECOError
 
 app = typer.Typer(
@@ -86,14 +86,23 @@ def _options(
         bool, typer.Option("--verbose", "-v", help="Show what the libraries have to say, and whole tracebacks.")
     ] = False,
 ) -> None:
-    from huggingface_hub.utils import disable_progress_bars
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
-
     if not verbose:
-        logging.set_verbosity_error()
-        hub_logging.set_verbosity_error()
+        _quiet()
     if not sys.stderr.isatty():
-        logging.disable_progress_bar()
-        disable_progress_bars()
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # read when datasets is imported
+        _without_progress_bars()
+
+
+def _quiet() -> None:
+    """The libraries say errors alone. They read these variables when they are imported, which is later."""
+    for library in ("TRANSFORMERS", "HF_HUB"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    for name in ("transformers", "huggingface_hub"):
+        if (logging := sys.modules.get(f"{name}.utils.logging")) is not None:
+            logging.set_verbosity_error()
+
+
+def _without_progress_bars() -> None:
+    for variable in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+        os.environ.setdefault(variable, "1")
+    if (transformers_logging := sys.modules.get("transformers.utils.logging")) is not None:
+        transformers_logging.disable_progress_bar()

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .arguments import AsJson
-from .checks import Check, check_checkpoint, check_environment
-from .frame import SHARE, app, for_example
-from .printing import print_json, say
+from ..application import SHARE, app, for_example
+from ..arguments import AsJson
+from ..checks import Check, check_checkpoint, check_environment
+from ..printing import print_json, say
 
 _SIGNS = {"ok": "[green]ok   [/]", "note": "[yellow]note [/]", "wrong": "[bold red]WRONG[/]"}
 

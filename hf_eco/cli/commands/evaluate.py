@@ -1,4 +1,4 @@
-"""Measuring what is forgotten and what is kept: evaluate and report."""
+"""evaluate: what a model still knows of the scope, and of the rest."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import AsJson, Device, Guarded, ProtocolChoice, place
-from .frame import LOOK, Misuse, app, for_example
-from .printing import console, print_json, say
+from ...evaluation.tasks.choice_data import KNOWN
+from ..application import LOOK, Misuse, app, for_example
+from ..arguments import AsJson, Device, ProtocolChoice, load_model
+from ..printing import console, print_json, say
 
 if TYPE_CHECKING:
-    from ..evaluation import ComparisonReport, Task
-    from ..evaluation.tasks import Kind
+    from ...evaluation import ComparisonReport, Task
+    from ...evaluation.tasks import Kind
 
 _FILES = (".txt", ".jsonl", ".csv")
 
@@ -63,18 +64,17 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure what a model still knows of the scope, and of the rest, alone or beside others."""
-    from transformers import AutoModelForCausalLM
+    for name in task:
+        _check_task(name)
 
-    from ..checkpoint.loading import load_tokenizer
-    from ..evaluation import compare
+    from ...checkpoint.loading import load_tokenizer
+    from ...evaluation import compare
 
     tasks = [_task(name, tofu, limit) for name in task]
     given = {"original": original, "retain": retain, _label(model): model}
     paths = {label: path for label, path in given.items() if path}
-    tokenizer, where = load_tokenizer(paths[_label(model)]), place(device)
-    models: dict[str, Any] = {
-        label: AutoModelForCausalLM.from_pretrained(path, device_map=where) for label, path in paths.items()
-    }
+    tokenizer = load_tokenizer(paths[_label(model)])
+    models = {label: load_model(path, device) for label, path in paths.items()}
     found = compare(
         models,
         tokenizer,
@@ -94,75 +94,37 @@ def evaluate(
         say(f"All rows are in {output}. Draw them: hf-eco report {model} --comparison {output}")
 
 
-@app.command(
-    rich_help_panel=LOOK,
-    epilog=for_example(
-        "hf-eco report guarded -o report.html",
-        "hf-eco report guarded --forget new-forget.txt --retain new-retain.txt --history search/history.jsonl "
-        "--comparison results.json -o report.html",
-    ),
-)
-def report(
-    model: Guarded,
-    output: Annotated[str, typer.Option("--output", "-o", help="The HTML file.")] = "report.html",
-    forget: Annotated[
-        str | None, typer.Option(help="Prompts in the scope, to be answered with and without the guard.")
-    ] = None,
-    retain: Annotated[str | None, typer.Option(help="Prompts outside of it, likewise.")] = None,
-    limit: Annotated[int, typer.Option(help="The first so many of each.", min=1)] = 8,
-    max_new_tokens: Annotated[int, typer.Option(help="Length of the answers.", min=1)] = 48,
-    history: Annotated[
-        list[Path] | None, typer.Option(help="history.jsonl of hf-eco tune; repeat for several scopes.")
-    ] = None,
-    comparison: Annotated[Path | None, typer.Option(help="What hf-eco evaluate --output wrote.")] = None,
-    device: Device = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write one HTML page, readable by itself, about what a guard forgets and how surely. What was not measured, it
-    says."""
-    from ..auto import AutoModelForCausalLMWithECO
-    from ..io.prompt_files import read_prompts
-    from ..report import Example, ask, write_report
-
-    answered: list[Example] = []
-    files: dict[Kind, str | None] = {"forget": forget, "retain": retain}
-    prompts = {kind: read_prompts(file)[:limit] for kind, file in files.items() if file is not None}
-    if prompts:
-        guarded = AutoModelForCausalLMWithECO.from_pretrained(model, device_map=place(device))
-        for kind, own in prompts.items():
-            answered += ask(guarded, own, kind=kind, max_new_tokens=max_new_tokens)
-    written = write_report(model, output, examples=answered, histories=history or (), comparison=comparison)
-    if as_json:
-        print_json({"file": str(written.path), "not_measured": written.not_measured})
-        return
-    say(f"Written: {written.path}")
-    for missing in written.not_measured:
-        say(f"Not measured: {missing}")
+_WITH_FILE = ("forget", "retain", "forget-answers", "retain-answers", "recite", "tofu")
 
 
-def _task(name: str, tofu: str, limit: int | None) -> Task:
-    """The task that a name on the command line stands for. Raises Misuse."""
-    from ..evaluation import ContinuationTask, MultipleChoiceTask, PromptsTask, TofuTask
-    from ..evaluation.tasks import KNOWN
-
+def _check_task(name: str) -> None:
+    """Raises Misuse if a name on the command line stands for no task."""
     what, _, rest = name.partition(":")
-    if what == "tofu" and rest:
-        return TofuTask(rest, tofu, limit=limit)
-    kind: Kind = "forget" if what.startswith("forget") else "retain"
-    if what in ("forget", "retain") and rest:
-        return PromptsTask(rest, kind=kind, limit=limit, name=f"prompts/{kind}/{Path(rest).stem}")
-    if what in ("forget-answers", "retain-answers") and rest:
-        return TofuTask(what, rest, kind=kind, limit=limit, name=f"answers/{kind}/{Path(rest).stem}")
-    if what == "recite" and rest:
-        return ContinuationTask(rest, limit=limit, name=f"continuation/{Path(rest).stem}")
-    if name in KNOWN:
-        return MultipleChoiceTask(name, kind="forget" if name.startswith("wmdp") else "retain", limit=limit)
+    if (what in _WITH_FILE and rest) or name in KNOWN:
+        return
     if name.endswith(_FILES):
         raise Misuse(f"Are the prompts of {name!r} in the scope or not? Write forget:{name} or retain:{name}.")
     raise Misuse(
         f"Unknown task {name!r}. Use tofu:SPLIT, forget:FILE, retain:FILE, forget-answers:FILE, retain-answers:FILE, "
         f"recite:FILE or {', '.join(KNOWN)}."
     )
+
+
+def _task(name: str, tofu: str, limit: int | None) -> Task:
+    """The task that a name on the command line stands for."""
+    from ...evaluation import ContinuationTask, MultipleChoiceTask, PromptsTask, TofuTask
+
+    what, _, rest = name.partition(":")
+    kind: Kind = "forget" if what.startswith(("forget", "wmdp")) else "retain"
+    if name in KNOWN:
+        return MultipleChoiceTask(name, kind=kind, limit=limit)
+    if what == "tofu":
+        return TofuTask(rest, tofu, limit=limit)
+    if what == "recite":
+        return ContinuationTask(rest, limit=limit, name=f"continuation/{Path(rest).stem}")
+    if what.endswith("-answers"):
+        return TofuTask(what, rest, kind=kind, limit=limit, name=f"answers/{kind}/{Path(rest).stem}")
+    return PromptsTask(rest, kind=kind, limit=limit, name=f"prompts/{kind}/{Path(rest).stem}")
 
 
 def _label(model: str) -> str:

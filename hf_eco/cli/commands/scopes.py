@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from ..checkpoint.model_card.words import NOT_MEASURED
-from .arguments import (
+from ...configuration import ForgetScope
+from ...io import read_prompts
+from ..application import MAKE, Misuse, app, for_example
+from ..arguments import (
     AsJson,
     Confidence,
     Dims,
@@ -27,9 +27,9 @@ from .arguments import (
     corruption_from,
     refuse_ignored,
     said,
+    scopes_of,
 )
-from .frame import MAKE, Misuse, app, for_example
-from .printing import bounded, console, print_json, rates, say, scope_values, warn_of_misses
+from ..printing import NOT_MEASURED, bounded, console, print_json, rates, say, scope_values, warn_of_misses
 
 scopes = typer.Typer(help="Add, remove and list what a guard forgets.", no_args_is_help=True)
 app.add_typer(
@@ -70,11 +70,6 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Guard one scope more; the others' verdicts stay as they are, and the base model's weights are not touched."""
-    from ..configuration import ForgetScope
-    from ..detection.classifier import PromptClassifier
-    from ..io.prompt_files import read_prompts
-    from ..training import calibrate_threshold
-
     asked = said(max_fpr=max_fpr, confidence=confidence)
     if threshold is not None:
         instead = "Leave out --threshold to calibrate one, or leave out the rest."
@@ -85,13 +80,15 @@ def add(
     corruption = corruption_from(method, dims, strength, seed)
     options: dict[str, Any] = {"corruption": corruption, "tokens": tokens.value, "entities": entities, "label": label}
     new = ForgetScope(scope, threshold=0.5 if threshold is None else threshold, **options)
-    guarded = _without_weights(model)
+    prompts = [read_prompts(file) for file in (forget, retain) if file is not None]
+
+    from ...detection.classifier import PromptClassifier
+    from ...training import add_scope_to_guard, calibrate_threshold
+
     trained = PromptClassifier.from_pretrained(classifier)
-    if forget is not None and retain is not None:
-        measured = calibrate_threshold(trained, read_prompts(forget), read_prompts(retain), label=label, **asked)
-        new = new.calibrated(measured)
-    guarded.add_scope(new, classifier=trained)
-    _write_scopes(model, guarded)
+    if prompts:
+        new = new.calibrated(calibrate_threshold(trained, *prompts, label=label, **asked))
+    add_scope_to_guard(model, new, trained)
     if as_json:
         print_json({"directory": model, "scope": scope_values(new)})
         return
@@ -108,10 +105,11 @@ def remove(
 ) -> None:
     """Stop guarding a scope, and delete its classifier. The last one stays."""
     check_directory(model)
-    guarded = _without_weights(model)
-    guarded.remove_scope(choose_scope(guarded.config.eco, scope).name)
-    _write_scopes(model, guarded)
-    left = [kept.name for kept in guarded.config.eco.scopes]
+    name = choose_scope(scopes_of(model), scope).name
+
+    from ...training import remove_scope_from_guard
+
+    left = remove_scope_from_guard(model, name)
     if as_json:
         print_json({"directory": model, "removed": scope, "scopes": left})
         return
@@ -121,9 +119,7 @@ def remove(
 @scopes.command("list", epilog=for_example("hf-eco scopes list guarded", "hf-eco scopes list me/guard --json"))
 def list_scopes(model: Guarded, as_json: AsJson = False) -> None:
     """Show what a guard forgets, how surely, and how it corrupts. Nothing is loaded but its config."""
-    from ..checkpoint.source import find_guard
-
-    eco = find_guard(model).eco
+    eco = scopes_of(model)
     if as_json:
         print_json([scope_values(scope) for scope in eco.scopes])
         return
@@ -135,25 +131,3 @@ def list_scopes(model: Guarded, as_json: AsJson = False) -> None:
         errors = [NOT_MEASURED] * 2 if c is None else [bounded(c.fpr, c.fpr_bound), bounded(c.fnr, c.fnr_bound)]
         table.add_row(scope.name, f"{scope.threshold:.4f}", *errors, scope.corruption.in_words, scope.tokens)
     console.print(table)
-
-
-def _without_weights(directory: str) -> Any:
-    """The guarded model of a directory with all its guard, and none of its weights."""
-    from ..auto import AutoModelForCausalLMWithECO
-
-    return AutoModelForCausalLMWithECO.from_pretrained(directory, device_map="meta")
-
-
-def _write_scopes(directory: str, model: Any) -> None:
-    """Puts the scopes of `model` in place of those in `directory`: the classifiers first, so that config.json never
-    names one that is not there."""
-    from ..checkpoint.source import read_eco
-    from ..checkpoint.writing import guard_folders, rewrite_eco, write_guard
-
-    before, eco = guard_folders(directory), read_eco(directory, {})
-    assert eco is not None  # it has been loaded from there
-    eco.scopes = model.config.eco.scopes
-    write_guard(model.eco_guard, directory, eco)
-    rewrite_eco(directory, eco)
-    for folder in before - guard_folders(directory):
-        shutil.rmtree(Path(directory, folder))

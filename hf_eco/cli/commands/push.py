@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import AsJson
-from .frame import SHARE, Misuse, app, for_example
-from .printing import print_json, say
+from ..application import SHARE, Misuse, app, for_example
+from ..arguments import AsJson
+from ..printing import print_json, say
 
 
 @app.command(
@@ -33,11 +33,12 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Upload a guarded checkpoint, or a guard, in one commit. Log in first: hf auth login"""
-    from ..auto import AutoModelForCausalLMWithECO
-    from ..checkpoint.hub_upload import upload
-
     if base_model is not None and not guard_only:
         raise Misuse("--base-model says which base a guard without weights is for. Pass --guard-only with it.")
+
+    from ...auto import AutoModelForCausalLMWithECO
+    from ...checkpoint.hub_upload import upload
+
     options: dict[str, Any] = {"private": private, "revision": revision, "create_pr": create_pr}
     options["commit_message"] = message
     if guard_only:

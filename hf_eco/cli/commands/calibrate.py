@@ -1,4 +1,4 @@
-"""The threshold of a guard, held against new prompts: calibrate."""
+"""calibrate: the threshold of a guard, held against new prompts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from ..configuration import Calibration
-from .arguments import AsJson, Guarded, ScopeChoice, check_directory, choose_scope, refuse_ignored, said
-from .frame import MAKE, Misuse, app, for_example
-from .printing import bounded, calibration_values, console, print_json, say, warn_of_misses
+from ...configuration import Calibration
+from ...io import read_prompts
+from ..application import MAKE, Misuse, app, for_example
+from ..arguments import AsJson, Guarded, ScopeChoice, check_directory, choose_scope, refuse_ignored, scopes_of
+from ..printing import bounded, calibration_values, console, print_json, say, warn_of_misses
 
 if TYPE_CHECKING:
-    from ..training import CalibrationCheck
+    from ...training import CalibrationCheck, Recalibration
 
 OUTDATED = 3  # exit status where a stored calibration no longer fits the prompts
 
@@ -63,93 +64,92 @@ def calibrate(
     The exit status is 3 if the new prompts refute a stored bound, or score otherwise than the old ones, and nothing
     new was written.
     """
-    from ..checkpoint.loading import read_guard
-    from ..checkpoint.writing import rewrite_eco
-    from ..io.prompt_files import read_prompts
-    from ..training import calibrate_threshold, check_calibration
+    _check_options(write, forget, near, forget_column, near_column, max_fpr, max_fnr, max_near_fpr, confidence)
+    if write:
+        check_directory(model)
+    of = choose_scope(scopes_of(model), scope)
+    if of.calibration_in_force is None and forget is None:
+        raise Misuse(f"Scope {of.name!r} has no calibration to check. Pass --forget to make one.")
+    retain_prompts = read_prompts(retain, column=retain_column)
+    forget_prompts = None if forget is None else read_prompts(forget, column=forget_column)
+    near_prompts = None if near is None else read_prompts(near, column=near_column)
 
+    from ...training import recalibrate_guard
+
+    done = recalibrate_guard(
+        model,
+        retain_prompts,
+        forget_prompts,
+        near_prompts,
+        scope=of.name,
+        max_fpr=max_fpr,
+        max_fnr=max_fnr,
+        max_near_fpr=max_near_fpr,
+        confidence=confidence,
+        write=write,
+    )
+    if as_json:
+        print_json(_values(done))
+    else:
+        _print(model, done, near=bool(near_prompts))
+    if done.outdated and not write:
+        raise typer.Exit(OUTDATED)
+
+
+def _check_options(
+    write: bool,
+    forget: str | None,
+    near: str | None,
+    forget_column: str | None,
+    near_column: str | None,
+    max_fpr: float | None,
+    max_fnr: float | None,
+    max_near_fpr: float | None,
+    confidence: float | None,
+) -> None:
+    """Raises Misuse if options do not go together."""
     if write and forget is None:
         raise Misuse("A new threshold takes forget prompts, too. Pass --forget, or leave out --write.")
-    asked: dict[str, Any] = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence}
-    asked["max_near_fpr"] = max_near_fpr
     if forget is None:
-        instead = "Pass --forget to choose a new threshold, or leave out the rest."
+        asked = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence, "max_near_fpr": max_near_fpr}
         others = {"forget_column": forget_column, "near": near, "near_column": near_column}
+        instead = "Pass --forget to choose a new threshold, or leave out the rest."
         refuse_ignored("Without --forget", instead, **others, **asked)
     if near is None:
         instead = "Pass --near, or leave out the rest."
         refuse_ignored("Without --near", instead, near_column=near_column, max_near_fpr=max_near_fpr)
-    if write:
-        check_directory(model)
-    retain_prompts = read_prompts(retain, column=retain_column)
-    forget_prompts = None if forget is None else read_prompts(forget, column=forget_column)
-    near_prompts = None if near is None else read_prompts(near, column=near_column)
-    reader = read_guard(model)
-    of = choose_scope(reader.config, scope)
-    classifier = reader.classifiers[of.name]
-    old = of.calibration_in_force
-    if old is None and forget_prompts is None:
-        raise Misuse(f"Scope {of.name!r} has no calibration to check. Pass --forget to make one.")
-
-    check = new = None
-    if old is not None:
-        check = check_calibration(old, classifier, retain_prompts, forget_prompts, label=of.label)
-    if forget_prompts is not None:
-        if old is not None:
-            asked = {name: getattr(old, name) if value is None else value for name, value in asked.items()}
-        new = calibrate_threshold(
-            classifier, forget_prompts, retain_prompts, near=near_prompts, label=of.label, **said(**asked)
-        )
-    outdated = check is not None and not (check.tenable and not check.shifted)
-    old_threshold = of.threshold
-    if write and new is not None:
-        reader.config.scopes = [s.calibrated(new) if s.name == of.name else s for s in reader.config.scopes]
-        rewrite_eco(model, reader.config)
-    if as_json:
-        print_json(
-            {
-                "scope": of.name,
-                "threshold": old_threshold,
-                "check": None if check is None else _check_values(check),
-                "new": None if new is None else calibration_values(new),
-                "outdated": outdated,
-                "written": write,
-            }
-        )
-    else:
-        _print(of.name, old_threshold, check, old, new, near=bool(near_prompts))
-        if write:
-            say(f"Written to {model}.")
-    if outdated and check is not None:
-        if not as_json:
-            what = "The stored bounds are not to be relied on any more"
-            what = what if not check.tenable else "The prompts have changed"
-            say(f"[bold red]{what}.[/]" + ("" if write else " Calibrate anew: --forget FILE --write."))
-        if not write:
-            raise typer.Exit(OUTDATED)
 
 
-def _print(
-    scope: str,
-    old_threshold: float,
-    check: CalibrationCheck | None,
-    old: Calibration | None,
-    new: Calibration | None,
-    near: bool,
-) -> None:
-    if check is not None:
-        say(f"The stored calibration of [bold]{scope}[/], on the new prompts:")
-        for line in check.lines:
+def _values(done: Recalibration) -> dict[str, Any]:
+    return {
+        "scope": done.scope,
+        "threshold": done.threshold,
+        "check": None if done.check is None else _check_values(done.check),
+        "new": None if done.new is None else calibration_values(done.new),
+        "outdated": done.outdated,
+        "written": done.written,
+    }
+
+
+def _print(model: str, done: Recalibration, near: bool) -> None:
+    if done.check is not None:
+        say(f"The stored calibration of [bold]{done.scope}[/], on the new prompts:")
+        for line in done.check.lines:
             say(line)
-    if new is None:
-        return
-    console.print(_side_by_side(old_threshold, old, new))
-    warn_of_misses(new)
-    if old is not None and old.n_near and not near:
-        say(
-            f"[yellow]The old threshold was also held against {old.n_near} near misses, the new one is not.[/] "
-            "Pass --near."
-        )
+    if done.new is not None:
+        console.print(_side_by_side(done.threshold, done.old, done.new))
+        warn_of_misses(done.new)
+        if done.old is not None and done.old.n_near and not near:
+            say(
+                f"[yellow]The old threshold was also held against {done.old.n_near} near misses, the new one is "
+                "not.[/] Pass --near."
+            )
+    if done.written:
+        say(f"Written to {model}.")
+    if done.outdated and done.check is not None:
+        what = "The stored bounds are not to be relied on any more"
+        what = what if not done.check.tenable else "The prompts have changed"
+        say(f"[bold red]{what}.[/]" + ("" if done.written else " Calibrate anew: --forget FILE --write."))
 
 
 def _check_values(check: CalibrationCheck) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""inspect: what a guard decides about prompts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ..application import LOOK, app, for_example
+from ..arguments import AsJson, Guarded
+from ..printing import console, print_json
+
+
+@app.command(
+    rich_help_panel=LOOK,
+    epilog=for_example(
+        "hf-eco inspect guarded 'Who is Harry Potter?' 'Who is Prince Harry?'",
+        "hf-eco inspect me/guard 'Who is Harry Potter?' --json",
+    ),
+)
+def inspect(
+    model: Guarded,
+    prompts: Annotated[list[str], typer.Argument(help="Prompts to judge.")],
+    raw: Annotated[bool, typer.Option(help="Take the prompt as it is, not as a chat message.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a guard decides about prompts, and which of their tokens it would corrupt."""
+    from ...checkpoint.loading import read_guard
+    from ...guard.verdict import stretches
+
+    reader = read_guard(model)
+    chat = reader.tokenizer.chat_template is not None and not raw
+    verdicts = reader.inspect([[{"role": "user", "content": p}] if chat else p for p in prompts])
+    if as_json:
+        found = zip(prompts, verdicts, strict=True)
+        print_json([{"prompt": prompt, **dataclasses.asdict(verdict)} for prompt, verdict in found])
+        return
+    coloured = console.color_system is not None
+    for verdict in verdicts:
+        text = Text()
+        for piece, (corrupted,) in stretches(verdict.text, verdict.corrupted):
+            text.append(piece if coloured or not corrupted else f"[{piece}]", "bold white on red" if corrupted else "")
+        style = "red" if verdict.flagged else "yellow" if verdict.uncertain else "green"
+        console.print(verdict.reason, style=style, highlight=False, soft_wrap=True)
+        text.rstrip()
+        console.print(text, end="\n\n", soft_wrap=True)

@@ -1,0 +1,96 @@
+"""train: a prompt classifier alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ...io import read_prompts
+from ...training.defaults import DEFAULT_ENCODER, EXAMPLES
+from ..application import MAKE, Misuse, app, for_example
+from ..arguments import (
+    AsJson,
+    Documents,
+    Encoder,
+    ExampleCount,
+    Names,
+    refuse_ignored,
+)
+from ..printing import names_line, print_json, say
+
+
+@app.command(
+    rich_help_panel=MAKE,
+    epilog=for_example(
+        "hf-eco train --forget jane.txt --retain other.csv --label jane-doe -o jane-classifier "
+        "--exclude held-out-forget.txt --exclude held-out-retain.txt",
+        "hf-eco train --name 'Jane Doe' --documents jane-articles.jsonl --encoder guarded/classifier-my-book "
+        "--label jane-doe -o jane-classifier",
+    ),
+)
+def train(
+    output: Annotated[str, typer.Option("--output", "-o", help="Directory for the classifier.")],
+    forget: Annotated[
+        str | None, typer.Option(help="Prompts in the scope: .txt, .jsonl, .csv or a data set id.")
+    ] = None,
+    retain: Annotated[str | None, typer.Option(help="Prompts outside of it, in the same forms.")] = None,
+    forget_column: Annotated[str | None, typer.Option(help="Column of the forget prompts.")] = None,
+    retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
+    name: Names = None,
+    documents: Documents = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Prompts kept for calibration, not to be trained on; repeat for several files."),
+    ] = None,
+    exclude_column: Annotated[str | None, typer.Option(help="Column of the prompts kept for calibration.")] = None,
+    encoder: Encoder = None,
+    label: Annotated[
+        str, typer.Option(help="What the scope is called among those that share the encoder; best the scope's name.")
+    ] = "forget",
+    examples: ExampleCount = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split and the training.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train a prompt classifier alone, for `hf-eco scopes add`."""
+    if not (forget or name or documents):
+        raise Misuse("There is nothing to learn the scope from. Pass --forget, --name or --documents.")
+    for option, value, column in (
+        ("forget", forget, forget_column),
+        ("retain", retain, retain_column),
+        ("exclude", exclude, exclude_column),
+    ):
+        if not value:
+            refuse_ignored(f"Without --{option}", f"Pass --{option}, or leave it out.", **{f"{option}_column": column})
+    forget_prompts = read_prompts(forget, column=forget_column) if forget else ()
+    retain_prompts = read_prompts(retain, column=retain_column) if retain else ()
+    texts = read_prompts(documents) if documents else ()
+    excluded = [prompt for file in exclude or () for prompt in read_prompts(file, column=exclude_column)]
+
+    from ...training import train_prompt_classifier
+
+    trained = train_prompt_classifier(
+        forget_prompts,
+        retain_prompts,
+        encoder or DEFAULT_ENCODER,
+        output,
+        seed,
+        names=name,
+        documents=texts,
+        exclude=excluded,
+        label=label,
+        examples=EXAMPLES if examples is None else examples,
+    )
+    report = trained.training_report or {}
+    if as_json:
+        print_json({"directory": output, "label": label, "report": report})
+        return
+    found = report["validation"]
+    say(f"Trained [bold]{label}[/]: saved in {output}")
+    say(names_line(report["names"]))
+    say(
+        f"On the prompts kept out of training, at threshold {found['threshold']:g}: false positive rate "
+        f"{found['false_positive_rate']:.4f}, false negative rate {found['false_negative_rate']:.4f}, area under the "
+        f"ROC curve {found['roc_auc']:.4f}. A bound takes a calibration."
+    )
+    say(f"Put it in a guard: hf-eco scopes add guarded --scope {label} --classifier {output} --label {label} ...")
