@@ -119,7 +119,8 @@ class AutoModelForCausalLMWithECO:
 
 def _base_of_adapter(path: str, kwargs: dict[str, Any]) -> str | None:
     """The base model that an adapter's directory or repository names; None if `path` is no adapter, or a model too."""
-    from transformers.utils import CONFIG_NAME, find_adapter_config_file
+    from transformers.utils import CONFIG_NAME
+    from transformers.utils.peft_utils import find_adapter_config_file
 
     from ._transformers import DOWNLOAD_ARGUMENTS, file_in_repository
 

@@ -113,7 +113,7 @@ def _read_config(repository: str, download: dict[str, Any]) -> dict[str, Any]:
                 return {}
             raise OSError(f"{repository!r} holds no {CONFIG_NAME}, so no model and no guard.")
     else:
-        from transformers.utils import cached_file
+        from transformers.utils.hub import cached_file
 
         try:
             path = Path(str(cached_file(repository, CONFIG_NAME, **download)))

@@ -6,7 +6,7 @@
 | `tasks/` | what a model is measured at |
 | `metrics/` | the measures, pure functions of texts and numbers |
 | `scoring` | answers scored and generated, nothing twice |
-| `passes`, `prompt_sharing`, `encoding` | the forward passes behind that, and the ids they run |
+| `passes`, `row_layout`, `prompt_sharing`, `encoding` | the forward passes behind that, and the ids they run |
 | `baselines` | prompting and refusing, to compare with |
 | `report`, `comparison_report`, `estimates` | what was found, with its intervals |
 | `linear_probes` | what a classifier reads out of logits |

@@ -44,7 +44,7 @@ class Encoder:
             TypeError: it is neither a text nor a chat.
             ValueError: it has no tokens, or is a chat and the tokenizer has no chat template.
         """
-        ids = tuple(self.reader.encode(prompt))  # type: ignore[arg-type]
+        ids = tuple(self.reader.encode(prompt))
         if not ids:
             raise ValueError(f"The prompt {prompt!r} has no tokens. Leave it out.")
         return ids

@@ -6,7 +6,6 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -17,32 +16,14 @@ from transformers.utils import logging
 
 from ..corruption import mixes_positions
 from ..guard.plan import Plan, ScoringProtocol, count_positions
-from ..guard.verdict import Verdict
 from ..inference import following
 from ..inference.caches import cache_argument
 from ..modeling import ECOMixin, without_wrapper
 from .encoding import Ids
 from .prompt_sharing import prompt_cache, shares_prompts
+from .row_layout import Row, RowLayout
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A prompt and what is asked about it, as token ids.
-
-    Attributes:
-        prompt: the prompt's ids.
-        answer: those of the answer, or whichever else are asked about.
-        verdict: the guard's, if the prompt is flagged. None: the model runs as if there were no guard.
-    """
-
-    prompt: Ids
-    answer: Ids = ()
-    verdict: Verdict | None = field(default=None, compare=False)
-
-    def __len__(self) -> int:
-        return len(self.prompt) + len(self.answer)
 
 
 class Passes:
@@ -68,7 +49,7 @@ class Passes:
         self.model = model
         self.inner = without_wrapper(model)
         self.tokenizer = tokenizer
-        self.ends = tuple(token for token in ends if token is not None)
+        self.layout = RowLayout(self.inner, tokenizer, ends)
         self.protocol: ScoringProtocol = protocol
         self.batch_size = batch_size
 
@@ -126,30 +107,18 @@ class Passes:
 
     def texts(self, batch: Sequence[Row], max_new_tokens: int) -> list[str]:
         """The greedy continuation of each row's prompt, without special tokens and the white space around it."""
-        ids, mask = self._padded([row.prompt for row in batch], side="left", room=max_new_tokens)
+        ids, mask = self.layout.padded([row.prompt for row in batch], side="left", room=max_new_tokens)
         how = GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
-            eos_token_id=self.stops or None,
-            pad_token_id=self._padding,
+            eos_token_id=self.layout.stops or None,
+            pad_token_id=self.layout.padding,
         )
         with self._greedy():
             generated = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=how)
         texts = self.tokenizer.batch_decode(generated[:, ids.shape[1] :], skip_special_tokens=True)
         return [text.strip() for text in texts]
-
-    @property
-    def stops(self) -> list[int]:
-        """All tokens that end a generated answer."""
-        return sorted({*self.ends, *self.own_ends})
-
-    @property
-    def own_ends(self) -> tuple[int, ...]:
-        """The tokens that end the model's text by its own generation config and are not among `ends`."""
-        own = self.inner.generation_config.eos_token_id
-        tokens = own if isinstance(own, (list, tuple)) else [own]
-        return tuple(sorted({int(token) for token in tokens if token is not None} - set(self.ends)))
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -227,7 +196,7 @@ class Passes:
         if nothing_saved or (self._corrupts_answers(batch) and self._mixes_positions):
             return False
         columns = max(len(row.prompt) for row in batch) + max(len(row.answer) for row in batch)
-        return columns <= self._limit and shares_prompts(self.model, self.inner)
+        return columns <= self.layout.limit and shares_prompts(self.model, self.inner)
 
     def _behind_shared_prompts(self, batch: Sequence[Row]) -> list[Tensor]:
         """In a pass of the distinct prompts, and one of the answers behind their cache.
@@ -238,7 +207,7 @@ class Passes:
         prompts = list({row.prompt: Row(row.prompt, verdict=row.verdict) for row in batch}.values())
         place = {row.prompt: number for number, row in enumerate(prompts)}
         owner = torch.tensor([place[row.prompt] for row in batch])
-        ids, mask = self._padded([row.prompt for row in prompts], side="left")
+        ids, mask = self.layout.padded([row.prompt for row in prompts], side="left")
         cache = prompt_cache(self.inner)
         with self._planned(prompts, ids, mask):
             opening = self._run(ids, mask, cache, keep=1)[:, -1:][owner]
@@ -246,7 +215,7 @@ class Passes:
         if not any(answers):
             return list(opening)
         cache.batch_select_indices(owner)
-        own_ids, own_mask = self._padded(answers, side="right")
+        own_ids, own_mask = self.layout.padded(answers, side="right")
         whole = torch.cat([ids[owner], own_ids], dim=1), torch.cat([mask[owner], own_mask], dim=1)
         with self._planned(batch, *whole):
             logits = self._run(own_ids, whole[1], cache, keep=own_ids.shape[1])
@@ -272,7 +241,7 @@ class Passes:
 
     def _logits(self, batch: Sequence[Row]) -> tuple[Tensor, int]:
         """(rows, columns, vocabulary), from the column before the first answer on, and which one that is."""
-        ids, mask = self._padded([row.prompt + row.answer for row in batch], side="right")
+        ids, mask = self.layout.padded([row.prompt + row.answer for row in batch], side="right")
         first = min(len(row.prompt) for row in batch) - 1
         keep = self._keeping(ids.shape[1] - first)
         with self._planned(batch, ids, mask):
@@ -283,31 +252,3 @@ class Passes:
         """Has a model that can do so compute the logits of the last columns alone; all may not fit into memory."""
         can = "logits_to_keep" in inspect.signature(self.inner.forward).parameters
         return {"logits_to_keep": columns} if can else {}
-
-    # -- ids
-
-    @property
-    def _limit(self) -> float:
-        """How many tokens of a row the model reads."""
-        limit = getattr(self.inner.config.get_text_config(), "max_position_embeddings", None)
-        return math.inf if limit is None else limit
-
-    @property
-    def _padding(self) -> int:
-        pad = self.tokenizer.pad_token_id
-        return int(pad) if pad is not None else next(iter((*self.ends, *self.own_ends)), 0)
-
-    def _padded(self, rows: Sequence[Ids], side: str, room: int = 0) -> tuple[Tensor, Tensor]:
-        """ids and attention mask, both (rows, longest)."""
-        longest = max(map(len, rows))
-        if longest + room > self._limit:
-            raise ValueError(
-                f"A row has {longest} tokens{f' and {room} to come' if room else ''}, the model reads {self._limit}. "
-                "Shorten or leave out the longest rows."
-            )
-        ids, mask = torch.full((len(rows), longest), self._padding), torch.zeros(len(rows), longest, dtype=torch.long)
-        for number, row in enumerate(rows):
-            columns = slice(0, len(row)) if side == "right" else slice(longest - len(row), longest)
-            ids[number, columns] = torch.tensor(row)
-            mask[number, columns] = 1
-        return ids.to(self.model.device), mask.to(self.model.device)

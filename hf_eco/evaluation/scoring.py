@@ -21,8 +21,9 @@ from ..inference import is_enabled
 from .encoding import Encoder, Ids, Prompt, as_chat
 from .fingerprint import Fingerprint, fingerprint, tokenizer_fingerprint
 from .metrics import kl_divergence
-from .passes import Passes, Row
+from .passes import Passes
 from .result_cache import ResultCache, key_of
+from .row_layout import Row
 
 __all__ = ["Prompt", "Scorer", "ScoringProtocol", "as_chat", "judge"]
 
@@ -117,7 +118,7 @@ class Scorer:
 
         settings = {
             "max_new_tokens": max_new_tokens,
-            "ends": self._passes.stops,
+            "ends": self._passes.layout.stops,
             "tokenizer": tokenizer_fingerprint(self.tokenizer),
         }
         return self._remember("text", self._rows(prompts), run, "Generating answers", settings)

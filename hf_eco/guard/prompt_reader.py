@@ -76,7 +76,7 @@ class PromptReader:
             ValueError: it is a chat and the tokenizer has no chat template.
         """
         if isinstance(prompt, str):
-            return list(self.tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
+            return list(self.tokenizer(prompt)["input_ids"])
         if not is_chat(prompt):
             raise TypeError(
                 f"A prompt is a string or a list of messages {{'role': ..., 'content': ...}}, got {prompt!r}."

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -183,7 +184,7 @@ def _cut(tokenizer: PreTrainedTokenizerBase, max_length: int, example: Example, 
     return Example(example.text[start:end], example.forget, inner[0] - start, inner[1] - start)
 
 
-def _chunks(rows: Sequence[tuple]) -> Iterator[Sequence[tuple]]:
+def _chunks(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
     """Rows in order of length, as many together as make `_TOKENS_PER_BATCH` with their padding."""
     start = 0
     for end in range(1, len(rows) + 1):

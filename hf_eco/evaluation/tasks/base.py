@@ -93,7 +93,7 @@ def fluency_of(texts: Sequence[str], scorer: Scorer, reference: Reference | None
     ratios = unique_token_ratio(texts, scorer.tokenizer)
     found = {"unique_token_ratio": mean_of(ratios, seed)}
     if reference is not None:
-        readable = [text for text in texts if len(reference[1](text)["input_ids"]) > 1]  # type: ignore[arg-type]
+        readable = [text for text in texts if len(reference[1](text)["input_ids"]) > 1]
         if readable:
             found["perplexity"] = Estimate(_perplexity(readable, scorer, reference), None, None, len(readable))
         else:

@@ -3,6 +3,7 @@
 | module | what it holds |
 |---|---|
 | `search` | the call, `optimize_corruption` |
+| `running` | a search under way |
 | `result` | what it gives back |
 | `questions` | what the model is asked |
 | `objective` | the scores |
