@@ -59,14 +59,15 @@ def run_demo(
     """Guards `model` against the Harry Potter books, reloads it through `pipeline` and asks it what it knows.
 
     Args:
-        model: path or Hub id of an instruct model; a package that holds it is used where one is installed.
+        model: path or Hub id of an instruct model. Where the Hub is out of reach and a Python package holds the model,
+            the package stands in for it, and `say` is told.
         output_dir: where the guarded checkpoint goes.
         encoder: text encoder the classifier is trained from.
         max_new_tokens: length of the answers.
         seed: of the training.
         say: called with a line before each step.
     """
-    base = resolve(model)
+    base, encoder = _found(model, say), _found(encoder, say)
     forget, retain = demo_prompts("forget"), demo_prompts("retain")
     say(
         f"Training a prompt classifier on {len(forget)} prompts about Harry Potter and {len(retain)} others; this "
@@ -90,6 +91,16 @@ def run_demo(
         texts = [_answer(pipe, prompt, max_new_tokens) for pipe in (original, guarded)]
         answers.append(DemoAnswer(prompt, in_scope, verdict.flagged, verdict.probability, *texts))
     return DemoResult(os.fspath(output_dir), calibration, tuple(answers))
+
+
+def _found(name: str, say: Callable[[str], None]) -> str:
+    """A model by its name, or where an installed package stands in for the Hub; says so."""
+    where = resolve(name)
+    if where != name:
+        say(
+            f"The Hub is out of reach: {name} comes from an installed package, so its weights are not quite the Hub's."
+        )
+    return where
 
 
 def _answer(pipe: Any, prompt: str, max_new_tokens: int) -> str:

@@ -1,1 +1,13 @@
-"""."""
+"""Text in, p(forget) out: which scopes a text speaks of, how surely, and where. It knows no ids of the guarded model.
+
+| file | what it holds |
+|---|---|
+| `classifier` | `PromptClassifier`: texts as they stand, without disguise, decoded; heads and names on each |
+| `heads` | what is known of each scope, on an encoder that all scopes share |
+| `windows` | text models run over texts of any length |
+| `sharing` | one encoder for all scopes that stand on the same one |
+| `names/` | names, found however they are spelt |
+| `disguises/` | disguises taken off, encodings read |
+| `entities` | entities of a text, marked by a token classifier |
+| `log_odds` | probabilities as log-odds |
+"""

@@ -20,20 +20,7 @@ from ..guard.prompt_reader import PromptReader
 from .caches import CacheState, corruptions_of
 from .continuous_batching import prompt_of_request, requests_in_batch
 from .packed_rows import Segments, is_padding_mask
-from .state import Generation, Mark
-
-
-@dataclass
-class PlannedPass:
-    """A forward pass of the decoder that has been planned."""
-
-    ids: Tensor  # (rows, columns) that are run, on the CPU
-    work: list[tuple[Guard, Plan]]  # plans of those columns, or of their segments, and whose they are
-    complete: bool  # False if they are a part of the prompt
-    state: CacheState | None = None  # what the cache will hold afterwards
-    decoding: Mark | None = None  # of the call of generate whose decode steps follow, the whole prompt being cached
-    segments: Segments | None = None
-    looked_up: bool = False  # the embedding layer has run
+from .state import Generation, PlannedPass
 
 
 @dataclass

@@ -18,7 +18,6 @@ from .caches import CacheState, cache_state, cached_columns, is_recurrent, known
 from .packed_rows import find_segments
 from .pass_plans import (
     AnswerBounds,
-    PlannedPass,
     is_stale,
     planned_behind,
     planned_by_generate,
@@ -26,7 +25,7 @@ from .pass_plans import (
     planned_here,
     planned_packed,
 )
-from .state import CallContext, Generation
+from .state import CallContext, Generation, PlannedPass
 
 
 class Planner:

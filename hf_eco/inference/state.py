@@ -21,16 +21,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ..guard.guard import Guard
 from ..guard.plan import Plan, ScoringProtocol
-
-if TYPE_CHECKING:
-    from .pass_plans import PlannedPass
+from .caches import CacheState
+from .packed_rows import Segments
 
 
 class Mark:
@@ -73,6 +72,19 @@ class Generation:
                 self.longest = max(self.longest, end)
                 return repeated
         return None
+
+
+@dataclass
+class PlannedPass:
+    """A forward pass of the decoder that has been planned."""
+
+    ids: Tensor  # (rows, columns) that are run, on the CPU
+    work: list[tuple[Guard, Plan]]  # plans of those columns, or of their segments, and whose they are
+    complete: bool  # False if they are a part of the prompt
+    state: CacheState | None = None  # what the cache will hold afterwards
+    decoding: Mark | None = None  # of the call of generate whose decode steps follow, the whole prompt being cached
+    segments: Segments | None = None
+    looked_up: bool = False  # the embedding layer has run
 
 
 @dataclass

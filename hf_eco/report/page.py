@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from .. import __version__
+from .._version import __version__
 from ..checkpoint.loading import read_guard
 from ..checkpoint.source import find_guard
 from ..configuration import ECOConfig, ForgetScope
