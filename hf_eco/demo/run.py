@@ -97,9 +97,7 @@ def _found(name: str, say: Callable[[str], None]) -> str:
     """A model by its name, or where an installed package stands in for the Hub; says so."""
     where = resolve(name)
     if where != name:
-        say(
-            f"The Hub is out of reach: {name} comes from an installed package, so its weights are not quite the Hub's."
-        )
+        say(f"The Hub is out of reach: {name} comes from an installed package; its weights are not quite the Hub's.")
     return where
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from .._transformers import file_in_repository, revision_of_file
+from ..checkpoint.format import CONFIG_NAME
 from ..detection.classifier import DEFAULT_LABEL, TRAINING_REPORT, PromptClassifier
 from ..detection.heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
 from ..detection.names import Lexicon, long_enough
@@ -268,7 +270,7 @@ def _described(settings: TrainingSettings, classifier: PromptClassifier) -> dict
     """What the report says of the settings."""
     return {
         "encoder": settings.encoder,
-        "encoder_revision": getattr(classifier.model.config, "_commit_hash", None),
+        "encoder_revision": revision_of_file(file_in_repository(settings.encoder, CONFIG_NAME, quiet=True)),
         "seed": settings.seed,
         "hyperparameters": {
             "validation_fraction": settings.validation_fraction,
