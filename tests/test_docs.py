@@ -22,10 +22,10 @@ from tofu_data import write_tofu
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope
+from hf_eco import demo as hf_eco_demo
 from hf_eco.cli import app
 from hf_eco.demo import packaged_models as packaged
 from hf_eco.demo.packaged_models import MINILM, SMOLLM2
-from hf_eco.io import prompt_files as prompts
 from hf_eco.training import guard_model, prompt_classifier, train_prompt_classifier
 
 ROOT = Path(__file__).parents[1]
@@ -177,10 +177,10 @@ def little_to_learn() -> Iterator[None]:
     """Few examples and few of the prompts that come with the package, as the encoder is tiny, too."""
     general = tuple(random.Random(0).sample(prompt_classifier.shipped_prompts(), 60))
     sizes = {"forget": 40, "retain": 870}  # 35 % of 870 are enough to vouch for 1 %
-    demo = prompts.demo_prompts
+    demo = hf_eco_demo.demo_prompts
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prompt_classifier, "shipped_prompts", lambda: general)
-        patch.setattr(prompts, "demo_prompts", lambda name: demo(name)[: sizes[name]])
+        patch.setattr(hf_eco_demo, "demo_prompts", lambda name: demo(name)[: sizes[name]])
         patch.setitem(train_prompt_classifier.__kwdefaults__, "examples", 300)
         patch.setitem(train_prompt_classifier.__kwdefaults__, "epochs", 1)
         patch.setitem(guard_model.__kwdefaults__, "examples", 300)
@@ -301,7 +301,7 @@ def test_every_target_of_make_and_every_extra_that_is_named_is_there():
     assert extras and extras <= set(importlib.metadata.metadata("hf-eco").get_all("Provides-Extra"))
 
 
-@pytest.mark.parametrize("package", ["", ".training", ".evaluation", ".model_card", ".report", ".app"])
+@pytest.mark.parametrize("package", ["", ".training", ".evaluation", ".checkpoint", ".checkpoint.model_card", ".io", ".report", ".app"])
 def test_the_reference_names_every_public_thing(package):
     text = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
     module = importlib.import_module("hf_eco" + package)
