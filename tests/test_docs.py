@@ -301,7 +301,9 @@ def test_every_target_of_make_and_every_extra_that_is_named_is_there():
     assert extras and extras <= set(importlib.metadata.metadata("hf-eco").get_all("Provides-Extra"))
 
 
-@pytest.mark.parametrize("package", ["", ".training", ".evaluation", ".checkpoint", ".checkpoint.model_card", ".io", ".report", ".app"])
+@pytest.mark.parametrize(
+    "package", ["", ".training", ".evaluation", ".checkpoint", ".checkpoint.model_card", ".io", ".report", ".app"]
+)
 def test_the_reference_names_every_public_thing(package):
     text = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
     module = importlib.import_module("hf_eco" + package)

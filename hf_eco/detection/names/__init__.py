@@ -3,6 +3,7 @@
 | file | what it holds |
 |---|---|
 | `lexicon` | `Lexicon`, all names of a scope |
+| `index` | `NameIndex`: all names of all scopes, few of which are looked for in a text |
 | `name` | one name: in which words or letters of a text it stands, and how many of them are wrong |
 | `words` | the words of a text, and those that are no misspelling of anything |
 """

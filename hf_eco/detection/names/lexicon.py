@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..disguises import skeleton
-from .name import Mention, Name
-from .words import MIN_NAME, OPENING_WORDS, long_enough, read, without_suffix
+from .index import NameIndex
+from .name import Mention
+from .words import OPENING_WORDS, without_suffix
 
 # What a last name by itself adds to a text's log-odds: other people bear it, but seldom where the rest of the text
 # already speaks for the scope.
@@ -31,37 +31,18 @@ class Lexicon:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._names: list[Name] = []
+        self._index = NameIndex()
+        self._index.add(None, self.names)
         self._last_names: list[re.Pattern[str]] = []
         for name in names:
-            if not name.strip():
-                raise ValueError(f"The name {name!r} is blank. Leave it out.")
-            if not long_enough(name):
-                raise ValueError(
-                    f"The name {name!r} is too short, double letters counted once, to be told from parts of other "
-                    f"words. Give it in full, with at least {MIN_NAME} letters, or leave it out."
-                )
-            self._names.append(Name(name))
             words = without_suffix(name.replace(",", " ")).split()
             if len(words) > 1 and len(words[-1]) > 3:
                 self._last_names.append(re.compile(_ALONE.format(re.escape(words[-1][:1].upper() + words[-1][1:]))))
 
     def find(self, text: str, skeletal: tuple[str, list[int]] | None = None) -> list[Mention]:
         """The surest mention of each name in `text`, if there is one; `skeletal` is its skeleton, where at hand."""
-        if not self.names:
-            return []
-        folded, places = skeletal or skeleton(text)
-        where = [*places, len(text)]  # letter i of `folded` is what is left of text[where[i]:where[i + 1]]
-        reading = read(text)
-        mentions = []
-        for name in self._names:
-            mention = name.in_words(text, reading)
-            if mention is None or mention.edits > 1:
-                other = name.in_letters(text, folded, where, reading)
-                mention = min((m for m in (mention, other) if m is not None), key=lambda m: m.edits, default=None)
-            if mention is not None:
-                mentions.append(mention)
-        return mentions
+        found = self._index.find(text, skeletal)
+        return [found[name] for name in self.names if name in found]
 
     def find_last_names(self, text: str) -> list[tuple[int, int]]:
         """Where the last word of a name stands by itself, as far as capitals tell: neither after another first name or

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rapidfuzz import fuzz, process
+from rapidfuzz import fuzz
 from rapidfuzz.distance import OSA
 
 from ..disguises import skeleton
@@ -75,6 +75,11 @@ class _Order:
         """Which word is looked for first: the longest."""
         return max(range(len(self.words)), key=lambda i: len(self.words[i]))
 
+    @cached_property
+    def others_first(self) -> tuple[int, ...]:
+        """The words in the order in which they are compared: the pivot, which is known to be like, last."""
+        return tuple(sorted(range(len(self.words)), key=lambda i: i == self.pivot))
+
 
 class Name:
     """One name, ready to be looked for."""
@@ -107,16 +112,29 @@ class Name:
             self._forms[self.words[0]] |= OTHER_FORMS.get(self.words[0].lower(), set())
         self._spellings = {word: keys_of(spelling(word)) | {word.lower()} | self._forms[word] for word in self.words}
 
-    def in_words(self, text: str, reading: Reading) -> Mention | None:
-        """The mention with the fewest wrong letters, if words of `text` are those of the name."""
+    @property
+    def pivots(self) -> tuple[str, ...]:
+        """The words that are looked for first, one for each order, without repetition."""
+        return tuple(dict.fromkeys(order.words[order.pivot] for order in self.orders if order.words))
+
+    def spellings(self, word: str) -> set[str]:
+        """The keys of `Reading.places` by which a word of the name is found."""
+        return self._spellings[word]
+
+    def in_words(self, text: str, reading: Reading, like: Mapping[str, Sequence[int]]) -> Mention | None:
+        """The mention with the fewest wrong letters, if words of `text` are those of the name.
+
+        Args:
+            text: the text.
+            reading: its words.
+            like: the numbers of the words that may be each pivot of the name, in order.
+        """
         best: Mention | None = None
-        like: dict[str, list[int]] = {}
         for order in self.orders:
+            if not order.words:
+                continue
             pivot = order.pivot
-            word = order.words[pivot]
-            if word not in like:
-                like[word] = self._like(word, reading)
-            for number in like[word]:
+            for number in like.get(order.words[pivot], ()):
                 for numbers in _numbers(order, pivot, number, text, reading):
                     wrong = self._wrong(order, numbers, reading)
                     first, last = numbers[0], numbers[-1]
@@ -134,26 +152,13 @@ class Name:
                 break
         return best
 
-    def _like(self, word: str, reading: Reading) -> list[int]:
-        """The numbers of words that may be `word`, in order."""
-        places = reading.places
-        found = {number for key in self._spellings[word] if key in places for number in places[key]}
-        found.update(reading.foreign)
-        once = spelling(word).once
-        if reading.odd and len(once) > 2:
-            cutoff = 2 if len(once) > 5 else 1
-            near = process.extract(once, reading.odd.keys(), scorer=OSA.distance, score_cutoff=cutoff, limit=None)
-            for other, _, _ in near:
-                found.update(reading.odd[other])
-        return sorted(found)
-
     def _wrong(self, order: _Order, numbers: Sequence[int], reading: Reading) -> float:
         """How many letters are wrong if the words of these numbers are those of `order`; infinite if they are not."""
         wrong = another = 0.0
         exact = False
         known = 0
-        for word, number in zip(order.words, numbers, strict=True):
-            seen = reading.words[number]
+        for i in order.others_first:
+            word, seen = order.words[i], reading.words[numbers[i]]
             letters, likeness = self._wrong_letters(word, seen, reading)
             if letters == math.inf:
                 return letters
