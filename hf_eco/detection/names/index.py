@@ -111,6 +111,12 @@ class NameIndex:
                     found[name] = other
         return found
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.RLock())
+
     def keys(self, name: str) -> tuple[Hashable, ...]:
         """The keys that bear a name; none if it has gone."""
         return tuple(self._keys.get(name, ()))
