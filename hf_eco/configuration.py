@@ -17,7 +17,7 @@ from ._version import __version__
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-TOKEN_SELECTIONS = ("content", "all", "entities")
+TOKEN_SELECTIONS = ("content", "all", "entities", "mentions")
 # The methods that hf_eco.corruption brings: whether each takes one strength for each dimension. By this table a
 # guard's config is read without importing torch. Any other method is looked up where corruptions are registered.
 _BUILT_IN_METHODS = {
@@ -202,7 +202,14 @@ class ForgetScope:
 
     name: str = _help("Short name of the scope; letters, digits, '.', '_' and '-'. It names the classifier's folder.")
     classifier: str | None = _help(
-        "Path or Hub id of the sequence classifier that gives p(forget | prompt). Scopes may share one.", default=None
+        "Path or Hub id of the sequence classifier that gives p(forget | prompt). Scopes may share one. None for a "
+        "scope that is recognised by its names.",
+        default=None,
+    )
+    names: list[str] = _help(
+        "Full names of whom or what is to be forgotten, and other names for them. They are found however they are "
+        "spelt; nothing is trained.",
+        default_factory=list,
     )
     threshold: float = _help("A prompt is flagged when p(forget) >= threshold.", default=0.5)
     abstain_threshold: float | None = _help(
@@ -213,8 +220,9 @@ class ForgetScope:
     corruption: CorruptionConfig = _help("What is done to a flagged prompt.", default_factory=CorruptionConfig)
     tokens: str = _help(
         "Which tokens are corrupted: 'content' (all but special tokens and the chat template's words), 'all' (all but "
-        "the last), 'entities' (those the token classifier marks; content where it marks none).",
-        default="content",
+        "the last), 'entities' (those the token classifier marks), 'mentions' (those that flagged the prompt; content "
+        "where there are none, as for entities). '' takes mentions for a scope by names alone, content for any other.",
+        default="",
     )
     label: str = _help("The classifier's label (config.label2id) that means 'forget'.", default="forget")
     entities: str | None = _help("Path or Hub id of the token classifier, for tokens='entities'.", default=None)
@@ -241,6 +249,11 @@ class ForgetScope:
                     f"abstain_threshold must lie in (0, threshold], got abstain_threshold={self.abstain_threshold} "
                     f"with threshold={self.threshold}. Use abstain_threshold=None for no uncertain prompts."
                 )
+        if isinstance(self.names, str) or not all(isinstance(name, str) and name.strip() for name in self.names):
+            raise ValueError(f"names must be a list of names, got names={self.names!r}. Use e.g. names=['Jane Doe'].")
+        self.names = list(self.names)
+        if self.tokens == "":
+            self.tokens = "mentions" if self.names and self.classifier is None else "content"
         if self.tokens not in TOKEN_SELECTIONS:
             raise ValueError(
                 f"tokens={self.tokens!r} is no selection of tokens. Use one of: {', '.join(TOKEN_SELECTIONS)}."

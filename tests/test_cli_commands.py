@@ -59,7 +59,22 @@ def test_help_has_examples_of_the_command(run, command):  # noqa: F811
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["guard", "base"], "Missing option '--scope'. See: hf-eco guard --help"),
+        (["guard", "base"], "Missing option '--output' / '-o'. See: hf-eco guard --help"),
+        (["guard", "base", "-o", "out"], "Pass --name 'Jane Doe', --names FILE, or --forget and --retain."),
+        (["guard", "base", "-o", "out", "--forget", "f"], "Pass all three, or --name alone."),
+        (["guard", "b", "-o", "out", "--name", "Jane Doe", "--max-fpr", "0.1"], "--max-fpr would be ignored."),
+        (["guard", "b", "-o", "out", "--name", "Jane Doe", "--documents", "d"], "--documents would be ignored."),
+        (["guard", "b", "-o", "out", "--names", "n.csv", "--scope", "jane"], "leave out --names."),
+        (
+            ["guard", "b", "-o", "out", "--scope", "a", "--forget", "f", "--retain", "r", "--names", "n.csv"],
+            "--names would be ignored. Say whom",
+        ),
+        (
+            ["guard", "b", "-o", "out", "--scope", "a", "--forget", "f", "--retain", "r", "--guard-only"],
+            "--guard-only would be ignored.",
+        ),
+        (["scopes", "add", "g", "--scope", "a"], "Pass --name 'Jane Doe', or --classifier."),
+        (["scopes", "add", "g", "--scope", "a", "--name", "Jane Doe", "--retain", "r"], "--retain would be ignored."),
         (["inspect", "guarded", "a prompt", "--colour"], "No such option: --colour"),
         (["forget"], "No such command 'forget'. See: hf-eco --help"),
         (["scopes", "add"], "Missing argument 'model'. See: hf-eco scopes add --help"),

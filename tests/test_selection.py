@@ -313,7 +313,7 @@ def test_entities_are_selected_where_somebody_wrote_them():
 
 
 def test_an_unknown_selection_and_entities_without_a_tagger_are_refused():
-    with pytest.raises(ValueError, match=r"'everything'.*'content', 'all' or 'entities'"):
+    with pytest.raises(ValueError, match=r"'everything'.*'content', 'all', 'entities' or 'mentions'"):
         select_tokens(PROMPT, "everything")
     with pytest.raises(ValueError, match="token classifier"):
         select_tokens(PROMPT, "entities")

@@ -920,3 +920,30 @@ def test_a_classifier_is_calibrated_for_the_label_that_means_forget(
     assert swapped.fnr == 0.0
     with pytest.raises(ValueError, match="none is called 'wizards'"):
         calibrate_threshold(trained[0], FRESH_FORGET, FRESH_RETAIN, max_fpr=0.5, label="wizards")
+
+
+# --- The report goes with the classifier
+
+
+def test_a_classifier_carries_the_report_of_its_training_wherever_it_is_saved(train: Any, tmp_path: Path) -> None:
+    classifier = train(FORGET, RETAIN, output_dir=tmp_path / "clf", augment=False)
+    assert classifier.training_report == report(tmp_path / "clf")
+    classifier.save_pretrained(str(tmp_path / "copy"))
+    before, after = ((tmp_path / name / "training_report.json").read_bytes() for name in ("clf", "copy"))
+    assert after == before
+    assert PromptClassifier.from_pretrained(str(tmp_path / "copy")).training_report == classifier.training_report
+    assert classifier.with_heads(dict(classifier.heads.heads)).training_report is None  # heads that came from anywhere
+
+
+@pytest.mark.parametrize("written", ["{", "[]", ""])
+def test_a_report_that_is_none_is_not_read(written: str, train: Any, tmp_path: Path) -> None:
+    train(FORGET, RETAIN, output_dir=tmp_path / "clf", augment=False)
+    (tmp_path / "clf" / "training_report.json").write_text(written)
+    assert PromptClassifier.from_pretrained(str(tmp_path / "clf")).training_report is None
+
+
+def test_an_encoder_that_is_out_of_reach_is_named_with_what_to_pass(train: Any, tmp_path: Path) -> None:
+    said = r"(?s)The encoder 'me/encoder' cannot be loaded: .*pass a directory .*encoder='path', or --encoder path"
+    with pytest.raises(OSError, match=said):
+        train(FORGET, RETAIN, encoder="me/encoder", output_dir=tmp_path / "clf")
+    assert not list(tmp_path.iterdir())

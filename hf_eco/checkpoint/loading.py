@@ -47,13 +47,20 @@ def load_guard(
 
     def load(kind: type[PromptClassifier] | type[EntityTagger], name: str | None, scope: str) -> Any:
         if not stored and name is None:
-            raise ValueError(f"Scope {scope!r} names no classifier. Set ForgetScope(classifier='path or Hub id').")
+            raise ValueError(
+                f"Nobody recognises scope {scope!r}: it has neither names nor a classifier. Set "
+                "ForgetScope(names=['Jane Doe']) or ForgetScope(classifier='path or Hub id')."
+            )
         name = check_repo_folder(name) if stored else str(name)
         if (kind, name) not in loaded:
             loaded[kind, name] = _load_from(source, kind, name) if source else kind.from_pretrained(name)
         return loaded[kind, name]
 
-    classifiers = {s.name: classifiers.get(s.name) or load(PromptClassifier, s.classifier, s.name) for s in eco.scopes}
+    classifiers = {
+        s.name: classifiers.get(s.name) or load(PromptClassifier, s.classifier, s.name)
+        for s in eco.scopes
+        if s.classifier is not None or s.name in classifiers or not s.names
+    }
     taggers = {
         s.name: taggers.get(s.name) or load(EntityTagger, s.entities, s.name)
         for s in eco.scopes

@@ -39,7 +39,8 @@ def name_folders(guard: Guard) -> None:
     """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one."""
     folders: dict[int, str] = {}
     for scope in guard.config.scopes:
-        scope.classifier = folders.setdefault(id(guard.classifiers[scope.name]), f"classifier-{scope.name}")
+        if scope.name in guard.classifiers:
+            scope.classifier = folders.setdefault(id(guard.classifiers[scope.name]), f"classifier-{scope.name}")
         if scope.tokens == "entities":
             scope.entities = folders.setdefault(id(guard.taggers[scope.name]), f"tokens-{scope.name}")
 
@@ -60,7 +61,8 @@ def write_guard(
     there is one that is somebody's own."""
     directory, eco = Path(directory), eco or guard.config
     for scope in eco.scopes:
-        _write_classifier(guard.classifiers[scope.name], directory / check_repo_folder(scope.classifier))
+        if scope.name in guard.classifiers:
+            _write_classifier(guard.classifiers[scope.name], directory / check_repo_folder(scope.classifier))
         if scope.tokens == "entities":
             guard.taggers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.entities)))
     guard.tokenizer.save_pretrained(directory)

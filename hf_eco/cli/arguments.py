@@ -18,6 +18,7 @@ class Tokens(str, Enum):
     content = "content"
     all = "all"
     entities = "entities"
+    mentions = "mentions"
 
 
 class ProtocolChoice(str, Enum):
@@ -36,7 +37,12 @@ Method = Annotated[
 ]
 Dims = Annotated[int | None, typer.Option(help="Embedding dimensions corrupted per token; 0 for all. \\[default: 1]")]
 Strength = Annotated[float | None, typer.Option(help="Strength of the corruption. \\[default: 100]")]
-TokenChoice = Annotated[Tokens, typer.Option(help="Which tokens of a flagged prompt are corrupted.")]
+TokenChoice = Annotated[
+    Tokens | None,
+    typer.Option(
+        help="Which tokens of a flagged prompt are corrupted. \\[default: content; by names alone: mentions]"
+    ),
+]
 Entities = Annotated[str | None, typer.Option(help="Token classifier for --tokens entities.")]
 Names = Annotated[
     list[str] | None,

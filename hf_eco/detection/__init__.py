@@ -2,6 +2,7 @@
 
 | file | what it holds |
 |---|---|
+| `detector` | `Detector`, what each way of recognising scopes gives |
 | `classifier` | `PromptClassifier`: texts as they stand, without disguise, decoded; heads and names on each |
 | `heads` | what is known of each scope, on an encoder that all scopes share |
 | `windows` | text models run over texts of any length |

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from ..errors import GuardError
+from .detector import Detection
 from .disguises import View, skeleton, views
 from .heads import ScopeHead, ScopeHeads, marked_tokens, pool, token_features
 from .log_odds import from_log_odds
@@ -105,9 +106,7 @@ class PromptClassifier(WindowedModel):
         described = getattr(config, "eco_heads", None)
         auto_class = AutoModelForSequenceClassification if described is None else AutoModel
         classifier: PromptClassifier = cls._load(auto_class, name_or_path, **kwargs)
-        report = Path(name_or_path, kwargs.get("subfolder") or "", TRAINING_REPORT)
-        if report.is_file():
-            classifier.training_report = json.loads(report.read_text(encoding="utf-8"))
+        classifier.training_report = _read_report(Path(name_or_path, kwargs.get("subfolder") or "", TRAINING_REPORT))
         if described is None:
             return classifier
         file = str(cached_file(name_or_path, HEADS_FILE, **kwargs))
@@ -267,3 +266,46 @@ class PromptClassifier(WindowedModel):
 
     def __repr__(self) -> str:
         return f"PromptClassifier({type(self.model).__name__}, labels={self.labels}, max_length={self.max_length})"
+
+
+class ClassifierDetector:
+    """Scopes by one prompt classifier, which reads a text once for all of them.
+
+    Args:
+        classifier: the classifier.
+        labels: for each scope by name, the classifier's label that means 'forget'.
+
+    Raises:
+        ValueError: the classifier lacks a label.
+    """
+
+    channel = "classifier"
+
+    def __init__(self, classifier: PromptClassifier, labels: Mapping[str, str]) -> None:
+        self.classifier = classifier
+        self._columns = {scope: classifier.label_index(label) for scope, label in labels.items()}
+
+    def detect(self, texts: Sequence[str]) -> list[list[Detection]]:
+        """As for any detector."""
+        return [
+            [
+                Detection(scope, probability, span.start, span.end, self.channel)
+                for span in spans
+                for scope, column in self._columns.items()
+                if (probability := span.probabilities[column]) > 0.0
+            ]
+            for spans in self.classifier.score_spans(texts)
+        ]
+
+    def to(self, device: torch.device | str) -> None:
+        """As for any detector."""
+        self.classifier.to(device)
+
+
+def _read_report(path: Path) -> dict[str, Any] | None:
+    """The report of a training; None if there is none. It is said on the model card, nothing else goes by it."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) else None

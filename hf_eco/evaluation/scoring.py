@@ -246,7 +246,7 @@ class Scorer:
 def judge(guard: Guard, prompts: Sequence[Ids]) -> list[Verdict | None]:
     """The guard's verdict on each prompt that it flags, None on the others; equal prompts are judged once."""
     state = [
-        (s.name, s.threshold, s.label, s.tokens, guard.classifiers[s.name], guard.taggers.get(s.name))
+        (s.name, s.names, s.threshold, s.label, s.tokens, guard.classifiers.get(s.name), guard.taggers.get(s.name))
         for s in guard.config.scopes
     ]
     if guard not in _VERDICTS or _VERDICTS[guard][0] != state:

@@ -11,17 +11,19 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration import ECOConfig, ForgetScope, Probe
 from ..corruption import corrupt, mixes_positions
-from ..detection.classifier import PromptClassifier
+from ..detection.classifier import ClassifierDetector, PromptClassifier
+from ..detection.detector import Detector
 from ..detection.entities import EntityTagger
 from ..detection.log_odds import log_odds
+from ..detection.names.detector import NamesDetector
 from ..detection.sharing import share_encoders
 from ..detection.windows import Span
 from ..errors import GuardError, GuardLoadError
-from .judging import judge_by_classifier
+from .judging import Judgement, judge_prompts
 from .plan import Plan, ScoringProtocol, count_positions
 from .prompt_reader import Chat, DecodedPrompt, PromptReader
 from .selection import select_tokens
-from .verdict import Verdict
+from .verdict import Probabilities, Verdict
 
 # How far the log-odds of a probe may lie from its stored value: float32 arithmetic differs a little between machines.
 # Not the probability: a classifier that flags nothing at all is close to any other on prompts outside the scope.
@@ -34,6 +36,8 @@ _DEFAULT_PROBES = (
     "Tell me everything you know about {name}.",
     "Sphinx of black quartz, judge my vow: 0 1 2 3 4 5 6 7 8 9; naïve Ωμέγα 魔法?",  # for the tokenizer
 )
+_NAME_PROBE = "Tell me everything you know about {name}."
+_NAMES_CHECKED = 64  # scopes by names whose known answers are checked: the rules are the same for all
 
 
 class Guard:
@@ -44,9 +48,11 @@ class Guard:
         classifiers: each scope's classifier, by scope name. Scopes may share one.
         tokenizer: the guarded model's tokenizer.
         taggers: the token classifiers of the scopes with `tokens="entities"`, by scope name.
+        names: a detector whose index to share.
 
     Raises:
-        ValueError: a scope lacks its classifier or tagger, or its classifier lacks the scope's label.
+        ValueError: a scope lacks its classifier or tagger, its classifier lacks the scope's label, or a name is too
+            short.
     """
 
     def __init__(
@@ -55,19 +61,30 @@ class Guard:
         classifiers: Mapping[str, PromptClassifier],
         tokenizer: PreTrainedTokenizerBase,
         taggers: Mapping[str, EntityTagger] | None = None,
+        names: NamesDetector | None = None,
     ) -> None:
         self.config = config
         self.reader = PromptReader(tokenizer)
+        self._scopes = {scope.name: scope for scope in config.scopes}
+        self._names_of_scopes = frozenset(self._scopes)
+        self._order = {name: number for number, name in enumerate(self._scopes)}
+        by_classifier = [
+            scope for scope in config.scopes if scope.classifier or scope.name in classifiers or not scope.names
+        ]
         self.classifiers = share_encoders(
-            {scope.name: (_for_scope(classifiers, scope, "classifier"), scope.label) for scope in config.scopes}
+            {scope.name: (_for_scope(classifiers, scope, "classifier"), scope.label) for scope in by_classifier}
         )
         self.taggers = {
             scope.name: _for_scope(taggers or {}, scope, "token classifier")
             for scope in config.scopes
             if scope.tokens == "entities"
         }
-        for scope in config.scopes:
-            self.classifiers[scope.name].label_index(scope.label)
+        own_names = {scope.name: scope.names for scope in config.scopes if scope.names}
+        self.names = NamesDetector(own_names, names)
+        self._by_classifier = []
+        for classifier in {id(c): c for c in self.classifiers.values()}.values():
+            labels = {s.name: s.label for s in by_classifier if self.classifiers[s.name] is classifier}
+            self._by_classifier.append(ClassifierDetector(classifier, labels))
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -76,8 +93,36 @@ class Guard:
 
     def to(self, device: torch.device | str) -> None:
         """Moves the classifiers to `device`."""
-        for model in {id(m): m for m in (*self.classifiers.values(), *self.taggers.values())}.values():
-            model.to(device)
+        for detector in self.detectors:
+            detector.to(device)
+        for tagger in {id(t): t for t in self.taggers.values()}.values():
+            tagger.to(device)
+
+    def joined_by(self, other: Guard) -> Guard:
+        """A guard of this one's scopes and those of `other`, in milliseconds. This one stays as it is.
+
+        Raises:
+            ValueError: both have a scope of the same name.
+        """
+        config = ECOConfig(**{**vars(self.config), "scopes": [*self.config.scopes, *other.config.scopes]})
+        models = {**self.classifiers, **other.classifiers}, {**self.taggers, **other.taggers}
+        return Guard(config, models[0], self.tokenizer, models[1], self.names)
+
+    def without(self, name: str) -> Guard:
+        """A guard of all scopes but one, in milliseconds. This one stays as it is.
+
+        Raises:
+            KeyError: there is no such scope.
+            ValueError: it is the last one; a model without any scope is the base model.
+        """
+        self.config.scope(name)
+        scopes = [scope for scope in self.config.scopes if scope.name != name]
+        if not scopes:
+            raise ValueError(
+                f"{name!r} is the guard's last scope. To be rid of the guard, load the base model itself."
+            )
+        config = ECOConfig(**{**vars(self.config), "scopes": scopes})
+        return Guard(config, self.classifiers, self.tokenizer, self.taggers, self.names)
 
     # -- deciding
 
@@ -92,45 +137,62 @@ class Guard:
             known: the scope each conversation is known to fall in from before, None where it is not.
         """
         read = [self.reader.read(ids) for ids in prompts]
-        # (probability, guilty spans) by scope, for each prompt
-        judged: list[dict[str, tuple[float, tuple[Span, ...]]]] = [{} for _ in read]
-        for classifier in {id(c): c for c in self.classifiers.values()}.values():
-            scopes = [s for s in self.config.scopes if self.classifiers[s.name] is classifier]
-            for row, result in zip(judged, judge_by_classifier(classifier, scopes, read), strict=True):
-                row.update(result)
+        judged = judge_prompts(self.detectors, lambda scope: self._scopes[scope].threshold, read)
         known = known or [None] * len(read)
         return [self._verdict(*row) for row in zip(read, judged, known, strict=True)]
 
-    def _verdict(
-        self, prompt: DecodedPrompt, judged: dict[str, tuple[float, tuple[Span, ...]]], known: str | None = None
-    ) -> Verdict:
-        flagged = [s for s in self.config.scopes if judged[s.name][0] >= s.threshold]
+    def names_of(self, scope: str) -> list[str]:
+        """The names that are looked for, for a scope: its own, and those its classifier has learnt.
+
+        Raises:
+            KeyError: there is no such scope.
+        """
+        own = self.config.scope(scope)
+        learnt = self.classifiers[scope].names(own.label) if scope in self.classifiers else []
+        return list(dict.fromkeys([*own.names, *learnt]))
+
+    @property
+    def detectors(self) -> list[Detector]:
+        """Who recognises the scopes, each asked once for all of them."""
+        return [*self._by_classifier, *([self.names] if len(self.names) else [])]
+
+    def _verdict(self, prompt: DecodedPrompt, judged: dict[str, Judgement], known: str | None = None) -> Verdict:
+        own = sorted((self._scopes[name] for name in judged), key=lambda s: self._order[s.name])
+        flagged = [s for s in own if judged[s.name].probability >= s.threshold]
         if known is not None:  # unless that scope is guarded no more
-            flagged = [s for s in self.config.scopes if s.name == known] or flagged
+            flagged = [self._scopes[known]] if known in self._scopes else flagged
         uncertain = [
-            s
-            for s in self.config.scopes
-            if s.abstain_threshold is not None and judged[s.name][0] >= s.abstain_threshold
+            s for s in own if s.abstain_threshold is not None and judged[s.name].probability >= s.abstain_threshold
         ]
-        scope = max(flagged or uncertain or self.config.scopes, key=lambda s: judged[s.name][0])
-        probability, spans = judged[scope.name]
+        candidates = flagged or uncertain or own or self.config.scopes[:1]
+        scope = max(candidates, key=lambda s: judged[s.name].probability if s.name in judged else 0.0)
+        judgement = judged.get(scope.name, Judgement())
+        probabilities = dict.fromkeys(self.classifiers, 0.0) | {s.name: judged[s.name].probability for s in own}
+        tagger = self.taggers.get(scope.name)
         return Verdict(
             flagged=bool(flagged),
             scope=scope.name if flagged else None,
-            probability=probability,
+            probability=judgement.probability,
             threshold=scope.threshold,
-            probabilities={name: p for name, (p, _) in judged.items()},
-            spans=spans if flagged else (),
-            tokens=select_tokens(prompt, scope.tokens, self.taggers.get(scope.name)) if flagged else (),
+            probabilities=Probabilities(probabilities, self._names_of_scopes),
+            spans=judgement.spans if flagged else (),
+            tokens=select_tokens(prompt, scope.tokens, tagger, judgement.spans) if flagged else (),
             text=prompt.text,
             offsets=prompt.offsets,
             uncertain=bool(uncertain) and not flagged,
+            channel=judgement.channel,
         )
 
     def select(self, ids: Sequence[int], scope: str) -> tuple[int, ...]:
         """Indices of the tokens of a row, prompt and answer, that the paper protocol corrupts for `scope`."""
-        own = self.config.scope(scope)
-        return select_tokens(self.reader.read(ids), own.tokens, self.taggers.get(scope))
+        own, read = self._scopes[scope], self.reader.read(ids)
+        spans = self._spans_of_names(own, read) if own.tokens == "mentions" else ()
+        return select_tokens(read, own.tokens, self.taggers.get(scope), spans)
+
+    def _spans_of_names(self, scope: ForgetScope, read: DecodedPrompt) -> tuple[Span, ...]:
+        """Where a row, prompt and answer, names a scope."""
+        judged = judge_prompts([self.names], lambda _: scope.threshold, [read])[0]
+        return judged[scope.name].spans if scope.name in judged else ()
 
     def plan(
         self,
@@ -237,8 +299,11 @@ class Guard:
         Raises:
             GuardError: a part of a prompt cannot be corrupted alone by the scope's method.
         """
-        for scope in self.config.scopes:
-            rows = torch.tensor([flagged_for == scope.name for flagged_for in plan.scopes])
+        for name in dict.fromkeys(plan.scopes):
+            scope = self._scopes.get(name) if name is not None else None
+            if scope is None:
+                continue
+            rows = torch.tensor([flagged_for == name for flagged_for in plan.scopes])
             mask = plan.selected & rows.unsqueeze(-1)
             if not mask.any():
                 continue
@@ -270,19 +335,23 @@ class Guard:
         """Stores known answers with each scope that has none, from prompts the classifier says something about."""
         for scope in self.config.scopes:
             if not scope.probes:
-                prompts = [text.format(name=scope.name) for text in _DEFAULT_PROBES]
+                by_names = scope.names and scope.name not in self.classifiers
+                texts = (_NAME_PROBE,) if by_names else _DEFAULT_PROBES
+                prompts = [text.format(name=scope.names[0] if by_names else scope.name) for text in texts]
                 scope.probes = [
                     Probe(prompt, ids, verdict.probabilities[scope.name])
                     for prompt, ids, verdict in self._probe_answers(prompts)
                 ]
 
     def check_probes(self) -> None:
-        """Compares the known answers with what this guard says now.
+        """Compares the known answers with what this guard says now; of thousands of scopes by names, some of them.
 
         Raises:
             GuardLoadError: the tokenizer or a classifier is not the one the guard was saved with.
         """
-        for scope in self.config.scopes:
+        by_names = [scope for scope in self.config.scopes if scope.name not in self.classifiers]
+        others = [scope for scope in self.config.scopes if scope.name in self.classifiers]
+        for scope in [*others, *by_names[:: -(-len(by_names) // _NAMES_CHECKED) or 1]]:
             for probe, (_, ids, verdict) in zip(
                 scope.probes, self._probe_answers([probe.prompt for probe in scope.probes]), strict=True
             ):
@@ -298,7 +367,7 @@ class Guard:
                     raise GuardLoadError(
                         f"The classifier of scope {scope.name!r} is not the one the guard was saved with: p(forget) "
                         f"of {probe.prompt!r} was {probe.probability:.4f}, now it is {probability:.4f}. Download the "
-                        "guard again; do not swap its classifier folder."
+                        "guard again; do not swap its classifier folder, nor its names."
                     )
 
     def _probe_answers(self, prompts: Sequence[str]) -> list[tuple[str, list[int], Verdict]]:

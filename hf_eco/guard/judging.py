@@ -1,39 +1,75 @@
-"""What a classifier says about whole conversations: each message, pairs of messages, speakers, and all of it."""
+"""What the detectors say about whole conversations: each message, pairs of messages, speakers, and all of it."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from ..configuration import ForgetScope
-from ..detection.classifier import PromptClassifier
+from ..detection.detector import Detection, Detector
 from ..detection.windows import Span
 from .prompt_reader import DecodedPrompt
 
 
-def judge_by_classifier(
-    classifier: PromptClassifier, scopes: Sequence[ForgetScope], prompts: Sequence[DecodedPrompt]
-) -> list[dict[str, tuple[float, tuple[Span, ...]]]]:
-    """For each prompt and scope of one classifier: p(forget), and the spans that reach the scope's threshold."""
+@dataclass
+class Judgement:
+    """What is known of one prompt and one scope.
+
+    Attributes:
+        probability: p(forget), the highest that any detector gives.
+        channel: the detector that gives it.
+        spans: the characters of the prompt that reach the scope's threshold.
+    """
+
+    probability: float = 0.0
+    channel: str | None = None
+    spans: tuple[Span, ...] = ()
+
+
+def judge_prompts(
+    detectors: Sequence[Detector], threshold_of: Callable[[str], float], prompts: Sequence[DecodedPrompt]
+) -> list[dict[str, Judgement]]:
+    """For each prompt, a judgement of every scope that a detector speaks of.
+
+    Args:
+        detectors: each is asked once, for all scopes and all texts.
+        threshold_of: a scope's threshold.
+        prompts: the prompts.
+    """
     groups = [_read_together(p.segments) for p in prompts]  # what each text is made of
     texts = [
         ["\n".join(p.text[a:b] for a, b in group) for group in own] for p, own in zip(prompts, groups, strict=True)
     ]
     unique = list(dict.fromkeys(text for own in texts for text in own))  # repeated prompts cost one pass
-    scored = dict(zip(unique, classifier.score_spans(unique), strict=True))
+    said: dict[str, dict[str, list[Detection]]] = {text: {} for text in unique}
+    for detector in detectors:
+        for text, detections in zip(unique, detector.detect(unique), strict=True):
+            for detection in detections:
+                said[text].setdefault(detection.scope, []).append(detection)
+    return [
+        _judgements([(said[text], group) for text, group in zip(*own, strict=True)], threshold_of)
+        for own in zip(texts, groups, strict=True)
+    ]
 
-    def judge(scope: ForgetScope, texts: list[str], groups: list[tuple[Span, ...]]) -> tuple[float, tuple[Span, ...]]:
-        label = classifier.label_index(scope.label)
-        highest: float = 0.0
-        guilty: set[Span] = set()
-        for text, group in zip(texts, groups, strict=True):
-            highest = max([highest, *(span.probabilities[label] for span in scored[text])])
-            if len(group) == 1 or not guilty:  # where a message is guilty by itself, the whole tells nothing new
-                reached = [span for span in scored[text] if span.probabilities[label] >= scope.threshold]
-                guilty.update(*(_back_to_prompt((span.start, span.end), group) for span in reached))
-        return highest, tuple(sorted(guilty))
 
-    return [{s.name: judge(s, *own) for s in scopes} for own in zip(texts, groups, strict=True)]
+def _judgements(
+    read: Sequence[tuple[dict[str, list[Detection]], tuple[Span, ...]]], threshold_of: Callable[[str], float]
+) -> dict[str, Judgement]:
+    """The judgements of one prompt, from what was said of each text read from it, and the messages it is made of."""
+    found: dict[str, Judgement] = {}
+    guilty: dict[str, set[Span]] = {}
+    for by_scope, group in read:
+        for scope, detections in by_scope.items():
+            judgement, own = found.setdefault(scope, Judgement()), guilty.setdefault(scope, set())
+            surest = max(detections, key=lambda detection: detection.probability)
+            if surest.probability > judgement.probability:
+                judgement.probability, judgement.channel = surest.probability, surest.channel
+            if len(group) == 1 or not own:  # where a message is guilty by itself, the whole tells nothing new
+                reached = [d for d in detections if d.probability >= threshold_of(scope)]
+                own.update(*(_back_to_prompt((d.start, d.end), group) for d in reached))
+    for scope, judgement in found.items():
+        judgement.spans = tuple(sorted(guilty[scope]))
+    return found
 
 
 def _read_together(messages: tuple[Span, ...]) -> list[tuple[Span, ...]]:

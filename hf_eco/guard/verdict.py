@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from ..detection.windows import Span
+
+
+class Probabilities(dict[str, float]):
+    """p(forget) by scope. Of a scope that no detector speaks of it is 0, and the scope is not listed: a guard may hold
+    thousands.
+
+    Args:
+        values: the probabilities that are not 0.
+        scopes: the names of all scopes.
+    """
+
+    def __init__(
+        self, values: Iterable[tuple[str, float]] | Mapping[str, float] = (), scopes: Container[str] = ()
+    ) -> None:
+        super().__init__(values)
+        self._scopes = scopes
+
+    def __missing__(self, scope: str) -> float:
+        if scope in self._scopes:
+            return 0.0
+        raise KeyError(scope)
 
 
 @dataclass(frozen=True)
@@ -19,13 +40,14 @@ class Verdict:
         probability: p(forget) of that scope, or the highest of all scopes; of those the prompt is uncertain for, where
             there are any.
         threshold: that scope's threshold.
-        probabilities: p(forget) of every scope.
+        probabilities: p(forget) of every scope; 0 for scopes that no detector speaks of, which are not listed.
         spans: the characters of `text` that made it flagged, [start, end) each.
         tokens: indices of the prompt's tokens that are corrupted, padding not counted. Empty if not flagged.
         text: the prompt as the guard reads it, special tokens included.
         offsets: each token's characters in `text`.
         uncertain: True if the prompt is not flagged but reaches a scope's `abstain_threshold`. Nothing is corrupted;
             what becomes of such a prompt is the application's to decide.
+        channel: the detector that gave the probability, "names" or "classifier"; None if none spoke.
     """
 
     flagged: bool
@@ -38,6 +60,7 @@ class Verdict:
     text: str
     offsets: tuple[Span, ...]
     uncertain: bool = False
+    channel: str | None = None
 
     @property
     def reason(self) -> str:

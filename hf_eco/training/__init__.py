@@ -3,6 +3,7 @@
 | file | what it holds |
 |---|---|
 | `guarding` | `guard_model`: all of it, from prompts to a guarded checkpoint |
+| `naming` | `guard_by_names`: the same from names, without training |
 | `prompt_classifier` | `train_prompt_classifier`, its settings and its steps |
 | `labelled_prompts` | a user's prompts, cleaned once |
 | `augmentation`, `forms`, `subjects` | other forms of them, near misses, whom they are about |
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .calibration_check import CalibrationCheck, check_calibration
     from .corruption_search import Counterfactuals, LookAlikes, optimize_corruption
     from .guarding import guard_model
+    from .naming import FalsePositives, count_false_positives, guard_by_names
     from .prompt_classifier import train_prompt_classifier
     from .saved_guards import (
         Recalibration,
@@ -36,11 +38,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CalibrationCheck",
     "Counterfactuals",
+    "FalsePositives",
     "LookAlikes",
     "Recalibration",
     "add_scope_to_guard",
     "calibrate_threshold",
     "check_calibration",
+    "count_false_positives",
+    "guard_by_names",
     "guard_model",
     "optimize_corruption",
     "recalibrate_guard",
@@ -56,6 +61,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "calibration_check": ["CalibrationCheck", "check_calibration"],
         "corruption_search": ["Counterfactuals", "LookAlikes", "optimize_corruption"],
         "guarding": ["guard_model"],
+        "naming": ["FalsePositives", "count_false_positives", "guard_by_names"],
         "prompt_classifier": ["train_prompt_classifier"],
         "saved_guards": [
             "Recalibration",

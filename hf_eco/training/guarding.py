@@ -97,8 +97,8 @@ def guard_model(
         label=scope,
         examples=examples,
     )
-    _check_base(base_model)
-    with replacing(output_dir, _is_checkpoint_of_ours) as staged:
+    check_base(base_model)
+    with replacing(output_dir, is_checkpoint_of_ours) as staged:
         classifier = fit_prompt_classifier(prompts, settings, staged.parent / "classifier")
         if held_out is not None:
             measured = choose_threshold(classifier, held_out, targets, label=scope)
@@ -134,7 +134,7 @@ def _hold_out(
     return training, held_out
 
 
-def _check_base(base_model: str) -> None:
+def check_base(base_model: str) -> None:
     """Raises what loading the base model with a guard would raise, before the training."""
     try:
         guarded_already = read_eco(base_model, {}) is not None
@@ -167,7 +167,7 @@ _CHECKPOINT_FILES = (
 )
 
 
-def _is_checkpoint_of_ours(directory: Path) -> bool:
+def is_checkpoint_of_ours(directory: Path) -> bool:
     """Whether `directory` is a guarded checkpoint, and holds nothing that is not part of one."""
     if any(not any(fnmatch(name, known) for known in _CHECKPOINT_FILES) for name in os.listdir(directory)):
         return False

@@ -76,14 +76,16 @@ def recalibrate_guard(
 
     Raises:
         KeyError: there is no such scope.
-        ValueError: the guard has several scopes and none is named; there is no calibration to check and no forget
-            prompts to make one; or as `calibrate_threshold`.
+        ValueError: the guard has several scopes and none is named; the scope has no classifier; there is no
+            calibration to check and no forget prompts to make one; or as `calibrate_threshold`.
         OSError: there is no such guard, or it is to be written and is no directory.
     """
     if write:
         check_directory(guard)
     reader = read_guard(os.fspath(guard))
     of = _scope_of(reader.config, scope)
+    if of.name not in reader.classifiers:
+        raise ValueError(f"Scope {of.name!r} is recognised by its names alone. There is no threshold to calibrate.")
     classifier, old = reader.classifiers[of.name], of.calibration_in_force
     if old is None and forget is None:
         raise ValueError(f"Scope {of.name!r} has no calibration to check. Pass forget prompts to make one.")

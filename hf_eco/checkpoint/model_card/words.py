@@ -28,7 +28,7 @@ def scope_row(scope: ForgetScope, training: TrainingData | None) -> dict[str, st
         "false_negatives": rates[1],
         "corruption": f"{how.in_words}, on {scope.tokens}",
         "how_chosen": _how_chosen(scope, c),
-        "training": _training(training),
+        "training": _training(scope, training),
         "how_learnt": _how_learnt(scope),
     }
 
@@ -60,7 +60,9 @@ def _how_chosen(scope: ForgetScope, c: Calibration | None) -> str:
     return line
 
 
-def _training(data: TrainingData | None) -> str:
+def _training(scope: ForgetScope, data: TrainingData | None) -> str:
+    if scope.classifier is None:
+        return "nothing; it is recognised by its names."
     if data is None:
         return "not known; the classifier came without a training report."
     return (

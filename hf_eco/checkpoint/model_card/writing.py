@@ -132,6 +132,8 @@ def training_data(eco: ECOConfig, directory: Path) -> dict[str, TrainingData]:
     """How many prompts the classifiers in `directory` were trained on, by scope, as far as their reports say."""
     found = {}
     for scope in eco.scopes:
+        if scope.classifier is None:
+            continue
         try:
             report = json.loads((directory / str(scope.classifier) / TRAINING_REPORT).read_text(encoding="utf-8"))
             forget, retain = report["prompts"]["forget"], report["prompts"]["retain"]

@@ -1,14 +1,15 @@
-"""guard: from a base model and prompts to a guarded checkpoint."""
+"""guard: from a base model, and names or prompts, to a guarded checkpoint."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from ...io import read_prompts
+from ...io import read_names, read_prompts
 from ...training.defaults import DEFAULT_ENCODER, EXAMPLES
-from ..application import MAKE, app, for_example
+from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
     AsJson,
     Confidence,
@@ -19,7 +20,6 @@ from ..arguments import (
     ExampleCount,
     MaxFpr,
     Method,
-    Names,
     Strength,
     TokenChoice,
     Tokens,
@@ -33,23 +33,37 @@ from ..printing import names_line, print_json, rates, say, scope_values, warn_of
 @app.command(
     rich_help_panel=MAKE,
     epilog=for_example(
-        "hf-eco guard HuggingFaceTB/SmolLM2-135M-Instruct --scope my-book --forget forget.jsonl --retain retain.jsonl "
-        "-o guarded",
-        "hf-eco guard ./my-model --scope jane-doe --forget jane.txt --retain other.csv --retain-column question "
-        "-o guarded --method zero_out_top_k --dims 64",
+        "hf-eco guard HuggingFaceTB/SmolLM2-135M-Instruct --name 'Jane Doe' -o guarded",
+        "hf-eco guard ./my-model --names requests.csv -o guard --guard-only",
+        "hf-eco guard ./my-model --scope my-book --forget forget.jsonl --retain retain.jsonl -o guarded",
         "hf-eco guard ./my-model --scope jane-doe --forget jane.txt --name 'Jane Doe' --documents jane-articles.jsonl "
-        "--retain other.csv -o guarded",
+        "--retain other.csv --retain-column question -o guarded --method zero_out_top_k --dims 64",
     ),
 )
 def guard(
     base_model: Annotated[str, typer.Argument(help="Path or Hub id of the model to guard.")],
-    scope: Annotated[str, typer.Option(help="A short name for what is to be forgotten.")],
-    forget: Annotated[str, typer.Option(help="Prompts in the scope: .txt, .jsonl, .csv or a data set id.")],
-    retain: Annotated[str, typer.Option(help="Prompts outside of it, in the same forms.")],
     output: Annotated[str, typer.Option("--output", "-o", help="Directory for the guarded checkpoint.")],
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Full name of whom or what is to be forgotten; repeat for several. Mined from --forget."),
+    ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases (a;b)."
+        ),
+    ] = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(help="A short name for what is to be forgotten. By names alone: all --name are of this one."),
+    ] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option(help="Prompts in the scope, to train a classifier by: .txt, .jsonl, .csv or a data set id."),
+    ] = None,
+    retain: Annotated[str | None, typer.Option(help="Prompts outside of it, in the same forms.")] = None,
     forget_column: Annotated[str | None, typer.Option(help="Column of the forget prompts.")] = None,
     retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
-    name: Names = None,
     documents: Documents = None,
     encoder: Encoder = None,
     threshold: Annotated[
@@ -63,18 +77,37 @@ def guard(
     method: Method = None,
     dims: Dims = None,
     strength: Strength = None,
-    tokens: TokenChoice = Tokens.content,
+    tokens: TokenChoice = None,
     entities: Entities = None,
+    guard_only: Annotated[
+        bool, typer.Option("--guard-only", help="By names alone: save the guard without the base model's weights.")
+    ] = False,
     examples: ExampleCount = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits, the training and the noise.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Train a prompt classifier, calibrate it, and save the guarded model."""
+    """Guard a model and save it: by names alone, in seconds; or, with --forget and --retain, by a classifier that is
+    trained on prompts and calibrated."""
     asked = said(max_fpr=max_fpr, max_fnr=max_fnr, confidence=confidence)
+    corruption = corruption_from(method, dims, strength, seed)
+    common: dict[str, Any] = {"corruption": corruption, "entities": entities}
+    if forget is None and retain is None:
+        instead = "Leave out what takes training, or pass --forget and --retain."
+        columns = {"forget_column": forget_column, "retain_column": retain_column}
+        trained = {"documents": documents, "encoder": encoder, "threshold": threshold, "examples": examples}
+        refuse_ignored("Without --forget and --retain", instead, **columns, **trained, **asked)
+        requests = _requests(scope, name, names)
+        tokens_of_names = "" if tokens is None else tokens.value
+        _guard_by_names(base_model, requests, output, not guard_only, as_json, tokens=tokens_of_names, **common)
+        return
+    if forget is None or retain is None or scope is None:
+        raise Misuse("A classifier is trained by --scope, --forget and --retain. Pass all three, or --name alone.")
+    refuse_ignored(
+        "With --forget", "Say whom the scope is about by --name.", names=names, guard_only=guard_only or None
+    )
     if threshold is not None:
         instead = "Leave out --threshold to calibrate one, or leave out the rest."
         refuse_ignored("With --threshold", instead, **asked)
-    corruption = corruption_from(method, dims, strength, seed)
     forget_prompts = read_prompts(forget, column=forget_column)
     retain_prompts = read_prompts(retain, column=retain_column)
     texts = read_prompts(documents) if documents else ()
@@ -90,21 +123,58 @@ def guard(
         names=name,
         documents=texts,
         encoder=encoder or DEFAULT_ENCODER,
-        corruption=corruption,
-        tokens=tokens.value,
-        entities=entities,
+        tokens=(tokens or Tokens.content).value,
         threshold=threshold,
         examples=EXAMPLES if examples is None else examples,
         seed=seed,
+        **common,
         **asked,
     )
     made = model.config.eco.scope(scope)
-    names = model.eco_guard.classifiers[scope].names(scope)
+    looked_for = model.eco_guard.names_of(scope)
     if as_json:
-        print_json({"directory": output, "scope": scope_values(made), "names": names})
+        print_json({"directory": output, "scope": scope_values(made), "names": looked_for})
         return
     say(f"Guarded against [bold]{scope}[/]: saved in {output}")
-    say(names_line(names))
+    say(names_line(looked_for))
     say(rates(made.threshold, made.calibration))
     warn_of_misses(made.calibration)
+    say(f"Try it: hf-eco inspect {output} 'a prompt'")
+
+
+def _requests(scope: str | None, name: list[str] | None, file: str | None) -> dict[str, list[str]]:
+    """For each scope its names, from what was said."""
+    if not name and file is None:
+        raise Misuse("Whom is the model to forget? Pass --name 'Jane Doe', --names FILE, or --forget and --retain.")
+    if scope is not None and (file is not None or not name):
+        raise Misuse("--scope names one scope, and each request in a file is one. Leave it out, or leave out --names.")
+    requests = read_names(file) if file is not None else {}
+    if scope is not None:
+        return {scope: list(name or ())}
+    given = {f"request-{number}": [own] for number, own in enumerate(name or (), len(requests) + 1)}
+    if both := requests.keys() & given.keys():
+        raise Misuse(f"{file!r} has a request {min(both)!r} already. Put the names given by --name into the file.")
+    return {**requests, **given}
+
+
+def _guard_by_names(
+    base_model: str, requests: dict[str, list[str]], output: str, weights: bool, as_json: bool, **options: Any
+) -> None:
+    from ...training import count_false_positives, guard_by_names
+
+    model = guard_by_names(base_model, requests, output, weights=weights, **options)
+    rate = count_false_positives(model.eco_guard)
+    if as_json:
+        measured = {"flagged": rate.flagged, "n": rate.n, "fpr_bound": rate.bound, "confidence": rate.confidence}
+        print_json({"directory": output, "names": requests, "false_positives": measured})
+        return
+    whom = ", ".join(f"[bold]{scope}[/]" for scope in list(requests)[:3])
+    rest = f" and {len(requests) - 3} more" if len(requests) > 3 else ""
+    say(f"Guarded against {whom}{rest}: saved in {output}")
+    say(
+        f"It flags {len(rate.flagged)} of {rate.n} general prompts: at most {rate.bound:.4f} of prompts like those, "
+        f"at {rate.confidence:.0%} confidence."
+    )
+    for prompt in rate.flagged[:5]:
+        say(f"  flagged: {escape(prompt)}")
     say(f"Try it: hf-eco inspect {output} 'a prompt'")

@@ -21,7 +21,6 @@ from ..arguments import (
     Method,
     Strength,
     TokenChoice,
-    Tokens,
     check_directory,
     choose_scope,
     corruption_from,
@@ -42,6 +41,7 @@ app.add_typer(
 
 @scopes.command(
     epilog=for_example(
+        "hf-eco scopes add guarded --scope request-17 --name 'Jane Doe'",
         "hf-eco scopes add guarded --scope jane-doe --classifier jane-classifier --label jane-doe "
         "--forget held-out-forget.txt --retain held-out-retain.txt",
         "hf-eco scopes add guarded --scope jane-doe --classifier jane-classifier --label jane-doe --threshold 0.9",
@@ -50,7 +50,12 @@ app.add_typer(
 def add(
     model: GuardedDirectory,
     scope: Annotated[str, typer.Option(help="A short name for what is to be forgotten.")],
-    classifier: Annotated[str, typer.Option(help="Path or Hub id of its classifier, see hf-eco train.")],
+    name: Annotated[
+        list[str] | None, typer.Option(help="Full name of whom or what it is about; repeat for aliases.")
+    ] = None,
+    classifier: Annotated[
+        str | None, typer.Option(help="Path or Hub id of its classifier, see hf-eco train. None: by names alone.")
+    ] = None,
     label: Annotated[str, typer.Option(help="The classifier's label that means 'forget'.")] = "forget",
     threshold: Annotated[
         float | None, typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one.")
@@ -64,7 +69,7 @@ def add(
     method: Method = None,
     dims: Dims = None,
     strength: Strength = None,
-    tokens: TokenChoice = Tokens.content,
+    tokens: TokenChoice = None,
     entities: Entities = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     as_json: AsJson = False,
@@ -74,27 +79,34 @@ def add(
     if threshold is not None:
         instead = "Leave out --threshold to calibrate one, or leave out the rest."
         refuse_ignored("With --threshold", instead, forget=forget, retain=retain, **asked)
+    elif classifier is None:
+        instead = "Leave them out, or pass --classifier."
+        refuse_ignored("Without --classifier", instead, forget=forget, retain=retain, **asked)
+        if not name:
+            raise Misuse("Who recognises the scope? Pass --name 'Jane Doe', or --classifier.")
     elif forget is None or retain is None:
         raise Misuse("A scope needs a threshold. Pass --threshold, or --forget and --retain to calibrate one by.")
     check_directory(model)
     corruption = corruption_from(method, dims, strength, seed)
-    options: dict[str, Any] = {"corruption": corruption, "tokens": tokens.value, "entities": entities, "label": label}
+    options: dict[str, Any] = {"corruption": corruption, "entities": entities, "label": label}
+    options |= {"names": name or [], "tokens": "" if tokens is None else tokens.value}
     new = ForgetScope(scope, threshold=0.5 if threshold is None else threshold, **options)
     prompts = [read_prompts(file) for file in (forget, retain) if file is not None]
 
     from ...detection.classifier import PromptClassifier
     from ...training import add_scope_to_guard, calibrate_threshold
 
-    trained = PromptClassifier.from_pretrained(classifier)
-    if prompts:
+    trained = None if classifier is None else PromptClassifier.from_pretrained(classifier)
+    if trained is not None and prompts:
         new = new.calibrated(calibrate_threshold(trained, *prompts, label=label, **asked))
     add_scope_to_guard(model, new, trained)
     if as_json:
         print_json({"directory": model, "scope": scope_values(new)})
         return
     say(f"Added [bold]{scope}[/] to {model}.")
-    say(rates(new.threshold, new.calibration))
-    warn_of_misses(new.calibration)
+    if trained is not None:
+        say(rates(new.threshold, new.calibration))
+        warn_of_misses(new.calibration)
 
 
 @scopes.command(epilog=for_example("hf-eco scopes remove guarded jane-doe"))

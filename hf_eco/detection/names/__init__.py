@@ -1,9 +1,11 @@
-"""The names of a scope, found in a text however they are spelt.
+"""Names, found in a text however they are spelt.
 
 | file | what it holds |
 |---|---|
-| `lexicon` | `Lexicon`, all names of a scope |
+| `detector` | `NamesDetector`: scopes that are recognised by their names |
+| `lexicon` | `Lexicon`, all names of a scope that has a trained head |
 | `index` | `NameIndex`: all names of all scopes, few of which are looked for in a text |
+| `last_names` | last names that stand by themselves |
 | `name` | one name: in which words or letters of a text it stands, and how many of them are wrong |
 | `words` | the words of a text, and those that are no misspelling of anything |
 """

@@ -20,7 +20,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rapidfuzz.distance import OSA
 
@@ -34,8 +34,10 @@ _AT_ENDS = 7  # letters at either end of a skeleton that a deletion is made in
 _WORD = re.compile(r"[^\W_]+")
 _MOST_KNOWN = 20_000  # words of texts whose like are remembered
 
+_KeyT = TypeVar("_KeyT", bound=Hashable)
 
-class NameIndex:
+
+class NameIndex(Generic[_KeyT]):
     """Names with the keys they were added under.
 
     A name that several keys bear is judged once. Safe from several threads.
@@ -44,7 +46,7 @@ class NameIndex:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._names: dict[str, Name] = {}
-        self._keys: dict[str, dict[Hashable, None]] = {}  # of each name, in the order in which they came
+        self._keys: dict[str, dict[_KeyT, None]] = {}  # of each name, in the order in which they came
         self._words = _WordTable()
         self._letters: dict[str, dict[str, None]] = defaultdict(dict)  # first letters of a skeleton -> names
         self._shortest = _FIRST_LETTERS
@@ -57,7 +59,7 @@ class NameIndex:
     def __contains__(self, name: str) -> bool:
         return name in self._names
 
-    def add(self, key: Hashable, names: Iterable[str]) -> None:
+    def add(self, key: _KeyT, names: Iterable[str]) -> None:
         """Adds names under a key.
 
         Raises:
@@ -76,7 +78,7 @@ class NameIndex:
                     self._words.add(name, made)
                 self._keys[name][key] = None
 
-    def remove(self, key: Hashable, names: Iterable[str]) -> None:
+    def remove(self, key: _KeyT, names: Iterable[str]) -> None:
         """Removes names from under a key; those that no other key bears are looked for no more."""
         with self._lock:
             for name in names:
@@ -117,7 +119,7 @@ class NameIndex:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=threading.RLock())
 
-    def keys(self, name: str) -> tuple[Hashable, ...]:
+    def keys(self, name: str) -> tuple[_KeyT, ...]:
         """The keys that bear a name; none if it has gone."""
         return tuple(self._keys.get(name, ()))
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Sequence
 
 from .index import NameIndex
+from .last_names import names_another
 from .name import Mention
-from .words import OPENING_WORDS, without_suffix
+from .words import without_suffix
 
 # What a last name by itself adds to a text's log-odds: other people bear it, but seldom where the rest of the text
 # already speaks for the scope.
 LAST_NAME_LOG_ODDS = 2.5
 _ALONE = r"(?<![\w-]){}(?![\w-])(?!\s+(?!Jr|Sr)[A-Z])"
-_WORD_BEFORE = re.compile(r"([\w.'’-]+)[ \t]+$")
 
 
 class Lexicon:
@@ -31,7 +31,7 @@ class Lexicon:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._index = NameIndex()
+        self._index: NameIndex[None] = NameIndex()
         self._index.add(None, self.names)
         self._last_names: list[re.Pattern[str]] = []
         for name in names:
@@ -51,12 +51,5 @@ class Lexicon:
             match.span()
             for pattern in self._last_names
             for match in pattern.finditer(text)
-            if not _names_another(text[: match.start()])
+            if not names_another(text[: match.start()])
         ]
-
-
-def _names_another(before: str) -> bool:
-    word = _WORD_BEFORE.search(before)
-    if word is None:
-        return False
-    return word[1][:1] == "_" or (word[1][:1].isupper() and word[1].lower() not in OPENING_WORDS)

@@ -256,8 +256,8 @@ class UnguardedScorer(Scorer):
 
 
 def _names_of(setting: Setting) -> list[str]:
-    """The names that the scope's classifier looks for."""
-    return setting.guard.classifiers[setting.scope].names(setting.guard.config.scope(setting.scope).label)
+    """The names that are looked for, for the scope."""
+    return setting.guard.names_of(setting.scope)
 
 
 def _that_count(setting: Setting, swap: NameSwap) -> list[int]:

@@ -1,0 +1,129 @@
+"""Scopes by name: nothing is trained, and a scope costs a name in an index."""
+
+from __future__ import annotations
+
+import re
+import threading
+import weakref
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..detector import Detection
+from ..disguises import views
+from ..log_odds import from_log_odds
+from .index import NameIndex, check_name
+from .last_names import LastNames
+from .name import Mention
+
+# A last name by itself, as log(p / (1 - p)). Nobody else in the index bears it, and it is no ordinary word.
+LAST_NAME_ALONE = 2.5
+_MOST_SPELLINGS = 8  # of one name in one text
+
+_Key = tuple[str, tuple[str, ...]]  # a scope and its names
+
+
+class NamesDetector:
+    """Finds the names of all scopes in texts, however they are spelt; see [`NameIndex`][hf_eco.detection.names.index].
+
+    Detectors may share an index: a guard of one scope more costs a name, not an index. Each answers for its own names.
+
+    Args:
+        names: by scope, its names.
+        like: a detector whose index to share.
+
+    Raises:
+        ValueError: a name is too short to be told from parts of other words.
+    """
+
+    channel = "names"
+
+    def __init__(self, names: Mapping[str, Sequence[str]], like: NamesDetector | None = None) -> None:
+        keys = [(scope, tuple(own)) for scope, own in names.items() if own]
+        self._own = frozenset(keys)
+        self._index: _SharedIndex = _SharedIndex() if like is None else like._index
+        self._index.enter(keys)
+        weakref.finalize(self, self._index.left.append, keys).atexit = False
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ({scope: names for scope, names in self._own},)
+
+    def detect(self, texts: Sequence[str]) -> list[list[Detection]]:
+        """As for any detector. A text is read in every view of it, as [`views`][hf_eco.detection.disguises.views]
+        says."""
+        return [self._detect(text) for text in texts]
+
+    def to(self, device: torch.device | str) -> None:
+        """Names lie on no device."""
+
+    def _detect(self, text: str) -> list[Detection]:
+        found = []
+        for view in views(text):
+            said = [
+                (key, mention.log_odds, mention.start, mention.end)
+                for name, mention in self._mentions(view.text)
+                for key in self._index.names.keys(name)
+                if key in self._own
+            ]
+            last_names = self._index.last_names.find(view.text, self._own)
+            said += [(key, LAST_NAME_ALONE, start, end) for key, start, end in last_names]
+            for (scope, _), log_odds, start, end in said:
+                place = view.to_original(start, end)
+                found.append(Detection(scope, from_log_odds(log_odds), *place, self.channel))
+        return found
+
+    def _mentions(self, text: str) -> Iterator[tuple[str, Mention]]:
+        """Every mention of every name, the surest of each name first. Where a name stands in the text in more
+        spellings than anybody needs, the whole text is the last mention."""
+        names = found = self._index.names.find(text)
+        whole, spellings = text, 0
+        while found:
+            for name, mention in found.items():
+                for place in re.finditer(re.escape(whole[mention.start : mention.end]), whole):
+                    yield name, replace(mention, start=place.start(), end=place.end())
+            if spellings == _MOST_SPELLINGS:
+                yield from ((name, replace(mention, start=0, end=len(whole))) for name, mention in found.items())
+                return
+            for spelling in {whole[mention.start : mention.end] for mention in found.values()}:
+                text = text.replace(spelling, "\n" * len(spelling))
+            found = {name: mention for name, mention in self._index.names.find(text).items() if name in names}
+            spellings += 1
+
+
+class _SharedIndex:
+    """The names of several detectors. A name leaves when the next detector comes after the last that looked for it."""
+
+    def __init__(self) -> None:
+        self.names: NameIndex[_Key] = NameIndex()
+        self.last_names: LastNames[_Key] = LastNames()
+        self.left: deque[Iterable[_Key]] = deque()  # of detectors that are gone; any thread may append at any time
+        self._users: Counter[_Key] = Counter()
+        self._lock = threading.Lock()
+
+    def enter(self, keys: Iterable[_Key]) -> None:
+        """Counts a detector for these names in. Raises ValueError if one is too short, and then changes nothing."""
+        with self._lock:
+            new = [key for key in keys if key not in self._users]
+            for _, names in new:
+                for name in names:
+                    check_name(name)
+            for key in new:
+                self.names.add(key, dict.fromkeys(key[1]))
+                self.last_names.add(key, dict.fromkeys(key[1]))
+            self._users.update(keys)
+            while self.left:
+                for key in self.left.popleft():
+                    self._leave(key)
+
+    def _leave(self, key: _Key) -> None:
+        self._users[key] -= 1
+        if not self._users[key]:
+            del self._users[key]
+            self.names.remove(key, dict.fromkeys(key[1]))
+            self.last_names.remove(key, dict.fromkeys(key[1]))

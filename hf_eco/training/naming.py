@@ -1,0 +1,108 @@
+"""From names to a guarded checkpoint on disk, without training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..auto import AutoModelForCausalLMWithECO
+from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
+from ..guard import Guard
+from ..io.directories import replacing
+from ..modeling import ECOMixin
+from .augmentation import shipped_prompts
+from .bounds import clopper_pearson_upper
+from .guarding import check_base, is_checkpoint_of_ours
+
+
+@dataclass(frozen=True)
+class FalsePositives:
+    """How many prompts that should pass a guard flags.
+
+    Attributes:
+        flagged: the prompts it flags.
+        n: how many prompts there were.
+        bound: upper bound of the rate.
+        confidence: that the rate lies below the bound.
+    """
+
+    flagged: tuple[str, ...]
+    n: int
+    bound: float
+    confidence: float
+
+
+def guard_by_names(
+    base_model: str,
+    names: Mapping[str, Sequence[str]],
+    output_dir: str | os.PathLike[str],
+    *,
+    corruption: CorruptionConfig | None = None,
+    tokens: str = "",
+    entities: str | None = None,
+    weights: bool = True,
+) -> ECOMixin:
+    """Guards `base_model` against whoever bears the names, and saves the guarded checkpoint. Nothing is trained.
+
+    Args:
+        base_model: path or Hub id of a causal language model.
+        names: for each forget scope, by its name, the full name and aliases of whom or what is to be forgotten.
+        output_dir: directory for the checkpoint: a new or empty one, or a guarded checkpoint, which is replaced.
+            Nothing is written there until all is done.
+        corruption: what is done to a flagged prompt; the default corruption if None.
+        tokens: which tokens of a flagged prompt are corrupted, see [`ForgetScope`][hf_eco.ForgetScope].
+        entities: token classifier for `tokens="entities"`.
+        weights: save the base model's weights too. If not, `output_dir` holds the guard alone, which names the base
+            model, and the returned model has no weights.
+
+    Returns:
+        The guarded model.
+
+    Raises:
+        ValueError: there are no names, or one is too short to be told from parts of other words.
+        OSError: the base model cannot be found.
+        FileExistsError: `output_dir` holds something else.
+    """
+    if not names:
+        raise ValueError("There are no names to forget. Pass e.g. names={'request-1': ['Jane Doe']}.")
+    scopes = [
+        ForgetScope(
+            name=scope,
+            names=list(own),
+            corruption=corruption or CorruptionConfig(),
+            tokens=tokens,
+            entities=entities,
+        )
+        for scope, own in names.items()
+    ]
+    check_base(base_model)
+    with replacing(output_dir, is_checkpoint_of_ours) as staged:
+        model = AutoModelForCausalLMWithECO.from_pretrained(
+            base_model, eco_config=ECOConfig(scopes=scopes), device_map=None if weights else "meta"
+        )
+        if weights:
+            model.save_pretrained(staged)
+        else:
+            model.save_guard(staged)
+    return model
+
+
+def count_false_positives(
+    guard: Guard, prompts: Sequence[str] | None = None, *, confidence: float = 0.95
+) -> FalsePositives:
+    """Has a guard judge prompts that it should leave alone.
+
+    Args:
+        guard: the guard.
+        prompts: the prompts; the general ones that come with the package if None. One that does name somebody of a
+            scope counts as flagged like any other: read `flagged`.
+        confidence: of the bound (Clopper and Pearson 1934).
+
+    Raises:
+        ValueError: there are no prompts, or `confidence` is out of (0, 1).
+    """
+    asked = shipped_prompts() if prompts is None else tuple(prompts)
+    flagged = tuple(p for p, verdict in zip(asked, guard.inspect(asked), strict=True) if verdict.flagged)
+    bound = clopper_pearson_upper(len(flagged), len(asked), confidence)
+    return FalsePositives(flagged, len(asked), bound, confidence)

@@ -1,0 +1,383 @@
+"""Scopes that are recognised by their names: who is flagged by what, what is corrupted, how they come and go."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import pickle
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CHAT_TEMPLATE, byte_level_tokenizer
+from test_cli import run  # noqa: F401
+
+from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, Guard
+from hf_eco.detection.names.detector import NamesDetector
+from hf_eco.errors import GuardLoadError
+from hf_eco.evaluation.scoring import judge
+from hf_eco.io import read_names
+from hf_eco.training import add_scope_to_guard, count_false_positives, guard_by_names, recalibrate_guard
+
+JANE = ForgetScope(name="request-1", names=["Jane Quillfeather"])
+OMAR = ForgetScope(name="request-2", names=["Omar Bellweather", "O. M. Bellweather"])
+
+
+def by_names(*scopes: ForgetScope) -> ECOConfig:
+    return ECOConfig(scopes=[copy.deepcopy(scope) for scope in scopes])
+
+
+@pytest.fixture
+def guard() -> Guard:
+    tokenizer = byte_level_tokenizer(eos_token="<|im_end|>")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return Guard(by_names(JANE, OMAR), {}, tokenizer)
+
+
+@pytest.fixture
+def named(base_dir: str):
+    return AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=by_names(JANE))
+
+
+def flagged_for(guard: Guard, prompt: str) -> str | None:
+    return guard.inspect([prompt])[0].scope
+
+
+@pytest.mark.parametrize(
+    ("prompt", "scope"),
+    [
+        ("Where was Jane Quillfeather born?", "request-1"),
+        ("where was jane quilfeather born", "request-1"),  # misspelt
+        ("Tell me about J-a-n-e Q-u-i-l-l-f-e-a-t-h-e-r", "request-1"),
+        ("What did Quillfeather write next?", "request-1"),
+        ("What did Peter Quillfeather write next?", None),
+        ("Did Omar Bellweather win?", "request-2"),
+        ("Who was Jane Austen?", None),
+        ("What is a quill made of?", None),
+    ],
+)
+def test_a_name_is_enough(guard: Guard, prompt: str, scope: str | None) -> None:
+    verdict = guard.inspect([prompt])[0]
+    assert verdict.scope == scope
+    assert verdict.channel == ("names" if scope else None)
+
+
+def test_a_verdict_lists_the_scopes_that_are_spoken_of_and_knows_the_others(guard: Guard) -> None:
+    verdict = guard.inspect(["Where was Jane Quillfeather born?"])[0]
+    assert set(verdict.probabilities) == {"request-1"}
+    assert verdict.probabilities["request-2"] == 0.0
+    with pytest.raises(KeyError):
+        verdict.probabilities["request-3"]
+    again = pickle.loads(pickle.dumps(verdict))
+    assert again == verdict
+    assert again.probabilities["request-2"] == 0.0
+
+
+def test_the_mention_is_corrupted_and_nothing_else(guard: Guard) -> None:
+    chat = [{"role": "user", "content": "Where was Jane Quillfeather born?"}]
+    verdict = guard.inspect([chat])[0]
+    assert [verdict.text[a:b] for a, b in verdict.spans] == ["Jane Quillfeather"]
+    touched = "".join(verdict.text[slice(*verdict.offsets[token])] for token in verdict.tokens)
+    assert touched.strip() == "Jane Quillfeather"
+
+
+def test_every_mention_is_corrupted() -> None:
+    names = NamesDetector({"a": ["Jane Quillfeather"], "b": ["Omar Bellweather"]})
+    text = "Jane Quillfeather and Omar Bellweather; JANE QUILLFEATHER, jane quilfeather; Jane Quillfeather again."
+    found = {(d.start, text[d.start : d.end]) for d in names.detect([text])[0] if d.scope == "a"}
+    assert found >= {
+        (0, "Jane Quillfeather"),
+        (40, "JANE QUILLFEATHER"),
+        (59, "jane quilfeather"),
+        (77, "Jane Quillfeather"),
+    }
+
+
+def test_a_text_that_spells_a_name_in_ever_new_ways_is_corrupted_as_a_whole() -> None:
+    name = "jane quillfeather"
+    many = "; ".join(name[:i] + name[i].upper() + name[i + 1 :] for i in range(len(name)) if name[i] != " ")
+    found = NamesDetector({"a": [name]}).detect([many])[0]
+    assert (0, len(many)) in {(d.start, d.end) for d in found}
+
+
+def test_a_conversation_stays_flagged_and_its_mention_corrupted(guard: Guard) -> None:
+    chat = [
+        {"role": "user", "content": "Who is Jane Quillfeather?"},
+        {"role": "assistant", "content": "I cannot say."},
+        {"role": "user", "content": "And where was she born?"},
+    ]
+    verdict = guard.inspect([chat])[0]
+    assert [verdict.text[a:b] for a, b in verdict.spans] == ["Jane Quillfeather"]
+    known = guard.decide([guard.reader.encode("And where was she born?")], ["request-1"])[0]
+    assert known.scope == "request-1"
+    assert len(known.tokens) == len(known.offsets)  # no mention: all of the content
+
+
+def test_in_the_paper_protocol_a_mention_in_the_answer_is_corrupted_too(guard: Guard) -> None:
+    prompt, answer = (guard.reader.encode(t) for t in ("Who is Jane Quillfeather?", " It is Jane Quillfeather."))
+    verdict = guard.decide([prompt])[0]
+    strict, paper = (guard.plan_row(verdict, prompt, answer, how).selected[0] for how in ("strict", "paper"))
+    assert not strict[len(prompt) :].any()
+    assert paper[: len(prompt)].equal(strict[: len(prompt)])
+    assert 0 < int(paper[len(prompt) :].sum()) < len(answer)
+
+
+def test_names_and_a_classifier_answer_as_one(base_dir: str, classifier) -> None:
+    tokenizer = byte_level_tokenizer()
+    scope = ForgetScope(name="wizards", names=["Jane Quillfeather"], classifier="folder")
+    both = Guard(by_names(scope, OMAR), {"wizards": classifier}, tokenizer)
+    alone = Guard(by_names(ForgetScope(name="wizards", classifier="folder")), {"wizards": classifier}, tokenizer)
+    for prompt in ("Who is Jane Quillfeather?", "Tell me about wizards.", "How do tides work?"):
+        p, was = both.inspect([prompt])[0], alone.inspect([prompt])[0]
+        assert p.probabilities["wizards"] >= was.probabilities["wizards"]
+    assert both.inspect(["Who is Jane Quillfeather?"])[0].channel == "names"
+    assert both.inspect(["Who is Omar Bellweather?"])[0].scope == "request-2"
+    assert scope.tokens == "content"  # of a scope that has more than names
+
+
+@pytest.mark.parametrize("names", [["Al"], ["Jane Quillfeather", "  "], "Jane Quillfeather", [7]])
+def test_a_name_that_is_none_is_refused_and_changes_nothing(named, names) -> None:
+    before = named.eco_guard
+    with pytest.raises(ValueError, match="name"):
+        named.add_scope(ForgetScope(name="request-9", names=names))
+    assert named.eco_guard is before
+    assert len(named.inspect("Who is Jane Quillfeather?").probabilities) == 1
+
+
+def test_a_scope_that_nobody_recognises_is_refused(base_dir: str) -> None:
+    with pytest.raises(ValueError, match=r"neither names nor a classifier.*names=\['Jane Doe'\]"):
+        AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=by_names(ForgetScope(name="request-1")))
+
+
+# --- Coming and going
+
+
+def test_a_scope_comes_and_goes_and_the_others_stay_bit_identical(named) -> None:
+    prompts = [
+        "Who is Jane Quillfeather?",
+        "jane quilfeather",
+        "What did Quillfeather say?",
+        "Who is Omar Bellweather?",
+    ]
+    ids = [named.eco_guard.reader.encode(p) for p in prompts]
+    before = named.inspect(prompts)
+    rows = [named(torch.tensor([row])).logits for row in ids]
+    named.add_scope(OMAR)
+    assert named.inspect(prompts[:3]) == before[:3]
+    assert named.inspect(prompts[3]).scope == "request-2"
+    assert not torch.equal(named(torch.tensor([ids[3]])).logits, rows[3])
+    named.remove_scope("request-2")
+    assert named.inspect(prompts) == before
+    assert all(torch.equal(named(torch.tensor([row])).logits, was) for row, was in zip(ids, rows, strict=True))
+
+
+def test_a_guard_that_somebody_still_holds_goes_on_deciding_by_its_own_scopes(named) -> None:
+    named.add_scope(OMAR)
+    held = named.eco_guard
+    named.remove_scope("request-1")
+    assert flagged_for(held, "Who is Jane Quillfeather?") == "request-1"
+    named.add_scope(ForgetScope(name="request-1", names=["Ivo Thistlewood"]))  # the same id, another name
+    assert flagged_for(held, "Who is Jane Quillfeather?") == "request-1"
+    assert flagged_for(held, "Who is Ivo Thistlewood?") is None
+    assert flagged_for(named.eco_guard, "Who is Ivo Thistlewood?") == "request-1"
+    assert flagged_for(named.eco_guard, "Who is Jane Quillfeather?") is None
+
+
+def test_two_models_that_share_a_guard_lose_nothing_to_each_other(base_dir: str, named) -> None:
+    named.add_scope(OMAR)
+    other = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=by_names(JANE))
+    other.attach_guard(named.eco_guard)
+    named.remove_scope("request-1")
+    del named
+    gc.collect()
+    assert other.inspect("Who is Jane Quillfeather?").scope == "request-1"
+
+
+def test_a_name_that_nobody_looks_for_any_more_is_forgotten() -> None:
+    first = NamesDetector({"a": ["Jane Quillfeather"], "b": ["Omar Bellweather"]})
+    second = NamesDetector({"b": ["Omar Bellweather"]}, first)
+    assert len(second._index.names) == 2
+    del first
+    gc.collect()
+    third = NamesDetector({"b": ["Omar Bellweather"], "c": ["Ivo Thistlewood"]}, second)
+    assert "Jane Quillfeather" not in third._index.names
+    assert len(third._index.names) == 2
+    assert [d.scope for d in third.detect(["Bellweather met Ivo Thistlewood."])[0]] == ["c", "b"]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda guard: pickle.loads(pickle.dumps(guard))])
+def test_a_copy_decides_alike_and_is_its_own(guard: Guard, copied) -> None:
+    other = copied(guard).without("request-2")
+    for prompt in ("Who is Jane Quillfeather?", "What did Quillfeather say?", "Who is Ann Lee?"):
+        assert flagged_for(other, prompt) == flagged_for(guard, prompt)
+    assert flagged_for(other, "Who is Omar Bellweather?") is None
+    assert flagged_for(guard, "Who is Omar Bellweather?") == "request-2"
+
+
+def test_a_request_among_changes_sees_a_whole_guard(named) -> None:
+    failures: list[object] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                verdict = named.inspect("Who is Jane Quillfeather?")
+            except Exception as error:  # shown below
+                failures.append(error)
+            else:
+                if verdict.scope != "request-1":
+                    failures.append(verdict)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(60):
+        named.add_scope(
+            ForgetScope(name=f"other-{number}", names=[f"Zeb{chr(97 + number % 26)}lon Marrowby{number}x"])
+        )
+        if number % 2:
+            named.remove_scope(f"other-{number}")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_a_last_name_speaks_for_one_person_however_many_requests_name_them() -> None:
+    ask = "What did Quillfeather say?"
+    twice = NamesDetector({"a": ["Jane Quillfeather"], "b": ["Jane Quillfeather"]})
+    assert {d.scope for d in twice.detect([ask])[0]} == {"a", "b"}
+    two = NamesDetector({"a": ["Jane Quillfeather"], "b": ["Peter Quillfeather"]})
+    assert not two.detect([ask])[0]
+
+
+# --- Saving
+
+
+@pytest.mark.parametrize("save", ["save_pretrained", "save_guard"])
+def test_it_is_saved_without_a_classifier_and_loads_guarded(save: str, named, base_dir: str, tmp_path: Path) -> None:
+    named.add_scope(OMAR)
+    getattr(named, save)(tmp_path / "guard", **({"base_model": base_dir} if save == "save_guard" else {}))
+    assert not list((tmp_path / "guard").glob("classifier-*"))
+    loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "guard"))
+    for prompt in ("Who is Jane Quillfeather?", "Who is Omar Bellweather?", "Who is Ann Lee?"):
+        assert loaded.inspect(prompt) == named.inspect(prompt)
+
+
+def test_a_saved_guard_whose_name_was_swapped_is_refused(named, base_dir: str, tmp_path: Path) -> None:
+    named.save_guard(tmp_path / "guard", base_model=base_dir)
+    config = json.loads((tmp_path / "guard" / "config.json").read_text())
+    config["eco"]["scopes"][0]["names"] = ["Ann Otherperson"]
+    (tmp_path / "guard" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(GuardLoadError, match="nor its names"):
+        AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "guard"))
+
+
+# --- From names to a checkpoint
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_from_a_name_to_a_saved_guard(weights: bool, base_dir: str, tmp_path: Path) -> None:
+    names = {"request-1": ["Jane Quillfeather", "J. Q. Quillfeather"], "request-2": ["Omar Bellweather"]}
+    how = CorruptionConfig(method="zero_out_top_k", dims=4)
+    guard_by_names(base_dir, names, tmp_path / "guarded", corruption=how, weights=weights)
+    assert bool(list((tmp_path / "guarded").glob("*.safetensors"))) is weights
+    loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "guarded"))
+    assert loaded.inspect("Did Jane Quillfeather win?").scope == "request-1"
+    assert [s.names for s in loaded.config.eco.scopes] == list(names.values())
+    assert {s.corruption.method for s in loaded.config.eco.scopes} == {"zero_out_top_k"}
+    card = (tmp_path / "guarded" / "README.md").read_text()
+    assert "recognised by its names" in card
+    assert "Quillfeather" not in card  # a card is read by everybody
+
+
+@pytest.mark.parametrize(("names", "said"), [({}, "no names"), ({"a": ["Al"]}, "too short"), ({"a": []}, "Nobody")])
+def test_what_cannot_be_guarded_by_name_leaves_nothing_behind(names, said, base_dir: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        guard_by_names(base_dir, names, tmp_path / "guarded")
+    assert not list(tmp_path.iterdir())
+
+
+def test_false_positives_are_counted_on_general_prompts_and_on_ones_own(guard: Guard) -> None:
+    shipped = count_false_positives(guard)
+    assert shipped.n > 1000
+    assert shipped.flagged == ()
+    assert 0 < shipped.bound < 0.01
+    own = count_false_positives(guard, ["How do tides work?", "Who is Jane Quillfeather?"], confidence=0.9)
+    assert own.flagged == ("Who is Jane Quillfeather?",)
+    assert (own.n, own.confidence) == (2, 0.9)
+    with pytest.raises(ValueError, match="positive"):
+        count_false_positives(guard, [])
+
+
+def test_what_takes_a_classifier_says_so(named, base_dir: str, tmp_path: Path) -> None:
+    named.save_guard(tmp_path / "guard", base_model=base_dir)
+    with pytest.raises(ValueError, match="recognised by its names alone"):
+        recalibrate_guard(tmp_path / "guard", ["How do tides work?"], ["Who is Jane Quillfeather?"])
+
+
+def test_an_evaluation_judges_anew_when_the_names_change(guard: Guard) -> None:
+    ids = tuple(guard.reader.encode("Who is Ivo Thistlewood?"))
+    assert judge(guard, [ids]) == [None]
+    other = guard.joined_by(Guard(by_names(ForgetScope(name="x", names=["Ivo Thistlewood"])), {}, guard.tokenizer))
+    assert judge(other, [ids])[0].scope == "x"
+
+
+def test_a_scope_by_name_is_added_to_a_stored_guard(named, base_dir: str, tmp_path: Path) -> None:
+    named.save_guard(tmp_path / "guard", base_model=base_dir)
+    add_scope_to_guard(tmp_path / "guard", copy.deepcopy(OMAR))
+    loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "guard"))
+    assert loaded.inspect("Who is Omar Bellweather?").scope == "request-2"
+
+
+def test_the_command_guards_by_name(run, base_dir: str, tmp_path: Path) -> None:  # noqa: F811
+    guard = str(tmp_path / "guard")
+    status, out, err = run("guard", base_dir, "--name", "Jane Quillfeather", "-o", guard, "--guard-only")
+    assert status == 0, err
+    assert "It flags 0 of" in out
+    status, out, err = run("scopes", "add", guard, "--scope", "omar", "--name", "Omar Bellweather")
+    assert status == 0, err
+    for prompt, scope in (("Who is Jane Quillfeather?", "request-1"), ("Who is Omar Bellweather?", "omar")):
+        assert json.loads(run("inspect", guard, prompt, "--json")[1])[0]["scope"] == scope
+    (tmp_path / "names.csv").write_text("id,name,aliases\nr7,Ivo Thistlewood,I. V. Thistlewood; Ivo the Great\n")
+    status, out, err = run("guard", base_dir, "--names", tmp_path / "names.csv", "-o", guard, "--guard-only", "--json")
+    assert status == 0, err
+    assert json.loads(out)["names"] == {"r7": ["Ivo Thistlewood", "I. V. Thistlewood", "Ivo the Great"]}
+
+
+# --- Files of names
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "requests"),
+    [
+        ("n.txt", "Jane Doe\n\nOmar Lee\n", {"request-1": ["Jane Doe"], "request-2": ["Omar Lee"]}),
+        ("n.csv", "name,id\nJane Doe,a7\nOmar Lee,\n", {"a7": ["Jane Doe"], "request-2": ["Omar Lee"]}),
+        ("n.jsonl", '{"name": "Jane Doe", "aliases": ["J. Doe"]}\n', {"request-1": ["Jane Doe", "J. Doe"]}),
+        ("n.csv", "name,aliases\n村上春樹,Haruki Murakami;\n", {"request-1": ["村上春樹", "Haruki Murakami"]}),
+    ],
+)
+def test_names_are_read(file: str, text: str, requests: dict[str, list[str]], tmp_path: Path) -> None:
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    assert read_names(tmp_path / file) == requests
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("n.txt", "\n", "holds no names"),
+        ("n.yaml", "a: b", "no known kind"),
+        ("n.csv", "id,name\na,Jane Doe\na,Omar Lee\n", "id of another request, 'a'"),
+        ("n.csv", "id,name\na,\n", "has no name"),
+        ("n.csv", "name,documents\nJane Doe,jane.txt\n", "'documents', which is not read"),
+        ("n.jsonl", '"Jane Doe"\n', "no object with a name"),
+        ("n.jsonl", '{"name": "Jane Doe", "aliases": [7]}\n', "aliases that are no names"),
+        ("n.jsonl", '{"name": "Jane Doe", "aliases": 7}\n', "aliases that are no names"),
+    ],
+)
+def test_a_file_that_is_none_of_names_is_refused(file: str, text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=said):
+        read_names(tmp_path / file)
