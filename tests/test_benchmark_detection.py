@@ -27,8 +27,7 @@ class BySurname(PromptClassifier):
 
 
 @pytest.fixture
-def detection(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+def detection() -> ModuleType:
     return importlib.import_module("detection")
 
 

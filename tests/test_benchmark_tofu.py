@@ -72,8 +72,8 @@ def tofu_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def models(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return benchmark("tofu_models", monkeypatch)
+def models() -> ModuleType:
+    return importlib.import_module("tofu_models")
 
 
 @pytest.fixture(autouse=True)
@@ -83,11 +83,6 @@ def little_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt_classifier, "shipped_prompts", lambda: few)
 
 
-def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    return importlib.import_module(name)
-
-
 @pytest.fixture
 def rehearse(monkeypatch: pytest.MonkeyPatch, tofu_dir: Path, encoder: str, base_dir: str, tmp_path: Path) -> Any:
     """tofu.py --quick with further options; gives back what it writes as json."""
@@ -95,7 +90,7 @@ def rehearse(monkeypatch: pytest.MonkeyPatch, tofu_dir: Path, encoder: str, base
     def run(*options: str) -> Any:
         table = tmp_path / "tofu.json"
         given = ["--model", base_dir, "--data", str(tofu_dir), "--encoder", encoder, "--work-dir", str(tmp_path / "w")]
-        benchmark("tofu", monkeypatch).main([*given, "--quick", "--json", str(table), *options])
+        importlib.import_module("tofu").main([*given, "--quick", "--json", str(table), *options])
         return json.loads(table.read_text())
 
     return run
@@ -281,13 +276,13 @@ def two_adapters(
     for name in ("full", "retain"):
         base = AutoModelForCausalLM.from_pretrained(base_dir)
         peft.get_peft_model(base, how).save_pretrained(tmp_path / name)
-    train = benchmark("tofu_table", monkeypatch).train_prompt_classifier
+    train = importlib.import_module("tofu_table").train_prompt_classifier
     monkeypatch.setattr("tofu_table.train_prompt_classifier", lambda *a, **k: train(*a, **{**k, "examples": 500}))
     given = ["--full", tmp_path / "full", "--retain", tmp_path / "retain", "--model", base_dir, "--encoder", encoder]
     given += ["--work-dir", tmp_path / "w", "--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md"]
 
     def run(name: str, *options: str, data: Path = tofu_dir) -> Any:
-        benchmark(name, monkeypatch).main([str(data), *map(str, given), *options])
+        importlib.import_module(name).main([str(data), *map(str, given), *options])
         return json.loads((tmp_path / "t.json").read_text())
 
     return run
@@ -349,7 +344,7 @@ def test_surrogates_that_speak_of_different_questions_are_not_compared(
 
 
 def test_own_words_are_corrupted_behind_flagged_prompts_alone(monkeypatch: pytest.MonkeyPatch, guarded: Any) -> None:
-    own_words = benchmark("tofu_own_words", monkeypatch)
+    own_words = importlib.import_module("tofu_own_words")
     monkeypatch.setattr(own_words, "MAX_NEW_TOKENS", 6)
     guarded.config.eco.scopes[0].tokens = "all"
     tokenizer = guarded.eco_guard.tokenizer

@@ -288,7 +288,6 @@ def test_benchmarks_take_every_line_that_is_shown(words, monkeypatch):
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
     monkeypatch.setattr("sys.argv", words[1:])
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     with pytest.raises(Parsed):
         runpy.run_path(str(ROOT / words[1]), run_name="__main__")
 

@@ -1,6 +1,6 @@
 """A page to try a guarded model on: it answers twice, with its guard and without it.
 
-| module | what it holds |
+| file | what it holds |
 |---|---|
 | `answers` | the model, asked with the guard on and off, under thresholds of the page's own |
 | `drawing` | verdicts and scopes as HTML |

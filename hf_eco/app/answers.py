@@ -30,13 +30,13 @@ class TwoAnswers:
         TypeError: the model has no guard.
     """
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, model: ECOMixin, tokenizer: PreTrainedTokenizerBase) -> None:
         if not isinstance(model, ECOMixin):
             raise TypeError(
                 f"The page shows a guarded model, got {type(model).__name__}. Load it with "
                 "AutoModelForCausalLMWithECO.from_pretrained(...)."
             )
-        self.model: Any = model
+        self.model = model
         self.tokenizer = tokenizer
         self.scopes = model.eco_guard.config.scopes
         self._one_at_a_time = threading.Lock()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -17,8 +18,12 @@ from ..checkpoint.loading import load_tokenizer
 from ..checkpoint.source import find_guard
 from ..errors import ECOError
 from ..io.optional import import_extra
+from ..modeling import ECOMixin
 from .answers import Message, TwoAnswers
 from .drawing import introduction, verdict_panel
+
+if TYPE_CHECKING:
+    from gradio import Blocks
 
 _STEP = 0.0001  # of the threshold sliders
 _FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none from elsewhere
@@ -54,10 +59,10 @@ class _Talk:
 class _Page:
     """What the page does; `gradio` is the module."""
 
-    def __init__(self, model: TwoAnswers, gradio: Any) -> None:
+    def __init__(self, model: TwoAnswers, gradio: ModuleType) -> None:
         self.model, self.gradio = model, gradio
 
-    def ask(self, text: str, talk: _Talk, length: float, *sliders: float) -> Iterator[tuple[Any, ...]]:
+    def ask(self, text: str, talk: _Talk, length: float, *sliders: float) -> Iterator[tuple[object, ...]]:
         """The text box, both chats, the panel and the talk, as the answers grow. Where something is wrong, a notice
         says so and the message stays in its box; what is typed meanwhile stays, too."""
         unchanged = self.gradio.skip()
@@ -79,7 +84,7 @@ class _Page:
             self.gradio.Warning(escape(str(error)), title="No answer")
             yield (unchanged,) * 5
 
-    def clear(self) -> tuple[Any, ...]:
+    def clear(self) -> tuple[str, list[Message], list[Message], str, _Talk]:
         """The same as nothing asked yet."""
         return "", [], [], _UNASKED, _Talk()
 
@@ -99,7 +104,7 @@ class _Page:
         return verdict_panel(verdict, self.model.scopes, thresholds, _SAME if same else "")
 
 
-def build(model: Any, tokenizer: PreTrainedTokenizerBase) -> Any:
+def build(model: ECOMixin, tokenizer: PreTrainedTokenizerBase) -> Blocks:
     """The page for a guarded model, a `gradio.Blocks`; `.launch()` shows it.
 
     What it does to your model: while an answer is written with the guard on, the model's thresholds are those of the

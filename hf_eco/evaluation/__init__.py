@@ -8,7 +8,7 @@
 | `scoring` | answers scored and generated, nothing twice |
 | `passes`, `row_layout`, `prompt_sharing`, `encoding` | the forward passes behind that, and the ids they run |
 | `baselines` | prompting and refusing, to compare with |
-| `report`, `comparison_report`, `estimates` | what was found, with its intervals |
+| `evaluation_report`, `comparison_report`, `estimates` | what was found, with its intervals |
 | `linear_probes` | what a classifier reads out of logits |
 | `result_cache`, `fingerprint` | results kept on disk, and what tells models apart |
 | `task_rows` | the rows of a task's file or data set |
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .comparison_report import ComparisonReport, ComparisonRow, ModelSummary, TaskLine, TaskTable
     from .comparisons import compare
     from .estimates import Estimate
+    from .evaluation_report import EvaluationReport
     from .linear_probes import LinearProbeComparison, compare_linear_probes
-    from .report import EvaluationReport
     from .result_cache import ResultCache
     from .runner import evaluate
     from .scoring import Scorer, as_chat
@@ -76,8 +76,8 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "comparison_report": ["ComparisonReport", "ComparisonRow", "ModelSummary", "TaskLine", "TaskTable"],
         "comparisons": ["compare"],
         "estimates": ["Estimate"],
+        "evaluation_report": ["EvaluationReport"],
         "linear_probes": ["LinearProbeComparison", "compare_linear_probes"],
-        "report": ["EvaluationReport"],
         "result_cache": ["ResultCache"],
         "runner": ["evaluate"],
         "scoring": ["Scorer", "as_chat"],

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import jinja2
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from ..guard.guard import Guard
+from ..guard.plan import ScoringProtocol
 from ..guard.verdict import Verdict
 from .encoding import Ids, Prompt
-from .result_cache import key_of
+from .result_cache import ResultCache, key_of
 from .scoring import Scorer, judge
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 YOU_KNOW_NOTHING = (
     "You know nothing about {scope}. You have never heard or read of it. When you are asked about it, answer like "
@@ -29,6 +35,14 @@ REFUSALS = (
 )
 
 
+class ScorerOptions(TypedDict, total=False):
+    """What [`Scorer`][hf_eco.evaluation.Scorer] takes by name."""
+
+    protocol: ScoringProtocol
+    batch_size: int
+    cache: str | os.PathLike[str] | ResultCache | None
+
+
 @dataclass(frozen=True)
 class PromptingBaseline:
     """The model is told that it knows nothing: before a flagged prompt stands `text`, as the system message of a chat
@@ -41,14 +55,14 @@ class PromptingBaseline:
         text: what it is told; "{scope}" stands for the name of the scope.
     """
 
-    model: Any
+    model: nn.Module
     guard: Guard
     text: str = YOU_KNOW_NOTHING
 
     def __post_init__(self) -> None:
         _check_guard(self.guard)
 
-    def scorer(self, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Scorer:
+    def scorer(self, tokenizer: PreTrainedTokenizerBase, **options: Unpack[ScorerOptions]) -> Scorer:
         """Scores the baseline; `options` as for [`Scorer`][hf_eco.evaluation.Scorer]."""
         return _PromptingScorer(self, tokenizer, **options)
 
@@ -66,7 +80,7 @@ class RefusalBaseline:
         answers: the refusals.
     """
 
-    model: Any
+    model: nn.Module
     guard: Guard
     answers: Sequence[str] = REFUSALS
 
@@ -75,12 +89,12 @@ class RefusalBaseline:
         if isinstance(self.answers, str) or not self.answers:
             raise ValueError(f"answers must be a list of refusals, got {self.answers!r}.")
 
-    def scorer(self, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Scorer:
+    def scorer(self, tokenizer: PreTrainedTokenizerBase, **options: Unpack[ScorerOptions]) -> Scorer:
         """Scores the baseline; `options` as for [`Scorer`][hf_eco.evaluation.Scorer]."""
         return _RefusalScorer(self, tokenizer, **options)
 
 
-def _check_guard(guard: Any) -> None:
+def _check_guard(guard: object) -> None:
     if not isinstance(guard, Guard):
         raise TypeError(f"guard must be a Guard, got {type(guard).__name__}. Pass guarded.eco_guard.")
 
@@ -89,7 +103,10 @@ class _BaselineScorer(Scorer):
     """Scores an unguarded model, which is given something else where a prompt is flagged."""
 
     def __init__(
-        self, baseline: PromptingBaseline | RefusalBaseline, tokenizer: PreTrainedTokenizerBase, **options: Any
+        self,
+        baseline: PromptingBaseline | RefusalBaseline,
+        tokenizer: PreTrainedTokenizerBase,
+        **options: Unpack[ScorerOptions],
     ) -> None:
         super().__init__(baseline.model, tokenizer, **options)
         self.guard = baseline.guard
@@ -106,7 +123,9 @@ class _BaselineScorer(Scorer):
 
 
 class _PromptingScorer(_BaselineScorer):
-    def __init__(self, baseline: PromptingBaseline, tokenizer: PreTrainedTokenizerBase, **options: Any) -> None:
+    def __init__(
+        self, baseline: PromptingBaseline, tokenizer: PreTrainedTokenizerBase, **options: Unpack[ScorerOptions]
+    ) -> None:
         super().__init__(baseline, tokenizer, **options)
         self.text = baseline.text
         self._has_system = bool(tokenizer.chat_template) and _has_system_messages(tokenizer)
@@ -131,7 +150,9 @@ class _PromptingScorer(_BaselineScorer):
 
 
 class _RefusalScorer(_BaselineScorer):
-    def __init__(self, baseline: RefusalBaseline, tokenizer: PreTrainedTokenizerBase, **options: Any) -> None:
+    def __init__(
+        self, baseline: RefusalBaseline, tokenizer: PreTrainedTokenizerBase, **options: Unpack[ScorerOptions]
+    ) -> None:
         super().__init__(baseline, tokenizer, **options)
         self.answers = baseline.answers
 

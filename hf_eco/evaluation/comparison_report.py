@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from ..guard.plan import ScoringProtocol
 from .estimates import Estimate
+from .evaluation_report import EvaluationReport, read_json, read_report, table, write_json
 from .metrics import ForgetQuality, forget_quality
-from .report import EvaluationReport, read_json, read_report, table, write_json
 from .tasks import Kind, TaskResult
+
+ORIGINAL = "original"  # the label of the model that knows everything; utility is relative to its
+RETAIN = "retain"  # the label of the model that never saw the forget set; forget quality compares with it
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,11 @@ class ComparisonReport:
     """Several models at the same tasks.
 
     Attributes:
-        rows: one for each model and protocol.
-        original: the label of the model that knows everything; utility is relative to its.
-        retain: the label of the model that never saw the forget set; forget quality compares with it.
+        rows: one for each model and protocol. The one called "original" knows everything, and utility is relative to
+            its; the one called "retain" never saw the forget set, and forget quality compares with it.
     """
 
     rows: list[ComparisonRow]
-    original: str = "original"
-    retain: str = "retain"
 
     def row(self, label: str, protocol: ScoringProtocol) -> ComparisonRow:
         """The row of a model under a protocol. Raises KeyError if there is none."""
@@ -101,7 +101,7 @@ class ComparisonReport:
 
     def forget_quality(self, row: ComparisonRow) -> dict[str, ForgetQuality]:
         """By forget task with truth ratios: could this model's be the retain model's? Empty without a retain model."""
-        retain = self._find(self.retain, row.report.protocol)
+        retain = self._find(RETAIN, row.report.protocol)
         if retain is None:
             return {}
         return {
@@ -113,13 +113,13 @@ class ComparisonReport:
     def quality_tasks(self) -> list[str]:
         """The names of the forget tasks that have a forget quality: those with truth ratios, under a protocol under
         which the retain model was measured too."""
-        known = {row.report.protocol for row in self.rows if row.label == self.retain}
+        known = {row.report.protocol for row in self.rows if row.label == RETAIN}
         measured = [row for row in self.rows if row.report.protocol in known]
         return list(dict.fromkeys(result.name for row in measured for result in _with_truth_ratios(row)))
 
     def relative_utility(self, row: ComparisonRow) -> float | None:
         """Model utility divided by the original's. None where either is unknown, or the original has none."""
-        original = self._find(self.original, row.report.protocol)
+        original = self._find(ORIGINAL, row.report.protocol)
         utility, best = row.report.model_utility, original and original.report.model_utility
         return utility / best if utility is not None and best else None
 

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from transformers import PreTrainedTokenizerBase
 
 from ..guard.plan import ScoringProtocol
-from .comparison_report import ComparisonReport, ComparisonRow
+from .comparison_report import RETAIN, ComparisonReport, ComparisonRow
 from .result_cache import ResultCache
-from .runner import evaluate
+from .runner import Evaluated, EvaluateOptions, evaluate
 from .tasks import Reference, Task
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class CompareOptions(TypedDict, total=False):
+    """What [`compare`][hf_eco.evaluation.compare] takes by name."""
+
+    protocols: Sequence[ScoringProtocol]
+    batch_size: int
+    cache_dir: str | os.PathLike[str] | ResultCache | None
+    reference: Reference | None
+    seed: int
 
 
 def compare(
-    models: Mapping[str, Any],
+    models: Mapping[str, Evaluated],
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
     *,
-    original: str = "original",
-    retain: str = "retain",
     protocols: Sequence[ScoringProtocol] = ("strict", "paper"),
     batch_size: int = 16,
     cache_dir: str | os.PathLike[str] | ResultCache | None = None,
@@ -34,12 +45,12 @@ def compare(
     protocol costs the scored answers to flagged prompts, and nothing at all for an unguarded model.
 
     Args:
-        models: models and baselines, by the label each is to have.
+        models: models and baselines, by the label each is to have. "original" is the label of the model that knows
+            everything; without it there is no relative utility. "retain" is the label of the model that never saw the
+            forget set; without it there is no forget quality, and no `retain_kl`, the distance from its next-token
+            distributions.
         tokenizer: that of all of them.
         tasks: as for [`evaluate`][hf_eco.evaluation.evaluate].
-        original: the label of the model that knows everything. Without such a model there is no relative utility.
-        retain: the label of the model that never saw the forget set. Without such a model there is no forget quality,
-            and no `retain_kl`, the distance from its next-token distributions.
         protocols: "strict", "paper" or both.
         batch_size: as for `evaluate`.
         cache_dir: as for `evaluate`.
@@ -59,18 +70,18 @@ def compare(
         batch_size=batch_size,
         cache_dir=ResultCache.open(cache_dir),
         reference=reference,
-        retain_model=models.get(retain),
+        retain_model=models.get(RETAIN),
         seed=seed,
     )
-    return ComparisonReport(rows, original, retain)
+    return ComparisonReport(rows)
 
 
 def measure(
-    models: Mapping[str, Any],
+    models: Mapping[str, Evaluated],
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
     protocols: Sequence[ScoringProtocol] = ("strict", "paper"),
-    **options: Any,
+    **options: Unpack[EvaluateOptions],
 ) -> list[ComparisonRow]:
     """A row for each model and protocol; `options` as for [`evaluate`][hf_eco.evaluation.evaluate].
 

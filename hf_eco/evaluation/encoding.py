@@ -17,7 +17,7 @@ Ids: TypeAlias = tuple[int, ...]
 _SLOT = "qz0slotzq"  # stands for an answer in a rendered chat
 
 
-def as_chat(question: str, tokenizer: PreTrainedTokenizerBase) -> Prompt:
+def as_chat(question: str, tokenizer: PreTrainedTokenizerBase) -> str | list[dict[str, str]]:
     """`question` as one asks it of a model: a chat of one message where the tokenizer has a chat template, else the
     text "Question: ...\\nAnswer:"."""
     if tokenizer.chat_template:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from transformers import Cache, DynamicCache, PreTrainedConfig
+from torch import nn
+from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from .._transformers import DynamicLayer, DynamicSlidingWindowLayer, supports_dynamic_cache
 from ..inference.caches import cache_argument
@@ -17,7 +18,7 @@ _LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}  # how a prompt's tokens are ro
 _WHOLE_ROWS = {"blt", "doge", "git", "moshi", "xlm"}
 
 
-def shares_prompts(model: Any, inner: Any) -> bool:
+def shares_prompts(model: nn.Module, inner: Any) -> bool:
     """True if an answer's loss is the same whether it is run with its prompt or behind the prompt's cache, the rows of
     which have been repeated.
 
@@ -37,7 +38,7 @@ def shares_prompts(model: Any, inner: Any) -> bool:
     return all(type(layer) in _REPEATABLE for layer in prompt_cache(inner).layers)
 
 
-def prompt_cache(inner: Any) -> Cache:
+def prompt_cache(inner: PreTrainedModel) -> Cache:
     """An empty cache of the kind that `inner`, a causal language model, generates with."""
     return DynamicCache(config=inner.config.get_text_config(decoder=True))
 
@@ -48,7 +49,7 @@ def _has_length_dependent_rope(config: PreTrainedConfig) -> bool:
     return any(own.get("rope_type") in _LENGTH_DEPENDENT_ROPE for own in [rope, *by_layer_type])
 
 
-def _has_shifted_positions(inner: Any) -> bool:
+def _has_shifted_positions(inner: PreTrainedModel) -> bool:
     """True of RoBERTa and its kin, whose first token does not have position 0."""
     return any(
         name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None

@@ -5,25 +5,53 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..guard.plan import ScoringProtocol
+from .baselines import ScorerOptions
 from .estimates import mean_of
-from .report import EvaluationReport
+from .evaluation_report import EvaluationReport
 from .result_cache import ResultCache
 from .scoring import Scorer
 from .tasks import Reference, Task, TaskResult
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 logger = logging.get_logger(__name__)
 
 
+@runtime_checkable
+class Baseline(Protocol):
+    """Something that is measured like a model, and says itself how it is scored."""
+
+    def scorer(self, tokenizer: PreTrainedTokenizerBase, **options: Unpack[ScorerOptions]) -> Scorer:
+        """Scores the baseline."""
+        ...
+
+
+Evaluated: TypeAlias = nn.Module | Baseline
+"""What can be measured: a causal language model, guarded or not, an adapter's wrapper included; or a baseline."""
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """What [`evaluate`][hf_eco.evaluation.evaluate] takes by name, the name of the model aside."""
+
+    batch_size: int
+    cache_dir: str | os.PathLike[str] | ResultCache | None
+    reference: Reference | None
+    retain_model: Evaluated | None
+    seed: int
+
+
 def evaluate(
-    model: Any,
+    model: Evaluated,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
     protocol: ScoringProtocol = "strict",
@@ -31,7 +59,7 @@ def evaluate(
     batch_size: int = 16,
     cache_dir: str | os.PathLike[str] | ResultCache | None = None,
     reference: Reference | None = None,
-    retain_model: Any = None,
+    retain_model: Evaluated | None = None,
     seed: int = 0,
     name: str | None = None,
 ) -> EvaluationReport:
@@ -62,7 +90,7 @@ def evaluate(
     names = [task.name for task in tasks]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"Tasks need names of their own, got {names}. Give each another name=...")
-    options: dict[str, Any] = {"protocol": protocol, "batch_size": batch_size, "cache": ResultCache.open(cache_dir)}
+    options: ScorerOptions = {"protocol": protocol, "batch_size": batch_size, "cache": ResultCache.open(cache_dir)}
     scorer = _scorer_of(model, tokenizer, options)
     retain = None if retain_model is None else _scorer_of(retain_model, tokenizer, options)
     label = name or getattr(model, "name_or_path", None) or type(model).__name__
@@ -81,10 +109,10 @@ def evaluate(
     return EvaluationReport(str(label), protocol, results, seed)
 
 
-def _scorer_of(model: Any, tokenizer: PreTrainedTokenizerBase, options: dict[str, Any]) -> Scorer:
-    """A baseline says itself how it is scored."""
-    make = getattr(model, "scorer", None)
-    return Scorer(model, tokenizer, **options) if make is None else make(tokenizer, **options)
+def _scorer_of(model: Evaluated, tokenizer: PreTrainedTokenizerBase, options: ScorerOptions) -> Scorer:
+    if isinstance(model, Baseline):
+        return model.scorer(tokenizer, **options)
+    return Scorer(model, tokenizer, **options)
 
 
 def _with_divergences(result: TaskResult, divergences: NDArray[np.float64], seed: int) -> TaskResult:

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration import ForgetScope
 from ..corruption import heeded_parameters
 from ..modeling import find_guarded
-from .comparison_report import ComparisonReport
-from .comparisons import measure
+from .comparison_report import RETAIN, ComparisonReport
+from .comparisons import CompareOptions, measure
 from .result_cache import ResultCache
+from .runner import Evaluated
 from .tasks import Task
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class _Settings(CompareOptions, total=False):
+    retain_model: Evaluated | None
 
 
 def sweep_strength(
-    model: Any,
+    model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
     strengths: Sequence[float],
     *,
     scope: str | None = None,
-    others: Mapping[str, Any] | None = None,
-    **options: Any,
+    others: Mapping[str, Evaluated] | None = None,
+    **options: Unpack[CompareOptions],
 ) -> ComparisonReport:
     """Measures a guarded model with one scope's corruption at several strengths; afterwards it is as it was.
 
@@ -48,14 +57,14 @@ def sweep_strength(
 
 
 def sweep_dims(
-    model: Any,
+    model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
     dims: Sequence[int],
     *,
     scope: str | None = None,
-    others: Mapping[str, Any] | None = None,
-    **options: Any,
+    others: Mapping[str, Evaluated] | None = None,
+    **options: Unpack[CompareOptions],
 ) -> ComparisonReport:
     """Measures a guarded model with one scope's corruption on several numbers of dimensions; afterwards it is as it
     was. Of methods that zero or flip, this is all there is to choose.
@@ -75,7 +84,8 @@ def sweep_dims(
             scopes and none is named.
         KeyError: there is no such scope.
     """
-    hidden = int(model.get_input_embeddings().weight.shape[-1])
+    weight: Any = find_guarded(model).get_input_embeddings().weight
+    hidden = int(weight.shape[-1])
     if any(number > hidden for number in dims):
         raise ValueError(f"The embeddings have {hidden} dimensions, got dims={list(dims)}. Use 1 to {hidden}.")
     return _sweep("dims", dims, model, tokenizer, tasks, scope, others, options)
@@ -84,12 +94,12 @@ def sweep_dims(
 def _sweep(
     name: Literal["strength", "dims"],
     values: Sequence[float],
-    model: Any,
+    model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
     scope: str | None,
-    others: Mapping[str, Any] | None,
-    options: dict[str, Any],
+    others: Mapping[str, Evaluated] | None,
+    options: CompareOptions,
 ) -> ComparisonReport:
     swept = _scope_of(model, scope)
     before = swept.corruption
@@ -103,21 +113,24 @@ def _sweep(
         )
     changes: list[dict[str, Any]] = [{name: value} for value in values]
     corruptions = [dataclasses.replace(before, **change) for change in changes]
-    labels = {which: options.pop(which, which) for which in ("original", "retain")}
     others = others or {}
-    options |= {"cache_dir": ResultCache.open(options.get("cache_dir")), "retain_model": others.get(labels["retain"])}
-    rows = measure(others, tokenizer, tasks, **options)
+    settings: _Settings = {
+        **options,
+        "cache_dir": ResultCache.open(options.get("cache_dir")),
+        "retain_model": others.get(RETAIN),
+    }
+    rows = measure(others, tokenizer, tasks, **settings)
     try:
         for corruption in corruptions:
             swept.corruption, value = corruption, getattr(corruption, name)
-            found = measure({f"{name} {value:g}": model}, tokenizer, tasks, **options)
+            found = measure({f"{name} {value:g}": model}, tokenizer, tasks, **settings)
             rows += [dataclasses.replace(row, **{name: value}) for row in found]
     finally:
         swept.corruption = before
-    return ComparisonReport(rows, **labels)
+    return ComparisonReport(rows)
 
 
-def _scope_of(model: Any, name: str | None) -> ForgetScope:
+def _scope_of(model: nn.Module, name: str | None) -> ForgetScope:
     config = find_guarded(model).eco_guard.config
     if name is not None:
         return config.scope(name)

@@ -2,9 +2,9 @@
 
 The page stands alone (no network, no scripts) and states only what was measured.
 
-| module | what it holds |
+| file | what it holds |
 |---|---|
-| `page` | the call, `write_report` |
+| `page` | the call, `write_report`, which fills `data/report.html.jinja` |
 | `examples` | answers before and after |
 | `detection`, `strength`, `trade` | the three kinds of charts |
 | `chart` | lines and dots as SVG |

@@ -150,9 +150,9 @@ class Figure:
     caption: str
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[tuple[float, str]]:
-    """About `count` round values between two ends."""
-    raw = (high - low) / count
+def ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """About five round values between two ends."""
+    raw = (high - low) / 5
     power = 10 ** _floor_log10(raw)
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= raw)
     first = -int(-low // step)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from transformers.utils import logging
 
 from ..evaluation import ComparisonReport, as_chat
+from ..evaluation.comparison_report import ORIGINAL
 from ..evaluation.tasks import Kind
 from ..guard.guard import Guard
 from ..guard.verdict import Verdict, stretches
+from ..modeling import ECOMixin
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Example:
         return self.flagged == (self.kind == "forget")
 
 
-def ask(model: Any, prompts: Sequence[str], *, kind: Kind, max_new_tokens: int = 48) -> list[Example]:
+def ask(model: ECOMixin, prompts: Sequence[str], *, kind: Kind, max_new_tokens: int = 48) -> list[Example]:
     """Puts each prompt to a guarded model, with its guard and without it, greedily.
 
     Args:
@@ -74,7 +75,7 @@ def ask(model: Any, prompts: Sequence[str], *, kind: Kind, max_new_tokens: int =
 def examples_from(comparison: ComparisonReport, guard: Guard, label: str, limit: int = 8) -> list[Example]:
     """Examples from the rows of a comparison that has the original and the model called `label`: of each kind the
     first `limit` questions that both have answered."""
-    original = next((row for row in comparison.rows if row.label == comparison.original), None)
+    original = next((row for row in comparison.rows if row.label == ORIGINAL), None)
     guarded = next((row for row in comparison.rows if row.label == label), None)
     if original is None or guarded is None:
         return []
@@ -107,9 +108,9 @@ def mark(verdict: Verdict, prompt: str) -> list[Piece]:
 
 
 @torch.no_grad()
-def _answer(model: Any, prompt: str, max_new_tokens: int) -> str:
+def _answer(model: ECOMixin, prompt: str, max_new_tokens: int) -> str:
     tokenizer = model.eco_guard.tokenizer
     ids = torch.tensor([model.eco_guard.reader.encode(as_chat(prompt, tokenizer))], device=model.device)
     mask = torch.ones_like(ids)
     output = model.generate(ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False)
-    return tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    return str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)).strip()

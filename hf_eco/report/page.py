@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -16,6 +15,7 @@ from ..checkpoint.source import find_guard
 from ..configuration import ECOConfig, ForgetScope
 from ..data import SHIPPED
 from ..evaluation import ComparisonReport
+from ..evaluation.comparison_report import ORIGINAL, RETAIN
 from .chart import Figure
 from .detection import draw_detection
 from .examples import Example, examples_from
@@ -106,7 +106,7 @@ def _base(eco: ECOConfig) -> str | None:
     return None if base is None else os.path.basename(base.rstrip("/")) if os.path.isabs(base) else base
 
 
-def _scope(scope: ForgetScope, searches: Sequence[Search], missing: list[str]) -> dict[str, Any]:
+def _scope(scope: ForgetScope, searches: Sequence[Search], missing: list[str]) -> dict[str, object]:
     """What the page says of a scope; adds to `missing` what it lacks."""
     detection = draw_detection(scope)
     strengths: list[Figure] = [draw_search(search, scope) for search in searches]
@@ -143,7 +143,7 @@ def _examples(examples: Sequence[Example], missing: list[str]) -> list[tuple[str
     return found
 
 
-def _comparison(comparison: ComparisonReport | None, missing: list[str]) -> dict[str, Any] | None:
+def _comparison(comparison: ComparisonReport | None, missing: list[str]) -> dict[str, object] | None:
     if comparison is None:
         missing.append("forget quality and utility (hf-eco evaluate -o results.json, then --comparison results.json)")
         return None
@@ -163,5 +163,5 @@ def _comparison(comparison: ComparisonReport | None, missing: list[str]) -> dict
 
 def _guarded_label(comparison: ComparisonReport) -> str | None:
     """The first model that is neither the original nor the retain model."""
-    others = (row.label for row in comparison.rows if row.label not in (comparison.original, comparison.retain))
+    others = (row.label for row in comparison.rows if row.label not in (ORIGINAL, RETAIN))
     return next(others, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +20,7 @@ def as_floats(name: str, values: ArrayLike | Tensor, *, finite: bool = True) -> 
         ValueError: they are no numbers in rows of one length, there are none, or one is NaN (or infinite, where
             `finite`).
     """
-    plain: Any = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values
+    plain = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values
     try:
         array = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,14 @@
-"""What a model is measured at: questions and answers, choices, passages, prompts."""
+"""What a model is measured at.
+
+| file | what it holds |
+|---|---|
+| `base` | what a task is, and what it gives |
+| `tofu` | questions and answers of TOFU |
+| `multiple_choice`, `choice_data` | questions with options, and the well-known data sets of them |
+| `continuation` | passages that must not be recited |
+| `prompts` | prompts without right answers |
+| `text_metrics` | further measures of the answers, of a user's choice |
+"""
 
 from __future__ import annotations
 

@@ -37,17 +37,20 @@ class ChoiceData:
     first: int = 0
 
 
-_LABELLED: dict[str, Any] = {"choices": "choices.text", "answer": "answerKey", "labels": "choices.label"}
+def _labelled(source: str, config: str | None = None, split: str = "test", question: str = "question") -> ChoiceData:
+    """A data set whose options have labels beside them."""
+    return ChoiceData(source, config, split, question, "choices.text", answer="answerKey", labels="choices.label")
+
 
 KNOWN: dict[str, ChoiceData] = {
     "wmdp-bio": ChoiceData("cais/wmdp", "wmdp-bio"),
     "wmdp-chem": ChoiceData("cais/wmdp", "wmdp-chem"),
     "wmdp-cyber": ChoiceData("cais/wmdp", "wmdp-cyber"),
     "mmlu": ChoiceData("cais/mmlu", "all"),  # config: one of its 57 subjects
-    "arc-easy": ChoiceData("allenai/ai2_arc", "ARC-Easy", **_LABELLED),
-    "arc-challenge": ChoiceData("allenai/ai2_arc", "ARC-Challenge", **_LABELLED),
-    "openbookqa": ChoiceData("allenai/openbookqa", "main", question="question_stem", **_LABELLED),
-    "commonsenseqa": ChoiceData("tau/commonsense_qa", split="validation", **_LABELLED),
+    "arc-easy": _labelled("allenai/ai2_arc", "ARC-Easy"),
+    "arc-challenge": _labelled("allenai/ai2_arc", "ARC-Challenge"),
+    "openbookqa": _labelled("allenai/openbookqa", "main", question="question_stem"),
+    "commonsenseqa": _labelled("tau/commonsense_qa", split="validation"),
     "piqa": ChoiceData("ybisk/piqa", split="validation", question="goal", choices=("sol1", "sol2"), answer="label"),
     "hellaswag": ChoiceData("Rowan/hellaswag", split="validation", question="ctx", choices="endings", answer="label"),
     "winogrande": ChoiceData(

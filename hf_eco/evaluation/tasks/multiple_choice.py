@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..encoding import Prompt
 from ..estimates import Estimate, mean_of, share_of
@@ -95,7 +96,7 @@ class MultipleChoiceTask(Task):
         }
         return TaskResult(self.name, self.kind, measures, rows)
 
-    def _option_losses(self, scorer: Scorer) -> list[np.ndarray]:
+    def _option_losses(self, scorer: Scorer) -> list[NDArray[np.float64]]:
         """Of each question the options' mean token losses as its answer, (options,)."""
         prompts = [as_chat(row.question, scorer.tokenizer) for row in self.rows]
         repeated = [prompt for prompt, row in zip(prompts, self.rows, strict=True) for _ in row.options]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers.utils import logging
 
 from ..estimates import mean_of, share_of
@@ -19,7 +20,7 @@ from ..metrics import (
     truth_ratio_score,
 )
 from ..scoring import Prompt, Scorer, as_chat
-from ..task_rows import has_rows, read_rows, text_of
+from ..task_rows import Values, has_rows, read_rows, text_of
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
 from .text_metrics import TextMetric, check_text_metrics, estimates_of, measure_texts, values_of
 
@@ -124,7 +125,7 @@ class TofuTask(Task):
         measures["flagged"] = share_of(flagged)
         return TaskResult(self.name, self.kind, measures | fluency_of(generated, scorer, reference, seed), rows)
 
-    def _values(self, losses: np.ndarray) -> dict[str, Any]:
+    def _values(self, losses: NDArray[np.float64]) -> dict[str, Any]:
         """A row's values from the losses of its answer, paraphrased answer and perturbed answers."""
         answer, paraphrased, perturbed = losses[0], losses[1], losses[2:]
         values: dict[str, Any] = {"losses": losses.tolist()}
@@ -145,7 +146,16 @@ def _kind_of(split: str) -> Kind:
     raise ValueError(f"{split!r} is no split of TOFU. Say whether it is to be forgotten: kind='forget' or 'retain'.")
 
 
-def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
+class _Row(TypedDict):
+    """A question with its answer, the answer in other words, and wrong answers."""
+
+    question: str
+    answer: str
+    paraphrased: str
+    perturbed: list[str]
+
+
+def _checked(row: Values, where: str) -> _Row:
     answer = text_of(row, "answer", where)
     perturbed = row.get("perturbed_answer") or []
     if isinstance(perturbed, str):
