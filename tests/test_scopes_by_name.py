@@ -95,6 +95,14 @@ def test_every_mention_is_corrupted() -> None:
     }
 
 
+def test_the_words_of_a_name_that_is_mentioned_are_corrupted_wherever_they_stand() -> None:
+    names = NamesDetector({"a": ["Jane Quillfeather"]})
+    text = "Who is Jane Quillfeather? Is QUILLFEATHER a poet? Or quillfeather's son? And jane?"
+    found = {text[d.start : d.end] for d in names.detect([text])[0]}
+    assert found >= {"Jane Quillfeather", "QUILLFEATHER", "quillfeather", "jane"}
+    assert not names.detect(["Is jane a poet?"])[0]
+
+
 def test_a_text_that_spells_a_name_in_ever_new_ways_is_corrupted_as_a_whole() -> None:
     name = "jane quillfeather"
     many = "; ".join(name[:i] + name[i].upper() + name[i + 1 :] for i in range(len(name)) if name[i] != " ")

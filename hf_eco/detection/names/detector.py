@@ -18,10 +18,12 @@ from ..log_odds import from_log_odds
 from .index import NameIndex, check_name
 from .last_names import LastNames
 from .name import Mention
+from .words import ordinary_words
 
 # A last name by itself, as log(p / (1 - p)). Nobody else in the index bears it, and it is no ordinary word.
 LAST_NAME_ALONE = 2.5
 _MOST_SPELLINGS = 8  # of one name in one text
+_LONG_WORD = re.compile(r"[^\W_]{4,}")
 
 _Key = tuple[str, tuple[str, ...]]  # a scope and its names
 
@@ -79,8 +81,9 @@ class NamesDetector:
         return found
 
     def _mentions(self, text: str) -> Iterator[tuple[str, Mention]]:
-        """Every mention of every name, the surest of each name first. Where a name stands in the text in more
-        spellings than anybody needs, the whole text is the last mention."""
+        """Every mention of every name, the surest of each name first; of a name that is mentioned, each of its words
+        too, wherever it stands. Where a name stands in the text in more spellings than anybody needs, the whole text
+        is the last mention."""
         names = found = self._index.names.find(text)
         whole, spellings = text, 0
         while found:
@@ -94,6 +97,10 @@ class NamesDetector:
                 text = text.replace(spelling, "\n" * len(spelling))
             found = {name: mention for name, mention in self._index.names.find(text).items() if name in names}
             spellings += 1
+        for name, mention in names.items():
+            for word in {word.lower() for word in _LONG_WORD.findall(name)} - ordinary_words():
+                for place in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE):
+                    yield name, replace(mention, start=place.start(), end=place.end())
 
 
 class _SharedIndex:
