@@ -389,3 +389,19 @@ def test_a_file_that_is_none_of_names_is_refused(file: str, text: str, said: str
     (tmp_path / file).write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=said):
         read_names(tmp_path / file)
+
+
+# --- What they cost
+
+
+def test_the_benchmark_says_what_is_found_and_what_is_flagged(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    main = __import__("names").main
+    (tmp_path / "names.txt").write_text("Jane Quillfeather\nOmar Bellweather\n")
+    (tmp_path / "prompts.txt").write_text("How do tides work?\nWho is Omar Bellweather?\n")
+    given = [str(tmp_path / "names.txt"), "--prompts", str(tmp_path / "prompts.txt"), "--counts", "1", "2"]
+    main([*given, "--rounds", "1", "--json", str(tmp_path / "out.json")])
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [(row["scopes"], row["recall"], row["flagged"]) for row in rows] == [(1, 1.0, 0), (2, 1.0, 1)]
+    assert rows[1]["flagged_prompts"] == ["Who is Omar Bellweather?"]
+    assert rows[0]["verdict_ratio"] == 1.0

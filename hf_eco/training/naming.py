@@ -41,6 +41,7 @@ def guard_by_names(
     corruption: CorruptionConfig | None = None,
     tokens: str = "",
     entities: str | None = None,
+    threshold: float = 0.5,
     weights: bool = True,
 ) -> ECOMixin:
     """Guards `base_model` against whoever bears the names, and saves the guarded checkpoint. Nothing is trained.
@@ -53,6 +54,7 @@ def guard_by_names(
         corruption: what is done to a flagged prompt; the default corruption if None.
         tokens: which tokens of a flagged prompt are corrupted, see [`ForgetScope`][hf_eco.ForgetScope].
         entities: token classifier for `tokens="entities"`.
+        threshold: how sure a mention must be; higher for fewer misspellings and fewer false positives.
         weights: save the base model's weights too. If not, `output_dir` holds the guard alone, which names the base
             model, and the returned model has no weights.
 
@@ -73,6 +75,7 @@ def guard_by_names(
             corruption=corruption or CorruptionConfig(),
             tokens=tokens,
             entities=entities,
+            threshold=threshold,
         )
         for scope, own in names.items()
     ]

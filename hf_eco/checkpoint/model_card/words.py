@@ -61,7 +61,7 @@ def _how_chosen(scope: ForgetScope, c: Calibration | None) -> str:
 
 
 def _training(scope: ForgetScope, data: TrainingData | None) -> str:
-    if scope.classifier is None:
+    if scope.names and scope.classifier is None:
         return "nothing; it is recognised by its names."
     if data is None:
         return "not known; the classifier came without a training report."

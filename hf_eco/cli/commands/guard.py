@@ -67,7 +67,8 @@ def guard(
     documents: Documents = None,
     encoder: Encoder = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one.")
+        float | None,
+        typer.Option(help="Fixed threshold in (0, 1], not a calibrated one; by names alone, not 0.5."),
     ] = None,
     max_fpr: MaxFpr = None,
     max_fnr: Annotated[
@@ -94,11 +95,14 @@ def guard(
     if forget is None and retain is None:
         instead = "Leave out what takes training, or pass --forget and --retain."
         columns = {"forget_column": forget_column, "retain_column": retain_column}
-        trained = {"documents": documents, "encoder": encoder, "threshold": threshold, "examples": examples}
+        trained = {"documents": documents, "encoder": encoder, "examples": examples}
         refuse_ignored("Without --forget and --retain", instead, **columns, **trained, **asked)
         requests = _requests(scope, name, names)
-        tokens_of_names = "" if tokens is None else tokens.value
-        _guard_by_names(base_model, requests, output, not guard_only, as_json, tokens=tokens_of_names, **common)
+        common |= {
+            "tokens": "" if tokens is None else tokens.value,
+            "threshold": 0.5 if threshold is None else threshold,
+        }
+        _guard_by_names(base_model, requests, output, not guard_only, as_json, **common)
         return
     if forget is None or retain is None or scope is None:
         raise Misuse("A classifier is trained by --scope, --forget and --retain. Pass all three, or --name alone.")
