@@ -110,6 +110,49 @@ def test_a_text_that_spells_a_name_in_ever_new_ways_is_corrupted_as_a_whole() ->
     assert (0, len(many)) in {(d.start, d.end) for d in found}
 
 
+def touched_in(guard: Guard, chat: list[dict[str, str]], known: str | None = None) -> str:
+    verdict = guard.decide([guard.reader.encode(chat)], [known])[0]
+    return "".join(verdict.text[slice(*verdict.offsets[token])] for token in verdict.tokens)
+
+
+@pytest.mark.parametrize("known", [None, "request-1"])
+def test_the_mentions_of_every_scope_that_is_named_are_corrupted(guard: Guard, known: str | None) -> None:
+    chat = [
+        {"role": "user", "content": "Who is Jane Quillfeather?"},
+        {"role": "assistant", "content": "I cannot say."},
+        {"role": "user", "content": "Never mind. Where was Omar Bellweather born?"},
+    ]
+    assert "Jane Quillfeather" in touched_in(guard, chat, known)
+    assert "Omar Bellweather" in touched_in(guard, chat, known)
+
+
+def test_the_words_of_a_name_are_corrupted_in_other_turns_too(guard: Guard) -> None:
+    chat = [
+        {"role": "user", "content": "Who is Jane Quillfeather?"},
+        {"role": "assistant", "content": "I cannot say."},
+        {"role": "user", "content": "What did quillfeather write?"},
+    ]
+    touched = touched_in(guard, chat)
+    assert "Jane Quillfeather" in touched
+    assert "quillfeather" in touched
+    assert "write" not in touched
+
+
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [
+        ({"names": ["k.d. lang"]}, "'k.d. lang' would not be recognised"),
+        ({"names": ["Jane Quillfeather"], "threshold": 0.9999}, "threshold of scope 'odd' 0.9999"),
+        ({"names": ["Jane " + "Quill" * 40]}, "100 at most"),
+    ],
+)
+def test_a_name_that_would_not_be_recognised_is_refused(scope, said: str, named) -> None:
+    before = named.eco_guard
+    with pytest.raises(ValueError, match=said):
+        named.add_scope(ForgetScope(name="odd", **scope))
+    assert named.eco_guard is before
+
+
 def test_a_conversation_stays_flagged_and_its_mention_corrupted(guard: Guard) -> None:
     chat = [
         {"role": "user", "content": "Who is Jane Quillfeather?"},
@@ -253,12 +296,13 @@ def test_a_request_among_changes_sees_a_whole_guard(named) -> None:
     assert not failures
 
 
-def test_a_last_name_speaks_for_one_person_however_many_requests_name_them() -> None:
+def test_a_last_name_speaks_for_all_who_bear_it_whoever_else_is_added() -> None:
     ask = "What did Quillfeather say?"
     twice = NamesDetector({"a": ["Jane Quillfeather"], "b": ["Jane Quillfeather"]})
     assert {d.scope for d in twice.detect([ask])[0]} == {"a", "b"}
-    two = NamesDetector({"a": ["Jane Quillfeather"], "b": ["Peter Quillfeather"]})
-    assert not two.detect([ask])[0]
+    for other in ("Peter Quillfeather", "Jane A. Quillfeather", "jane quillfeather"):
+        two = NamesDetector({"a": ["Jane Quillfeather"], "b": [other]})
+        assert {d.scope for d in two.detect([ask])[0]} == {"a", "b"}
 
 
 # --- Saving
@@ -364,6 +408,7 @@ def test_the_command_guards_by_name(run, base_dir: str, tmp_path: Path) -> None:
         ("n.txt", "Jane Doe\n\nOmar Lee\n", {"request-1": ["Jane Doe"], "request-2": ["Omar Lee"]}),
         ("n.csv", "name,id\nJane Doe,a7\nOmar Lee,\n", {"a7": ["Jane Doe"], "request-2": ["Omar Lee"]}),
         ("n.jsonl", '{"name": "Jane Doe", "aliases": ["J. Doe"]}\n', {"request-1": ["Jane Doe", "J. Doe"]}),
+        ("n.jsonl", '{"id": 0, "name": "Jane Doe"}\n', {"0": ["Jane Doe"]}),
         ("n.csv", "name,aliases\n村上春樹,Haruki Murakami;\n", {"request-1": ["村上春樹", "Haruki Murakami"]}),
     ],
 )

@@ -168,7 +168,9 @@ class Guard:
         scope = max(candidates, key=lambda s: judged[s.name].probability if s.name in judged else 0.0)
         judgement = judged.get(scope.name, Judgement())
         probabilities = dict.fromkeys(self.classifiers, 0.0) | {s.name: judged[s.name].probability for s in own}
-        tagger = self.taggers.get(scope.name)
+        reached = dict.fromkeys(s.name for s in own if judged[s.name].probability >= s.threshold)
+        touched = {scope.name: None, **reached} if flagged else {}  # what speaks for any of them is corrupted
+        tokens = {t for name in touched for t in self._tokens_of(name, prompt, judged.get(name, Judgement()).spans)}
         return Verdict(
             flagged=bool(flagged),
             scope=scope.name if flagged else None,
@@ -176,18 +178,21 @@ class Guard:
             threshold=scope.threshold,
             probabilities=Probabilities(probabilities, self._names_of_scopes),
             spans=judgement.spans if flagged else (),
-            tokens=select_tokens(prompt, scope.tokens, tagger, judgement.spans) if flagged else (),
+            tokens=tuple(sorted(tokens)),
             text=prompt.text,
             offsets=prompt.offsets,
             uncertain=bool(uncertain) and not flagged,
             channel=judgement.channel,
         )
 
+    def _tokens_of(self, scope: str, prompt: DecodedPrompt, spans: Sequence[Span]) -> tuple[int, ...]:
+        return select_tokens(prompt, self._scopes[scope].tokens, self.taggers.get(scope), spans)
+
     def select(self, ids: Sequence[int], scope: str) -> tuple[int, ...]:
         """Indices of the tokens of a row, prompt and answer, that the paper protocol corrupts for `scope`."""
         own, read = self._scopes[scope], self.reader.read(ids)
         spans = self._spans_of_names(own, read) if own.tokens == "mentions" else ()
-        return select_tokens(read, own.tokens, self.taggers.get(scope), spans)
+        return self._tokens_of(scope, read, spans)
 
     def _spans_of_names(self, scope: ForgetScope, read: DecodedPrompt) -> tuple[Span, ...]:
         """Where a row, prompt and answer, names a scope."""
@@ -332,16 +337,25 @@ class Guard:
     # -- known answers
 
     def record_probes(self) -> None:
-        """Stores known answers with each scope that has none, from prompts the classifier says something about."""
+        """Stores known answers with each scope that has none, from prompts the classifier says something about, or
+        that name each of its names.
+
+        Raises:
+            ValueError: a scope would not be recognised by one of its names.
+        """
         for scope in self.config.scopes:
-            if not scope.probes:
-                by_names = scope.names and scope.name not in self.classifiers
-                texts = (_NAME_PROBE,) if by_names else _DEFAULT_PROBES
-                prompts = [text.format(name=scope.names[0] if by_names else scope.name) for text in texts]
-                scope.probes = [
-                    Probe(prompt, ids, verdict.probabilities[scope.name])
-                    for prompt, ids, verdict in self._probe_answers(prompts)
-                ]
+            if scope.probes:
+                continue
+            by_names = scope.names and scope.name not in self.classifiers
+            if by_names:
+                prompts = [_NAME_PROBE.format(name=name) for name in scope.names]
+            else:
+                prompts = [text.format(name=scope.name) for text in _DEFAULT_PROBES]
+            answers = self._probe_answers(prompts)
+            probes = [Probe(prompt, ids, verdict.probabilities[scope.name]) for prompt, ids, verdict in answers]
+            if by_names:
+                _check_recognised(scope, probes)
+            scope.probes = probes
 
     def check_probes(self) -> None:
         """Compares the known answers with what this guard says now; of thousands of scopes by names, some of them.
@@ -385,6 +399,17 @@ class Guard:
 
 def _band(scope: ForgetScope) -> str:
     return "" if scope.abstain_threshold is None else f" (uncertain from {scope.abstain_threshold:g})"
+
+
+def _check_recognised(scope: ForgetScope, probes: Sequence[Probe]) -> None:
+    """Raises ValueError if one of the names of a scope by names would not be recognised."""
+    for name, probe in zip(scope.names, probes, strict=True):
+        if probe.probability < scope.threshold:
+            raise ValueError(
+                f"The name {name!r} would not be recognised in {probe.prompt!r}: p(forget) is "
+                f"{probe.probability:.4f}, the threshold of scope {scope.name!r} {scope.threshold:g}. A name of "
+                "ordinary words needs its capitals; write it as people do, or leave it out."
+            )
 
 
 def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:

@@ -64,9 +64,10 @@ def _judgements(
             surest = max(detections, key=lambda detection: detection.probability)
             if surest.probability > judgement.probability:
                 judgement.probability, judgement.channel = surest.probability, surest.channel
-            if len(group) == 1 or not own:  # where a message is guilty by itself, the whole tells nothing new
-                reached = [d for d in detections if d.probability >= threshold_of(scope)]
-                own.update(*(_back_to_prompt((d.start, d.end), group) for d in reached))
+            # Where a message is guilty by itself, the whole tells nothing new. Names are found wherever they stand.
+            telling = [d for d in detections if len(group) == 1 or not own or d.channel == "names"]
+            reached = [d for d in telling if d.probability >= threshold_of(scope)]
+            own.update(*(_back_to_prompt((d.start, d.end), group) for d in reached))
     for scope, judgement in found.items():
         judgement.spans = tuple(sorted(guilty[scope]))
     return found

@@ -60,4 +60,5 @@ def _request(row: object, where: str) -> tuple[str, list[str]]:
     if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
         raise ValueError(f"{where} has aliases that are no names: {aliases!r}.")
     names = [own.strip() for own in (name, *aliases)]
-    return str(row.get("id") or "").strip(), [own for own in names if own]
+    key = row.get("id")
+    return "" if key is None else str(key).strip(), [own for own in names if own]

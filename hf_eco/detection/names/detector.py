@@ -20,7 +20,7 @@ from .last_names import LastNames
 from .name import Mention
 from .words import ordinary_words
 
-# A last name by itself, as log(p / (1 - p)). Nobody else in the index bears it, and it is no ordinary word.
+# A last name by itself, as log(p / (1 - p)). It is no ordinary word.
 LAST_NAME_ALONE = 2.5
 _MOST_SPELLINGS = 8  # of one name in one text
 _LONG_WORD = re.compile(r"[^\W_]{4,}")

@@ -29,6 +29,7 @@ from ..disguises.spelling import spelling
 from .name import Mention, Name
 from .words import MIN_NAME, Reading, long_enough, read
 
+_LONGEST = 100  # characters of a name
 _FIRST_LETTERS = 4  # of a skeleton, by which it is looked up
 _AT_ENDS = 7  # letters at either end of a skeleton that a deletion is made in
 _WORD = re.compile(r"[^\W_]+")
@@ -267,9 +268,11 @@ class _WordTable:
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError if a name is blank, or too short to be told from parts of other words."""
+    """Raises ValueError if a name is blank, too long, or too short to be told from parts of other words."""
     if not name.strip():
         raise ValueError(f"The name {name!r} is blank. Leave it out.")
+    if len(name) > _LONGEST:
+        raise ValueError(f"The name {name[:20] + '...'!r} has {len(name)} characters. Names have {_LONGEST} at most.")
     if not long_enough(name):
         raise ValueError(
             f"The name {name!r} is too short, double letters counted once, to be told from parts of other "

@@ -33,8 +33,7 @@ def names_another(before: str) -> bool:
 
 class LastNames(Generic[_KeyT]):
     """The last names of all scopes. One counts where it stands by itself, as far as capitals tell: neither behind
-    another first name nor before another last name. One that different people bear, or that is a word as well, tells
-    of nobody."""
+    another first name nor before another last name. One that is a word as well tells of nobody."""
 
     def __init__(self) -> None:
         self._bearers: dict[str, dict[_KeyT, tuple[str, ...]]] = {}  # last name -> key -> its names that end so
@@ -57,16 +56,13 @@ class LastNames(Generic[_KeyT]):
                     del self._by_token[token]
 
     def find(self, text: str, among: Container[_KeyT]) -> list[tuple[_KeyT, int, int]]:
-        """(key, start, end) of each last name that stands by itself and that one of the keys `among` all bears, or
-        several under the same full names."""
+        """(key, start, end) of each last name that stands by itself, for each key `among` all that bears it."""
         found = []
         for match in TOKEN.finditer(text):
             for last in tuple(self._by_token.get(match[0], ())):
                 start, end = match.start(), match.start() + len(last)
                 if text.startswith(last, start) and _stands_alone(text, start, end):
-                    bearers = {k: names for k, names in tuple(self._bearers.get(last, {}).items()) if k in among}
-                    if len(set(bearers.values())) == 1:
-                        found += [(key, start, end) for key in bearers]
+                    found += [(key, start, end) for key in tuple(self._bearers.get(last, ())) if key in among]
         return found
 
     def _of(self, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
