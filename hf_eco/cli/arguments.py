@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -103,15 +102,6 @@ def refuse_ignored(where: str, instead: str, **options: Any) -> None:
     given = [f"--{name.replace('_', '-')}" for name in said(**options)]
     if given:
         raise Misuse(f"{where}, {' and '.join(given)} would be ignored. {instead}")
-
-
-def check_directory(model: str) -> None:
-    """Raises OSError unless `model` is a directory, whose guard can be changed."""
-    if not Path(model).is_dir():
-        raise NotADirectoryError(
-            f"{model!r} is no directory of this machine, so its guard cannot be changed. Download it first: "
-            f"hf download {model} --local-dir guarded"
-        )
 
 
 def load_model(path: str, device: str | None) -> Any:

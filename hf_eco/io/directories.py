@@ -1,4 +1,4 @@
-"""Writing directories so that nothing half-written is ever left in their place."""
+"""Directories: replaced whole, so that nothing half-written is left in their place; and whether one is there."""
 
 from __future__ import annotations
 
@@ -54,4 +54,13 @@ def _check(directory: Path, may_replace: Callable[[Path], bool]) -> None:
     if any(directory.iterdir()) and not may_replace(directory):
         raise FileExistsError(
             f"{str(directory)!r} holds something else already. Name a new directory, or empty it first."
+        )
+
+
+def check_directory(guard: str | os.PathLike[str]) -> None:
+    """Raises OSError unless `guard` is a directory, which can be changed."""
+    if not Path(guard).is_dir():
+        raise NotADirectoryError(
+            f"{os.fspath(guard)!r} is no directory of this machine, so its guard cannot be changed. Download it "
+            f"first: hf download {os.fspath(guard)} --local-dir guarded"
         )

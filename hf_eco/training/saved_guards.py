@@ -15,6 +15,7 @@ from ..checkpoint.source import find_guard, read_eco
 from ..checkpoint.writing import guard_folders, rewrite_eco, write_guard
 from ..configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope
 from ..detection.classifier import PromptClassifier
+from ..io.directories import check_directory
 from ..modeling import ECOMixin
 from .calibration import calibrate_threshold
 from .calibration_check import CalibrationCheck, check_calibration
@@ -179,15 +180,6 @@ def remove_scope_from_guard(directory: str | os.PathLike[str], name: str) -> lis
     model.remove_scope(name)
     _write_scopes(directory, model)
     return [scope.name for scope in model.config.eco.scopes]
-
-
-def check_directory(guard: str | os.PathLike[str]) -> None:
-    """Raises OSError unless `guard` is a directory, which can be changed."""
-    if not Path(guard).is_dir():
-        raise NotADirectoryError(
-            f"{os.fspath(guard)!r} is no directory of this machine, so its guard cannot be changed. Download it "
-            f"first: hf download {os.fspath(guard)} --local-dir guarded"
-        )
 
 
 def _scope_of(eco: ECOConfig, name: str | None) -> ForgetScope:

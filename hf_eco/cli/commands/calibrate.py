@@ -10,8 +10,9 @@ from rich.table import Table
 
 from ...configuration import Calibration
 from ...io import read_prompts
+from ...io.directories import check_directory
 from ..application import MAKE, Misuse, app, for_example
-from ..arguments import AsJson, Guarded, ScopeChoice, check_directory, choose_scope, refuse_ignored, scopes_of
+from ..arguments import AsJson, Guarded, ScopeChoice, choose_scope, refuse_ignored, scopes_of
 from ..printing import bounded, calibration_values, console, print_json, say, warn_of_misses
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ...configuration import ForgetScope
 from ...io import read_prompts
+from ...io.directories import check_directory
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
     AsJson,
@@ -21,7 +22,6 @@ from ..arguments import (
     Method,
     Strength,
     TokenChoice,
-    check_directory,
     choose_scope,
     corruption_from,
     refuse_ignored,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...io.directories import check_directory
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
     AsJson,
@@ -14,7 +15,6 @@ from ..arguments import (
     Guarded,
     ProtocolChoice,
     ScopeChoice,
-    check_directory,
     choose_scope,
     load_model,
     place,

@@ -36,20 +36,20 @@ class LastNames(Generic[_KeyT]):
     another first name nor before another last name. One that is a word as well tells of nobody."""
 
     def __init__(self) -> None:
-        self._bearers: dict[str, dict[_KeyT, tuple[str, ...]]] = {}  # last name -> key -> its names that end so
+        self._bearers: dict[str, dict[_KeyT, None]] = {}  # last name -> keys
         self._by_token: dict[str, dict[str, None]] = {}  # its first word -> last names
 
     def add(self, key: _KeyT, names: Iterable[str]) -> None:
         """Adds the last names among `names`."""
-        for name, last, token in self._of(names):
-            bearers = self._bearers.setdefault(last, {})
-            bearers[key] = (*bearers.get(key, ()), name)
+        for last, token in self._of(names):
+            self._bearers.setdefault(last, {})[key] = None
             self._by_token.setdefault(token, {})[last] = None
 
     def remove(self, key: _KeyT, names: Iterable[str]) -> None:
-        """Removes them."""
-        for _, last, token in self._of(names):
-            if self._bearers.get(last, {}).pop(key, None) is not None and not self._bearers[last]:
+        """Removes them; `names` are all those of the key."""
+        for last, token in dict(self._of(names)).items():
+            del self._bearers[last][key]
+            if not self._bearers[last]:
                 del self._bearers[last]
                 self._by_token[token].pop(last)
                 if not self._by_token[token]:
@@ -65,12 +65,12 @@ class LastNames(Generic[_KeyT]):
                     found += [(key, start, end) for key in tuple(self._bearers.get(last, ())) if key in among]
         return found
 
-    def _of(self, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-        """Each name whose last name tells of somebody, that last name, and its first word."""
+    def _of(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """The last names that tell of somebody, each with its first word."""
         for name in names:
             last = last_name_of(name)
             if last is not None and last.lower() not in known_words() and (token := TOKEN.match(last)):
-                yield name, last, token[0]
+                yield last, token[0]
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:

@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 
 from .index import NameIndex
-from .last_names import names_another
+from .last_names import last_name_of, names_another
 from .name import Mention
-from .words import without_suffix
 
 # What a last name by itself adds to a text's log-odds: other people bear it, but seldom where the rest of the text
 # already speaks for the scope.
@@ -33,11 +32,8 @@ class Lexicon:
         self.names = tuple(names)
         self._index: NameIndex[None] = NameIndex()
         self._index.add(None, self.names)
-        self._last_names: list[re.Pattern[str]] = []
-        for name in names:
-            words = without_suffix(name.replace(",", " ")).split()
-            if len(words) > 1 and len(words[-1]) > 3:
-                self._last_names.append(re.compile(_ALONE.format(re.escape(words[-1][:1].upper() + words[-1][1:]))))
+        last_names = [last for name in names if (last := last_name_of(name)) is not None]
+        self._last_names = [re.compile(_ALONE.format(re.escape(last))) for last in last_names]
 
     def find(self, text: str, skeletal: tuple[str, list[int]] | None = None) -> list[Mention]:
         """The surest mention of each name in `text`, if there is one; `skeletal` is its skeleton, where at hand."""
