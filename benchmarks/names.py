@@ -4,8 +4,9 @@
 
 For each number of scopes, one name each: the time to add them one by one, to add one more, and to look for all of them
 in a prompt, the last as a ratio to that of the first number, measured alternately in one run. "flagged" are the
-prompts in which a name is found; read them, for some do name somebody. "recall" is the share of the names, each in its
-own question, that are found.
+prompts in which a name is found; read them, for some do name somebody. "uncertain" are those in which nothing is found
+but a name that many bear. "recall" is the share of the names, each in its own question, that are found, those that
+many bear too.
 """
 
 from __future__ import annotations
@@ -64,11 +65,9 @@ def main(arguments: list[str] | None = None) -> None:
         detector, spent = made[count]
         found = detector.detect([QUESTION.format(name) for name in names[:count]])
         recalled = [any(d.scope == f"scope-{number}" for d in own) for number, own in enumerate(found)]
-        flagged = [
-            prompt
-            for prompt, own in zip(prompts, detector.detect(prompts), strict=True)
-            if any(d.probability >= 0.5 for d in own)
-        ]
+        said = dict(zip(prompts, detector.detect(prompts), strict=True))
+        flagged = [prompt for prompt, own in said.items() if any(d.probability >= 0.5 and not d.weak for d in own)]
+        uncertain = [prompt for prompt, own in said.items() if own and all(d.weak for d in own)]
         ratios = [own / first for own, first in zip(times[count], times[counts[0]], strict=True)]
         row = {
             "scopes": count,
@@ -77,6 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
             "verdict_ratio": statistics.median(ratios),
             "recall": sum(recalled) / count,
             "flagged": len(flagged),
+            "uncertain": len(uncertain),
             "prompts": len(prompts),
             "flagged_prompts": flagged,
         }

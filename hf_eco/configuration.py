@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 TOKEN_SELECTIONS = ("content", "all", "entities", "mentions")
+NAME_CONTEXTS = ("auto", "ignored", "required")
 # The methods that hf_eco.corruption brings: whether each takes one strength for each dimension. By this table a
 # guard's config is read without importing torch. Any other method is looked up where corruptions are registered.
 _BUILT_IN_METHODS = {
@@ -211,6 +212,12 @@ class ForgetScope:
         "spelt; nothing is trained.",
         default_factory=list,
     )
+    context: str = _help(
+        "Whether a name by itself is enough. 'auto': unless thousands of people bear it; 'ignored': always; "
+        "'required': never. Where it is too little, the prompt is uncertain, unless something else in it speaks for "
+        "the scope too.",
+        default="auto",
+    )
     threshold: float = _help("A prompt is flagged when p(forget) >= threshold.", default=0.5)
     abstain_threshold: float | None = _help(
         "A prompt is uncertain when abstain_threshold <= p(forget) < threshold: it is not corrupted, but its verdict "
@@ -252,6 +259,8 @@ class ForgetScope:
         if isinstance(self.names, str) or not all(isinstance(name, str) and name.strip() for name in self.names):
             raise ValueError(f"names must be a list of names, got names={self.names!r}. Use e.g. names=['Jane Doe'].")
         self.names = list(self.names)
+        if self.context not in NAME_CONTEXTS:
+            raise ValueError(f"context={self.context!r} is unknown. Use one of: {', '.join(NAME_CONTEXTS)}.")
         if self.tokens == "":
             self.tokens = "mentions" if self.names and self.classifier is None else "content"
         if self.tokens not in TOKEN_SELECTIONS:

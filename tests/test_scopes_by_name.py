@@ -15,9 +15,11 @@ from conftest import CHAT_TEMPLATE, byte_level_tokenizer
 from test_cli import run  # noqa: F401
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, Guard
+from hf_eco.detection.detector import Detection
 from hf_eco.detection.names.detector import NamesDetector
 from hf_eco.errors import GuardLoadError
 from hf_eco.evaluation.scoring import judge
+from hf_eco.guard.judging import judge_prompts
 from hf_eco.io import read_names
 from hf_eco.training import add_scope_to_guard, count_false_positives, guard_by_names, recalibrate_guard
 
@@ -450,3 +452,138 @@ def test_the_benchmark_says_what_is_found_and_what_is_flagged(tmp_path: Path, mo
     assert [(row["scopes"], row["recall"], row["flagged"]) for row in rows] == [(1, 1.0, 0), (2, 1.0, 1)]
     assert rows[1]["flagged_prompts"] == ["Who is Omar Bellweather?"]
     assert rows[0]["verdict_ratio"] == 1.0
+
+
+# --- What only looks like a name
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Theo Falcón", "Did the Falcons win?"),  # ordinary words
+        ("William Mace", "What will make them laugh?"),
+        ("Anna Carre", "is a football field equal to an acre?"),
+        ("Johan Reuter", "In this film John Ritter falls over."),  # somebody else's name, of common words
+        ("León Bergman", "Leo Berman runs the shop."),
+        ("William Richard", "William, Richard and Ann were there."),  # a list
+        ("Bo Canova", "Dancers of Bossanova wanted"),  # within a word
+        ("Inga Flor", "Answer1: tile flooring Answer2: stone"),
+    ],
+)
+def test_words_that_people_write_are_no_misspelt_name(name: str, text: str) -> None:
+    assert not NamesDetector({"a": [name]}).detect([text])[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Where was Theo Falcon born?",
+        "Where was Teo Falcón born?",
+        "where was theo falcn born",
+        "Falcón, Theo: where was he born?",
+        "Where was T-h-e-o F-a-l-c-ó-n born?",
+    ],
+)
+def test_a_misspelt_name_is_still_found(text: str) -> None:
+    assert NamesDetector({"a": ["Theo Falcón"]}).detect([text])[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "weak"),
+    [
+        ("What did Quillfeather write?", True, False),
+        ("A novel by Ann Quillfeather. What else did Quillfeather write?", False, None),  # another one
+        ('A novel by Ann "Nan" Quillfeather. What else did Quillfeather write?', False, None),
+        ("What did van Quillfeather write?", False, None),
+        ("Is there a school in Quillfeather?", False, None),  # a place
+        ("Is Quillfeather & Sons a firm?", False, None),
+        ("He lives in Ypsilanti, Quillfeather., with a cat.", False, None),
+        ("What did Quillfeather write? " + "It is said so. " * 40, True, True),  # a long text
+    ],
+)
+def test_a_last_name_counts_where_it_can_be_nobody_else(text: str, found: bool, weak: bool | None) -> None:
+    detections = NamesDetector({"a": ["Jane Quillfeather"]}).detect([text])[0]
+    assert bool(detections) == found
+    assert all(d.weak is weak for d in detections)
+
+
+@pytest.mark.parametrize("name", ["Jane Norton", "Jane Robin"])  # frequent; a first name as well
+def test_a_last_name_that_many_bear_tells_little(name: str) -> None:
+    detections = NamesDetector({"a": [name]}).detect([f"What did {name.split()[1]} write?"])[0]
+    assert detections
+    assert all(d.weak for d in detections)
+
+
+def test_a_title_is_no_last_name() -> None:
+    assert not NamesDetector({"a": ["Jane Quillfeather, Duchess of Wexbridge"]}).detect(["Is Wexbridge a town?"])[0]
+
+
+def test_whom_a_scope_is_about_does_not_hang_on_the_other_scopes() -> None:
+    alone, text = NamesDetector({"a": ["Jane Quillfeather"]}), "What did Quillfeather write?"
+    among = NamesDetector(
+        {"a": ["Jane Quillfeather"], **{f"b{i}": [f"{n} Quillfeather"] for i, n in enumerate("XYZ")}}
+    )
+    assert alone.detect([text])[0] == [d for d in among.detect([text])[0] if d.scope == "a"]
+
+
+# --- Names that many bear
+
+
+def by_context(**fields) -> ECOConfig:
+    return by_names(ForgetScope(name="smith", **{"names": ["John Smith"], **fields}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "flagged"),
+    [
+        ({}, False),
+        ({"context": "ignored"}, True),
+        ({"names": ["Jane Quillfeather"]}, True),
+        ({"names": ["Jane Quillfeather"], "context": "required"}, False),
+    ],
+)
+def test_a_name_that_many_bear_leaves_a_prompt_uncertain(fields, flagged: bool) -> None:
+    guard = Guard(by_context(**fields), {}, byte_level_tokenizer())
+    verdict = guard.inspect([f"Who is {guard.config.scopes[0].names[0]}?"])[0]
+    assert (verdict.flagged, verdict.uncertain) == (flagged, not flagged)
+    assert bool(verdict.tokens) == flagged
+
+
+class Context:
+    """A detector that says of whom a text speaks with one probability."""
+
+    channel = "classifier"
+
+    def __init__(self, probability: float) -> None:
+        self.probability = probability
+
+    def detect(self, texts):
+        return [[Detection("smith", self.probability, 0, 3, self.channel)] for _ in texts]
+
+
+@pytest.mark.parametrize(("context", "flagged"), [(0.001, False), (0.2, True), (0.9, True)])
+def test_a_name_that_many_bear_adds_to_what_the_rest_of_the_prompt_tells(context: float, flagged: bool) -> None:
+    guard = Guard(by_context(), {}, byte_level_tokenizer())
+    prompts = [guard.reader.read(guard.reader.encode(text)) for text in ("Who is John Smith?", "Who is it?")]
+    named, unnamed = judge_prompts([guard.names, Context(context)], lambda _: 0.5, prompts)
+    assert (named["smith"].probability >= 0.5) == flagged
+    assert named["smith"].probability > unnamed["smith"].probability or context == 0.9
+    assert unnamed["smith"].probability == context
+    assert not named["smith"].weak
+
+
+def test_making_a_guard_says_which_names_many_bear(base_dir: str, caplog) -> None:
+    from transformers.utils import logging
+
+    logging.enable_propagation()
+    try:
+        AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=by_context())
+    finally:
+        logging.disable_propagation()
+    assert "'John Smith' of scope 'smith' (some 49,359 people)" in caplog.text
+    assert "context='ignored'" in caplog.text
+
+
+def test_an_unknown_context_is_refused() -> None:
+    with pytest.raises(ValueError, match="context='maybe' is unknown"):
+        by_context(context="maybe")

@@ -20,6 +20,14 @@ class Tokens(str, Enum):
     mentions = "mentions"
 
 
+class NameContext(str, Enum):
+    """Whether a name by itself is enough."""
+
+    auto = "auto"
+    ignored = "ignored"
+    required = "required"
+
+
 class ProtocolChoice(str, Enum):
     """How answers to flagged prompts are scored."""
 
@@ -43,6 +51,13 @@ TokenChoice = Annotated[
     ),
 ]
 Entities = Annotated[str | None, typer.Option(help="Token classifier for --tokens entities.")]
+ContextChoice = Annotated[
+    NameContext | None,
+    typer.Option(
+        help="Is a name enough? auto: unless thousands bear it; ignored: always; required: never, something else in "
+        "the prompt must speak for the scope. \\[default: auto]"
+    ),
+]
 Names = Annotated[
     list[str] | None,
     typer.Option(help="Full name of whom or what the scope is about; repeat for several. Mined if not given."),

@@ -23,6 +23,8 @@ class Detection:
         start: where it begins.
         end: where it ends.
         channel: who says so: "names" or "classifier".
+        weak: True if this alone tells too little, as a name that many bear: another detector must speak for the scope
+            too, in the same text.
     """
 
     scope: str
@@ -30,6 +32,7 @@ class Detection:
     start: int
     end: int
     channel: str
+    weak: bool = False
 
 
 class Detector(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from ..configuration import ECOConfig, ForgetScope, Probe
 from ..corruption import corrupt, mixes_positions
@@ -15,15 +16,18 @@ from ..detection.classifier import ClassifierDetector, PromptClassifier
 from ..detection.detector import Detector
 from ..detection.entities import EntityTagger
 from ..detection.log_odds import log_odds
+from ..detection.names.common import bearers, needs_context
 from ..detection.names.detector import NamesDetector
 from ..detection.sharing import share_encoders
 from ..detection.windows import Span
 from ..errors import GuardError, GuardLoadError
-from .judging import Judgement, judge_prompts
+from .judging import UNCERTAIN, Judgement, judge_prompts
 from .plan import Plan, ScoringProtocol, count_positions
 from .prompt_reader import Chat, DecodedPrompt, PromptReader
 from .selection import select_tokens
 from .verdict import Probabilities, Verdict
+
+logger = logging.get_logger(__name__)
 
 # How far the log-odds of a probe may lie from its stored value: float32 arithmetic differs a little between machines.
 # Not the probability: a classifier that flags nothing at all is close to any other on prompts outside the scope.
@@ -79,8 +83,10 @@ class Guard:
             for scope in config.scopes
             if scope.tokens == "entities"
         }
-        own_names = {scope.name: scope.names for scope in config.scopes if scope.names}
-        self.names = NamesDetector(own_names, names)
+        by_names = [scope for scope in config.scopes if scope.names]
+        self.names = NamesDetector(
+            {scope.name: scope.names for scope in by_names}, names, {scope.name: scope.context for scope in by_names}
+        )
         self._by_classifier = []
         for classifier in {id(c): c for c in self.classifiers.values()}.values():
             labels = {s.name: s.label for s in by_classifier if self.classifiers[s.name] is classifier}
@@ -162,7 +168,10 @@ class Guard:
         if known is not None:  # unless that scope is guarded no more
             flagged = [self._scopes[known]] if known in self._scopes else flagged
         uncertain = [
-            s for s in own if s.abstain_threshold is not None and judged[s.name].probability >= s.abstain_threshold
+            s
+            for s in own
+            if judged[s.name].weak
+            or (s.abstain_threshold is not None and judged[s.name].probability >= s.abstain_threshold)
         ]
         candidates = flagged or uncertain or own or self.config.scopes[:1]
         scope = max(candidates, key=lambda s: judged[s.name].probability if s.name in judged else 0.0)
@@ -196,7 +205,7 @@ class Guard:
 
     def _spans_of_names(self, scope: ForgetScope, read: DecodedPrompt) -> tuple[Span, ...]:
         """Where a row, prompt and answer, names a scope."""
-        judged = judge_prompts([self.names], lambda _: scope.threshold, [read])[0]
+        judged = judge_prompts([self.names], lambda _: min(scope.threshold, UNCERTAIN), [read])[0]
         return judged[scope.name].spans if scope.name in judged else ()
 
     def plan(
@@ -343,6 +352,7 @@ class Guard:
         Raises:
             ValueError: a scope would not be recognised by one of its names.
         """
+        unknown = []  # scopes of which nothing but names is known
         for scope in self.config.scopes:
             if scope.probes:
                 continue
@@ -355,7 +365,9 @@ class Guard:
             probes = [Probe(prompt, ids, verdict.probabilities[scope.name]) for prompt, ids, verdict in answers]
             if by_names:
                 _check_recognised(scope, probes)
+                unknown.append(scope)
             scope.probes = probes
+        _warn_of_common_names(unknown)
 
     def check_probes(self) -> None:
         """Compares the known answers with what this guard says now; of thousands of scopes by names, some of them.
@@ -404,12 +416,29 @@ def _band(scope: ForgetScope) -> str:
 def _check_recognised(scope: ForgetScope, probes: Sequence[Probe]) -> None:
     """Raises ValueError if one of the names of a scope by names would not be recognised."""
     for name, probe in zip(scope.names, probes, strict=True):
-        if probe.probability < scope.threshold:
+        if probe.probability < scope.threshold and not needs_context(name, scope.context):
             raise ValueError(
                 f"The name {name!r} would not be recognised in {probe.prompt!r}: p(forget) is "
                 f"{probe.probability:.4f}, the threshold of scope {scope.name!r} {scope.threshold:g}. A name of "
                 "ordinary words needs its capitals; write it as people do, or leave it out."
             )
+
+
+def _warn_of_common_names(scopes: Sequence[ForgetScope]) -> None:
+    """Says so where nobody can tell whom a name means."""
+    common = [
+        f"{name!r} of scope {scope.name!r} (some {bearers(name):,} people)"
+        for scope in scopes
+        for name in scope.names
+        if scope.context == "auto" and needs_context(name, scope.context)
+    ]
+    if common:
+        more = f" and {len(common) - 5} more" if len(common) > 5 else ""
+        logger.warning(
+            f"Thousands of people in the United States bear {', '.join(common[:5])}{more}. A prompt with nothing but "
+            "such a name is left uncertain, not flagged. Give the scope a classifier that knows whom it means, or set "
+            "context='ignored' to flag everybody of that name."
+        )
 
 
 def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:

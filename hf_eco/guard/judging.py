@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..detection.detector import Detection, Detector
+from ..detection.log_odds import from_log_odds, log_odds
+from ..detection.names import LAST_NAME_LOG_ODDS
 from ..detection.windows import Span
 from .prompt_reader import DecodedPrompt
+
+UNCERTAIN = 0.4  # p(forget) of a text in which nothing but a name that many bear speaks for a scope
 
 
 @dataclass
@@ -18,11 +22,14 @@ class Judgement:
     Attributes:
         probability: p(forget), the highest that any detector gives.
         channel: the detector that gives it.
+        weak: whether only weak detections speak for the scope: a name that many bear, in a text that tells nothing of
+            whom it means.
         spans: the characters of the prompt that reach the scope's threshold.
     """
 
     probability: float = 0.0
     channel: str | None = None
+    weak: bool = False
     spans: tuple[Span, ...] = ()
 
 
@@ -61,9 +68,11 @@ def _judgements(
     for by_scope, group in read:
         for scope, detections in by_scope.items():
             judgement, own = found.setdefault(scope, Judgement()), guilty.setdefault(scope, set())
+            detections = _in_context(detections)
             surest = max(detections, key=lambda detection: detection.probability)
             if surest.probability > judgement.probability:
                 judgement.probability, judgement.channel = surest.probability, surest.channel
+                judgement.weak = surest.weak
             # Where a message is guilty by itself, the whole tells nothing new. Names are found wherever they stand.
             telling = [d for d in detections if len(group) == 1 or not own or d.channel == "names"]
             reached = [d for d in telling if d.probability >= threshold_of(scope)]
@@ -71,6 +80,16 @@ def _judgements(
     for scope, judgement in found.items():
         judgement.spans = tuple(sorted(guilty[scope]))
     return found
+
+
+def _in_context(detections: Sequence[Detection]) -> list[Detection]:
+    """The detections of one scope in one text, weak ones with the probability that the others lend them: as in a
+    trained head, a name adds to the log-odds of a text that speaks for the scope besides."""
+    others = [d.probability for d in detections if not d.weak and d.channel != "names"]
+    if not others:
+        return [replace(d, probability=min(d.probability, UNCERTAIN)) if d.weak else d for d in detections]
+    lent = from_log_odds(log_odds(max(others)) + LAST_NAME_LOG_ODDS)
+    return [replace(d, probability=min(d.probability, lent), weak=False) if d.weak else d for d in detections]
 
 
 def _read_together(messages: tuple[Span, ...]) -> list[tuple[Span, ...]]:

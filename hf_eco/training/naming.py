@@ -42,6 +42,7 @@ def guard_by_names(
     tokens: str = "",
     entities: str | None = None,
     threshold: float = 0.5,
+    context: str = "auto",
     weights: bool = True,
 ) -> ECOMixin:
     """Guards `base_model` against whoever bears the names, and saves the guarded checkpoint. Nothing is trained.
@@ -55,6 +56,7 @@ def guard_by_names(
         tokens: which tokens of a flagged prompt are corrupted, see [`ForgetScope`][hf_eco.ForgetScope].
         entities: token classifier for `tokens="entities"`.
         threshold: how sure a mention must be; higher for fewer misspellings and fewer false positives.
+        context: whether a name by itself is enough, see [`ForgetScope`][hf_eco.ForgetScope].
         weights: save the base model's weights too. If not, `output_dir` holds the guard alone, which names the base
             model, and the returned model has no weights.
 
@@ -76,6 +78,7 @@ def guard_by_names(
             tokens=tokens,
             entities=entities,
             threshold=threshold,
+            context=context,
         )
         for scope, own in names.items()
     ]

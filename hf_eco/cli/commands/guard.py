@@ -13,6 +13,7 @@ from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
     AsJson,
     Confidence,
+    ContextChoice,
     Dims,
     Documents,
     Encoder,
@@ -64,6 +65,7 @@ def guard(
     retain: Annotated[str | None, typer.Option(help="Prompts outside of it, in the same forms.")] = None,
     forget_column: Annotated[str | None, typer.Option(help="Column of the forget prompts.")] = None,
     retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
+    context: ContextChoice = None,
     documents: Documents = None,
     encoder: Encoder = None,
     threshold: Annotated[
@@ -101,13 +103,18 @@ def guard(
         common |= {
             "tokens": "" if tokens is None else tokens.value,
             "threshold": 0.5 if threshold is None else threshold,
+            "context": "auto" if context is None else context.value,
         }
         _guard_by_names(base_model, requests, output, not guard_only, as_json, **common)
         return
     if forget is None or retain is None or scope is None:
         raise Misuse("A classifier is trained by --scope, --forget and --retain. Pass all three, or --name alone.")
     refuse_ignored(
-        "With --forget", "Say whom the scope is about by --name.", names=names, guard_only=guard_only or None
+        "With --forget",
+        "Say whom the scope is about by --name.",
+        names=names,
+        context=context,
+        guard_only=guard_only or None,
     )
     if threshold is not None:
         instead = "Leave out --threshold to calibrate one, or leave out the rest."

@@ -14,6 +14,7 @@ from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
     AsJson,
     Confidence,
+    ContextChoice,
     Dims,
     Entities,
     Guarded,
@@ -56,6 +57,7 @@ def add(
     classifier: Annotated[
         str | None, typer.Option(help="Path or Hub id of its classifier, see hf-eco train. None: by names alone.")
     ] = None,
+    context: ContextChoice = None,
     label: Annotated[str, typer.Option(help="The classifier's label that means 'forget'.")] = "forget",
     threshold: Annotated[
         float | None, typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one.")
@@ -90,6 +92,7 @@ def add(
     corruption = corruption_from(method, dims, strength, seed)
     options: dict[str, Any] = {"corruption": corruption, "entities": entities, "label": label}
     options |= {"names": name or [], "tokens": "" if tokens is None else tokens.value}
+    options |= {"context": "auto" if context is None else context.value}
     new = ForgetScope(scope, threshold=0.5 if threshold is None else threshold, **options)
     prompts = [read_prompts(file) for file in (forget, retain) if file is not None]
 

@@ -6,6 +6,8 @@
 | `lexicon` | `Lexicon`, all names of a scope that has a trained head |
 | `index` | `NameIndex`: all names of all scopes, few of which are looked for in a text |
 | `last_names` | last names that stand by themselves |
+| `common` | names that many people bear |
+| `chance` | how rare words are: what looks like a misspelt name is often another word |
 | `name` | one name: in which words or letters of a text it stands, and how many of them are wrong |
 | `words` | the words of a text, and those that are no misspelling of anything |
 """

@@ -8,13 +8,14 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..detector import Detection
 from ..disguises import views
 from ..log_odds import from_log_odds
+from .common import needs_context
 from .index import NameIndex, check_name
 from .last_names import LastNames
 from .name import Mention
@@ -25,7 +26,13 @@ LAST_NAME_ALONE = 2.5
 _MOST_SPELLINGS = 8  # of one name in one text
 _LONG_WORD = re.compile(r"[^\W_]{4,}")
 
-_Key = tuple[str, tuple[str, ...]]  # a scope and its names
+
+class _Key(NamedTuple):
+    """Whom a scope is about."""
+
+    scope: str
+    names: tuple[str, ...]
+    context: str  # see `needs_context`
 
 
 class NamesDetector:
@@ -36,6 +43,8 @@ class NamesDetector:
     Args:
         names: by scope, its names.
         like: a detector whose index to share.
+        contexts: for scopes whose names are not enough, or enough though many bear them, "required" or "ignored"; see
+            [`needs_context`][hf_eco.detection.names.common.needs_context].
 
     Raises:
         ValueError: a name is too short to be told from parts of other words.
@@ -43,8 +52,14 @@ class NamesDetector:
 
     channel = "names"
 
-    def __init__(self, names: Mapping[str, Sequence[str]], like: NamesDetector | None = None) -> None:
-        keys = [(scope, tuple(own)) for scope, own in names.items() if own]
+    def __init__(
+        self,
+        names: Mapping[str, Sequence[str]],
+        like: NamesDetector | None = None,
+        contexts: Mapping[str, str] | None = None,
+    ) -> None:
+        contexts = contexts or {}
+        keys = [_Key(scope, tuple(own), contexts.get(scope, "auto")) for scope, own in names.items() if own]
         self._own = frozenset(keys)
         self._index: _SharedIndex = _SharedIndex() if like is None else like._index
         self._index.enter(keys)
@@ -54,7 +69,7 @@ class NamesDetector:
         return len(self._own)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), ({scope: names for scope, names in self._own},)
+        return type(self), ({k.scope: k.names for k in self._own}, None, {k.scope: k.context for k in self._own})
 
     def detect(self, texts: Sequence[str]) -> list[list[Detection]]:
         """As for any detector. A text is read in every view of it, as [`views`][hf_eco.detection.disguises.views]
@@ -68,16 +83,17 @@ class NamesDetector:
         found = []
         for view in views(text):
             said = [
-                (key, mention.log_odds, mention.start, mention.end)
+                (key, mention.log_odds, mention.start, mention.end, needs_context(name, key.context))
                 for name, mention in self._mentions(view.text)
                 for key in self._index.names.keys(name)
                 if key in self._own
             ]
-            last_names = self._index.last_names.find(view.text, self._own)
-            said += [(key, LAST_NAME_ALONE, start, end) for key, start, end in last_names]
-            for (scope, _), log_odds, start, end in said:
+            for last in self._index.last_names.find(view.text, self._own):
+                weak = last.weak or last.key.context == "required"
+                said.append((last.key, LAST_NAME_ALONE, last.start, last.end, weak))
+            for key, log_odds, start, end, weak in said:
                 place = view.to_original(start, end)
-                found.append(Detection(scope, from_log_odds(log_odds), *place, self.channel))
+                found.append(Detection(key.scope, from_log_odds(log_odds), *place, self.channel, weak))
         return found
 
     def _mentions(self, text: str) -> Iterator[tuple[str, Mention]]:
@@ -117,12 +133,12 @@ class _SharedIndex:
         """Counts a detector for these names in. Raises ValueError if one is too short, and then changes nothing."""
         with self._lock:
             new = [key for key in keys if key not in self._users]
-            for _, names in new:
-                for name in names:
+            for key in new:
+                for name in key.names:
                     check_name(name)
             for key in new:
-                self.names.add(key, dict.fromkeys(key[1]))
-                self.last_names.add(key, dict.fromkeys(key[1]))
+                self.names.add(key, dict.fromkeys(key.names))
+                self.last_names.add(key, dict.fromkeys(key.names))
             self._users.update(keys)
             while self.left:
                 for key in self.left.popleft():
@@ -132,5 +148,5 @@ class _SharedIndex:
         self._users[key] -= 1
         if not self._users[key]:
             del self._users[key]
-            self.names.remove(key, dict.fromkeys(key[1]))
-            self.last_names.remove(key, dict.fromkeys(key[1]))
+            self.names.remove(key, dict.fromkeys(key.names))
+            self.last_names.remove(key, dict.fromkeys(key.names))

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Hashable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from .chance import rarity_in_english
+from .common import is_first_name
 from .words import OPENING_WORDS, TOKEN, known_words, without_suffix
 
 _FOLLOWED = re.compile(r"\s+(?!Jr|Sr)[A-Z]")
-_WORD_BEFORE = re.compile(r"([\w.'’-]+)[ \t]+$")
+_WORD_BEFORE = re.compile(r"([\w.'’-]+)[\"”’)]*[ \t]+$")
+_PARTICLES = frozenset(("van", "von", "de", "den", "der", "di", "la", "le", "da", "dos", "del", "of", "bin", "ibn"))
+# "in Norton", "Ernst & Young", "Ypsilanti, Mich., when": a place, a firm, a word cut short
+_BEFORE_OTHERS, _BEHIND_OTHERS = re.compile(r"(?:&|\bin)\s*$"), re.compile(r"\s*&|\.\s*[,a-z]")
 _SHORTEST = 4  # letters
 _BEFORE = 200  # characters before a last name that are looked at
+_RARE = 5.4  # a last name that is a word in 250,000 or fewer tells of somebody
+_FEW_WORDS = 100  # of a text. Longer ones introduce those they speak of
 _KeyT = TypeVar("_KeyT", bound=Hashable)
 
 
+@dataclass(frozen=True, slots=True)
+class LastName(Generic[_KeyT]):
+    """A last name that stands by itself, `text[start:end]`; it tells little of whom it is about if it is `weak`."""
+
+    key: _KeyT
+    start: int
+    end: int
+    weak: bool
+
+
 def last_name_of(name: str) -> str | None:
-    """The last word of a full name, capitalised; None if it is short, or the name has one word."""
+    """The last word of a full name, capitalised; None if it is short, the name has one word, or ends in a title
+    ("Jane Doe, Countess of Essex")."""
     words = without_suffix(name.replace(",", " ")).split()
-    if len(words) < 2 or len(words[-1]) < _SHORTEST:
+    if len(words) < 2 or len(words[-1]) < _SHORTEST or words[-2].lower() == "of":
         return None
     return words[-1][:1].upper() + words[-1][1:]
 
@@ -33,7 +52,8 @@ def names_another(before: str) -> bool:
 
 class LastNames(Generic[_KeyT]):
     """The last names of all scopes. One counts where it stands by itself, as far as capitals tell: neither behind
-    another first name nor before another last name. One that is a word as well tells of nobody."""
+    another first name nor before another last name, and nowhere in the text behind another first name. One that is a
+    word as well tells of nobody, one that is frequent or a first name as well, or stands in a long text, of few."""
 
     def __init__(self) -> None:
         self._bearers: dict[str, dict[_KeyT, None]] = {}  # last name -> keys
@@ -55,14 +75,23 @@ class LastNames(Generic[_KeyT]):
                 if not self._by_token[token]:
                     del self._by_token[token]
 
-    def find(self, text: str, among: Container[_KeyT]) -> list[tuple[_KeyT, int, int]]:
-        """(key, start, end) of each last name that stands by itself, for each key `among` all that bears it."""
-        found = []
+    def find(self, text: str, among: Container[_KeyT]) -> list[LastName[_KeyT]]:
+        """Each last name that stands by itself, for each key `among` all that bears it."""
+        places: dict[str, list[int]] = {}
         for match in TOKEN.finditer(text):
             for last in tuple(self._by_token.get(match[0], ())):
-                start, end = match.start(), match.start() + len(last)
-                if text.startswith(last, start) and _stands_alone(text, start, end):
-                    found += [(key, start, end) for key in tuple(self._bearers.get(last, ())) if key in among]
+                if text.startswith(last, match.start()):
+                    places.setdefault(last, []).append(match.start())
+        found: list[LastName[_KeyT]] = []
+        for last, starts in places.items():
+            if any(names_another(text[max(0, start - _BEFORE) : start]) for start in starts):
+                continue
+            weak = rarity_in_english(last) < _RARE or is_first_name(last) or len(TOKEN.findall(text)) > _FEW_WORDS
+            for start in starts:
+                end = start + len(last)
+                if _stands_alone(text, start, end):
+                    bearers = (key for key in tuple(self._bearers.get(last, ())) if key in among)
+                    found += [LastName(key, start, end, weak) for key in bearers]
         return found
 
     def _of(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -74,7 +103,10 @@ class LastNames(Generic[_KeyT]):
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:
-    before, behind = text[start - 1 : start], text[end : end + 1]
-    if any(c.isalnum() or c in "_-" for c in before + behind) or _FOLLOWED.match(text, end):
+    before, behind = text[max(0, start - _BEFORE) : start], text[end : end + 10]
+    if any(c.isalnum() or c in "_-" for c in before[-1:] + behind[:1]) or _FOLLOWED.match(behind):
         return False
-    return not names_another(text[max(0, start - _BEFORE) : start])
+    if _BEFORE_OTHERS.search(before) or _BEHIND_OTHERS.match(behind):
+        return False
+    word = _WORD_BEFORE.search(before)
+    return not (word and word[1] in _PARTICLES) and not names_another(before)

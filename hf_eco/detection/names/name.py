@@ -38,6 +38,14 @@ _MIDDLE_NAME = 1.0  # wrong letters that middle names, more or fewer than the na
 _LONGER_FIRST_NAME = 3.0  # wrong letters that "Hermiana" for Hermia counts for: mostly it is somebody else
 _MIDDLE_MOST = 1.0  # letters that may be wrong besides
 _MIDDLE_WORDS = 4
+# How likely it is, as powers of ten, that a name is said at some place of a text, that a letter of it is wrong, that a
+# word of it has another form, or the words another order; and what a comma between them tells, for the last word first
+# and against the first. A mention must be likelier than that its words stand there by chance.
+_SAID = -6.0
+_SLIP = -2.5
+_MOST_SLIPS = 2.0
+_OTHER_WAY = -1.0
+_COMMA = 3.0
 _ANYWHERE = 7  # a name of so many letters, spelt right, counts where spaces are left out or somewhere else
 _SURELY_ANYWHERE = 10
 _FUZZY = 8  # letters of a name that may be misspelt and cut into other words as well
@@ -76,9 +84,20 @@ class _Order:
         return max(range(len(self.words)), key=lambda i: len(self.words[i]))
 
     @cached_property
+    def lower(self) -> tuple[str, ...]:
+        """The words in small letters."""
+        return tuple(word.lower() for word in self.words)
+
+    @cached_property
     def others_first(self) -> tuple[int, ...]:
         """The words in the order in which they are compared: the pivot, which is known to be like, last."""
         return tuple(sorted(range(len(self.words)), key=lambda i: i == self.pivot))
+
+
+def _likely_edits(likelier: float) -> float:
+    """The wrong letters that make a mention as unsure as `likelier`, how much likelier it is than chance, as a power
+    of ten."""
+    return (7.0 - likelier * math.log(10)) / 1.5
 
 
 class Name:
@@ -155,6 +174,7 @@ class Name:
     def _wrong(self, order: _Order, numbers: Sequence[int], reading: Reading) -> float:
         """How many letters are wrong if the words of these numbers are those of `order`; infinite if they are not."""
         wrong = another = 0.0
+        likelier = _SAID
         exact = False
         known = 0
         for i in order.others_first:
@@ -164,6 +184,8 @@ class Name:
                 return letters
             known += likeness == math.inf
             wrong, another, exact = wrong + letters, max(another, likeness), exact or word.lower() == seen.lower()
+            other_way = _OTHER_WAY if word.lower() != seen.lower() else 0.0
+            likelier += reading.rarity(numbers[i]) + _SLIP * min(letters, _MOST_SLIPS) + other_way
         if known == len(order.words) or (known and exact and not reading.careless):
             return math.inf
         wrong *= 2 / max(2, len(order.words))
@@ -179,6 +201,11 @@ class Name:
             wrong += another * _ANOTHER
         if order.gap and wrong > _MIDDLE_MOST:
             return math.inf
+        comma = not order.gap and "," in reading.between(numbers[0], numbers[-1])
+        forward = order is self.orders[0]
+        if wrong or comma or not forward:
+            likelier += (-_COMMA if forward else _COMMA) if comma else 0.0
+            wrong = max(wrong, _likely_edits(likelier + (0.0 if forward else _OTHER_WAY)))
         return wrong + (order.extra if order.gap or wrong else 0.0)
 
     def _wrong_letters(self, word: str, seen: str, reading: Reading) -> tuple[float, float]:
@@ -221,7 +248,9 @@ class Name:
         end = at + len(name)
         start, stop = _word_start(text, where, at), _word_end(text, where, end)
         if start is not None and stop is not None:
-            return None if self._is_another(start, stop, reading) else Mention(start, stop, 0.0)
+            words = tuple(reading.words[number].lower() for number in _touched(start, stop, reading))
+            judged = any(words == order.lower for order in self.orders)  # word by word
+            return None if judged or self._is_another(start, stop, reading) else Mention(start, stop, 0.0)
         start, stop = where[at], where[end - 1] + 1
         if self.unspaced:
             return Mention(start, stop, 0.0)
@@ -230,7 +259,7 @@ class Name:
         # Spaces that stand where the name has none show that those at its ends mean nothing, either.
         spaced = sum(_word_start(text, where, at + i) is not None for i in self.breaks)
         cut = [number for number in _touched(start, stop, reading) if not _within(number, start, stop, reading)]
-        if 2 * spaced > len(self.breaks) or (cut and all(map(reading.known, cut))):
+        if 2 * spaced > len(self.breaks) or (cut and all(map(reading.common, cut))):
             return None
         return Mention(start, stop, 0.0 if len(name) >= _SURELY_ANYWHERE else 1.0)
 
@@ -261,7 +290,7 @@ class Name:
                 if len(numbers) == len(self.words) or len(numbers) > 2 * len(self.words) + 1:
                     continue  # judged word by word
                 wrong = OSA.distance(name, folded[first:last], score_cutoff=edits)
-                if wrong <= edits and not all(map(reading.known, numbers)):
+                if wrong <= edits and not all(map(reading.common, numbers)):
                     return Mention(start, stop, 1.0 + 1.25 * max(1, wrong))
         return None
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from ...data import shipped_names, shipped_rows
 from ..disguises import skeleton
 from ..disguises.language import FUNCTION_WORDS
 from ..disguises.spelling import Spelling, spelling
+from .chance import UNKNOWN, rarity, tables_of
 
 SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
 MIN_NAME = 4  # symbols of the shortest name's skeleton; shorter ones turn up inside other words
@@ -84,6 +86,7 @@ class Reading:
     """The words of a text.
 
     Attributes:
+        text: the text.
         words, starts, ends: each word, and where it starts and ends in the text.
         places: for each spelling, right or wrong in one of the ways of `Spelling`, the words that have it, by number.
         odd: the spellings of words that are not known, which may be misspelt, and their numbers.
@@ -92,6 +95,7 @@ class Reading:
         cased: whether there is a capital: a name would have one.
     """
 
+    text: str
     words: list[str] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
@@ -104,11 +108,27 @@ class Reading:
     def known(self, number: int) -> bool:
         return self.words[number].lower() in known_words()
 
+    def rarity(self, number: int) -> float:
+        """-log10 of the frequency of a word, in the language of the text or in English."""
+        return rarity(self.words[number], self._tables)
+
+    def common(self, number: int) -> bool:
+        """Whether people write that word, or number, in other texts."""
+        return self.rarity(number) < UNKNOWN or self.words[number].isdigit()
+
+    def between(self, first: int, last: int) -> str:
+        """What stands between two words: other words and all."""
+        return self.text[self.ends[first] : self.starts[last]]
+
+    @cached_property
+    def _tables(self) -> tuple[Mapping[str, float], ...]:
+        return tables_of([word.lower() for word in self.words])
+
 
 @lru_cache(maxsize=16)
 def read(text: str) -> Reading:
     """The words of `text`; the last few texts are remembered, as all lexicons read the same."""
-    reading = Reading()
+    reading = Reading(text)
     small_words = odd_words = 0
     known = known_words()
     for number, match in enumerate(TOKEN.finditer(text)):
