@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeGuard
@@ -40,7 +41,14 @@ class DecodedPrompt:
 
     def tokens_in(self, spans: Sequence[Span]) -> tuple[int, ...]:
         """Indices of the tokens that overlap any of `spans`."""
-        return tuple(i for i, token in enumerate(self.offsets) if any(_overlap(token, span) for span in spans))
+        merged = _merged(spans)
+        ends = [end for _, end in merged]
+        found = []
+        for i, (start, end) in enumerate(self.offsets):
+            first = bisect_right(ends, start)
+            if first < len(merged) and merged[first][0] < end:
+                found.append(i)
+        return tuple(found)
 
 
 class PromptReader:
@@ -158,8 +166,15 @@ def is_chat(value: Any) -> TypeGuard[Chat]:
     return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
 
 
-def _overlap(a: Span, b: Span) -> bool:
-    return a[0] < b[1] and b[0] < a[1]
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    """`spans` in order, those that overlap put together."""
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def _gaps(text: str, taken: list[Span]) -> list[Span]:
