@@ -12,13 +12,20 @@ _FOLLOWED = re.compile(r"\s+(?!Jr|Sr)[A-Z]")
 _WORD_BEFORE = re.compile(r"([\w.'’-]+)[ \t]+$")
 _SHORTEST = 4  # letters
 _BEFORE = 200  # characters before a last name that are looked at
+# Whoever bears such a rank is called by a first name: Prince Harry, Pope Francis
+BEFORE_FIRST_NAMES = frozenset(
+    "brother dame emperor empress father king mother pope prince princess queen saint sir sister sultan tsar".split()
+)
 _KeyT = TypeVar("_KeyT", bound=Hashable)
 
 
 def last_name_of(name: str) -> str | None:
-    """The last word of a full name, capitalised; None if it is short, or the name has one word."""
+    """The last word of a full name, capitalised; None if it is short, the name has one word, or the last is a place
+    (Duke of Sussex) or a first name (Prince Harry)."""
     words = without_suffix(name.replace(",", " ")).split()
-    if len(words) < 2 or len(words[-1]) < _SHORTEST:
+    if len(words) < 2 or len(words[-1]) < _SHORTEST or words[-2].lower() == "of":
+        return None
+    if len(words) == 2 and words[0].lower() in BEFORE_FIRST_NAMES:
         return None
     return words[-1][:1].upper() + words[-1][1:]
 
