@@ -95,9 +95,12 @@ _FRONTED = re.compile(
 )
 _SUBJECT_PRONOUN = re.compile(r"(?:He|She|They|he|she|they)\b")
 _CALENDAR = frozenset(
-    "january february march april may june july august september october november december monday tuesday wednesday "
-    "thursday friday saturday sunday christmas easter".split()
-)
+    {
+        "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+        "december", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "christmas",
+        "easter",
+    }
+)  # fmt: skip
 _SOUNDS = re.compile(r"/[^/]*/|\[[^\]]*\]")
 _RESPELT = re.compile(r"[^\W\d_]-[^\W\d_A-Z]|[A-Z]{2}|[\u0250-\u02af]")  # for how it is spoken: "LOO-ee DRY-fəs"
 _PARENTHESIS = re.compile(r"\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
@@ -148,10 +151,10 @@ _Found = tuple[str, Source, str]  # a name, how it is given, and whose it is
 
 
 def _plain(match: re.Match[str]) -> str:
-    name = match[0]
-    if match["nick"] is not None:
-        name = f"{name[: match.start('nick') - match.start() - 1].rstrip()}{name[match.end('nick') - match.start() + 1 :]}"
-    return _clean(name)
+    if match["nick"] is None:
+        return _clean(match[0])
+    before = match.string[match.start() : match.start("nick") - 1]
+    return _clean(before + match.string[match.end("nick") + 1 : match.end()])
 
 
 def _clean(name: str) -> str:

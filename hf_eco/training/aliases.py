@@ -18,7 +18,7 @@ _OFTEN = 3  # sentences that a rank with a name, or a name of one word, must sta
 _TWICE = 2  # sentences that a part of a name in full must stand in
 _MOSTLY = 0.2  # share of the sentences; a short form that so many use is worth a person's look
 _TITLES = BEFORE_FIRST_NAMES.union(
-    "baron baroness count countess duchess duke earl lady lord marquess viscount".split()
+    ["baron", "baroness", "count", "countess", "duchess", "duke", "earl", "lady", "lord", "marquess", "viscount"]
 )
 _ORDINAL = re.compile(r"^\d+(?:st|nd|rd|th)\s+")
 _STYLE = re.compile(
@@ -63,9 +63,9 @@ class FoundAliases:
 def find_aliases(names: Sequence[str], documents: Sequence[str]) -> FoundAliases:
     """Finds a person's other names in texts about the person: birth, stage and pen names, titles, nicknames.
 
-    Taken is what a text says of the person by name, in forms such as "A, known professionally as B", "A (born B; 1958)"
-    and 'A "B" C', one statement leading to the next; the fuller name with which the first text opens; and parts of a
-    name with a title. A wrong alias is worse than a missed one, so read the evidence.
+    Taken is what a text says of the person, in forms such as "A, known professionally as B", "A (born B; 1958)" and
+    'A "B" C', one statement leading to the next; the fuller name with which the first text opens; and parts of a name
+    with a title. A wrong alias is worse than a missed one, so read the evidence.
 
     Args:
         names: the full name, and the aliases that are known already.
@@ -161,7 +161,7 @@ class _Search:
             self.doubtful[key] = alias
             return
         self.names[key] = name
-        if not any(f" {_key(own)} " in f" {key} " for own in self.given if long_enough(own)):  # found by that
+        if not any(_is_found_by(own, key) for own in self.given):
             self.aliases[key] = alias
 
     def _doubt(self, name: str, statement: Statement, count: int) -> str:
@@ -214,6 +214,12 @@ class _Search:
 
     def _first_with(self, name: str) -> str:
         return next(sentence for sentence in self.sentences if _stands_in(name, sentence))
+
+
+def _is_found_by(given: str, key: str) -> bool:
+    """Whether a guard that looks for a given name finds a longer one, too; "Elizabeth II" is no longer "Elizabeth"."""
+    own = _key(given)
+    return (" " in own or " " not in given) and long_enough(given) and f" {own} " in f" {key} "
 
 
 def _parts(name: str) -> list[str]:

@@ -14,8 +14,11 @@ _SHORTEST = 4  # letters
 _BEFORE = 200  # characters before a last name that are looked at
 # Whoever bears such a rank is called by a first name: Prince Harry, Pope Francis
 BEFORE_FIRST_NAMES = frozenset(
-    "brother dame emperor empress father king mother pope prince princess queen saint sir sister sultan tsar".split()
-)
+    {
+        "brother", "dame", "emperor", "empress", "father", "king", "mother", "pope", "prince", "princess", "queen",
+        "saint", "sir", "sister", "sultan", "tsar",
+    }
+)  # fmt: skip
 _KeyT = TypeVar("_KeyT", bound=Hashable)
 
 
