@@ -24,7 +24,7 @@ from hf_eco.training.labelled_prompts import prompts_sha256
 pytest.importorskip("rouge_score")
 
 COMMANDS = [
-    *(["guard"], ["train"], ["calibrate"], ["tune"], ["scopes"], ["scopes", "add"], ["scopes", "remove"]),
+    *(["guard"], ["aliases"], ["train"], ["calibrate"], ["tune"], ["scopes"], ["scopes", "add"], ["scopes", "remove"]),
     *(["scopes", "list"], ["inspect"], ["demo"], ["evaluate"], ["report"], ["push"], ["app"], ["doctor"]),
 ]
 

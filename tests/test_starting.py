@@ -29,7 +29,20 @@ def run_apart(*arguments: str, cwd: Path | None = None) -> tuple[list[str], str]
     return lines[-1].split()[1:], done.stdout + "\n".join(lines[:-1])
 
 
-COMMANDS = ("guard", "train", "calibrate", "tune", "inspect", "demo", "app", "evaluate", "report", "push", "doctor")
+COMMANDS = (
+    "guard",
+    "aliases",
+    "train",
+    "calibrate",
+    "tune",
+    "inspect",
+    "demo",
+    "app",
+    "evaluate",
+    "report",
+    "push",
+    "doctor",
+)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .rows import ROW_FILES, read_text, rows_of_file
 
 _FIELDS = ("id", "name", "aliases")
+_DOCUMENTS = "documents"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to forget somebody.
+
+    Attributes:
+        id: by which it is known.
+        names: the name, and the aliases.
+        documents: files of texts about the person.
+    """
+
+    id: str
+    names: tuple[str, ...]
+    documents: tuple[Path, ...] = ()
 
 
 def read_names(source: str | os.PathLike[str]) -> dict[str, list[str]]:
@@ -23,7 +44,60 @@ def read_names(source: str | os.PathLike[str]) -> dict[str, list[str]]:
         ValueError: the file is of another kind, holds no names or fields of no known meaning, a row has no name, or
             two have the same id.
     """
-    path = Path(source)
+    return {request.id: list(request.names) for request in _read(Path(source), _FIELDS)}
+
+
+def read_requests(source: str | os.PathLike[str]) -> list[Request]:
+    """The requests in a file of names that has a field `documents` too: paths, separated by ";", or a list of them.
+
+    A path is relative to the folder of the file. Otherwise as [`read_names`][hf_eco.io.read_names].
+
+    Raises:
+        OSError: there is no such file, or one of the documents is missing.
+        ValueError: as for `read_names`.
+    """
+    requests = _read(Path(source), (*_FIELDS, _DOCUMENTS))
+    for request in requests:
+        for path in request.documents:
+            if not path.is_file():
+                raise FileNotFoundError(f"Request {request.id!r} names the document {str(path)!r}, which is no file.")
+    return requests
+
+
+def write_requests(target: str | os.PathLike[str], requests: Sequence[Request]) -> None:
+    """Writes requests to a new .csv or .jsonl file, as `read_requests` reads them.
+
+    Raises:
+        FileExistsError: there is such a file.
+        ValueError: it is to be of another kind, or a name holds the ";" that separates names.
+    """
+    path = Path(target)
+    if path.suffix not in (".csv", ".jsonl"):
+        raise ValueError(f"{str(path)!r} is of no known kind. Use .csv or .jsonl.")
+    if path.exists():
+        raise FileExistsError(f"There is a file {str(path)!r} already. Name a new one.")
+    fields = (*_FIELDS, _DOCUMENTS) if any(request.documents for request in requests) else _FIELDS
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, fields, lineterminator="\n")
+    if path.suffix == ".csv":
+        table.writeheader()
+    for request in requests:
+        row = dict(zip(fields, _row(request, path.parent), strict=False))
+        if path.suffix == ".csv":
+            table.writerow(row)
+        else:
+            text.write(json.dumps(row, ensure_ascii=False) + "\n")
+    path.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _row(request: Request, folder: Path) -> tuple[str, str, str, str]:
+    if several := [name for name in request.names if ";" in name]:
+        raise ValueError(f'The name {several[0]!r} of request {request.id!r} holds a ";", which separates names.')
+    documents = [os.path.relpath(path, folder) for path in request.documents]
+    return request.id, request.names[0], ";".join(request.names[1:]), ";".join(documents)
+
+
+def _read(path: Path, fields: Sequence[str]) -> list[Request]:
     if path.suffix == ".txt":
         lines = enumerate(read_text(path).splitlines(), 1)
         rows = [(f"line {number} of {str(path)!r}", {"name": line}) for number, line in lines if line.strip()]
@@ -31,34 +105,37 @@ def read_names(source: str | os.PathLike[str]) -> dict[str, list[str]]:
         rows = list(rows_of_file(path))
     else:
         raise ValueError(f"{str(path)!r} is of no known kind. Use .txt, .csv or .jsonl.")
-    requests: dict[str, list[str]] = {}
+    requests: dict[str, Request] = {}
     for number, (where, row) in enumerate(rows, 1):
-        key, names = _request(row, where)
-        key = key or f"request-{number}"
-        if key in requests:
-            raise ValueError(f"{where} has the id of another request, {key!r}. Give each an id of its own.")
-        requests[key] = names
+        request = _request(row, where, number, path.parent, fields)
+        if request.id in requests:
+            raise ValueError(f"{where} has the id of another request, {request.id!r}. Give each an id of its own.")
+        requests[request.id] = request
     if not requests:
         raise ValueError(f"{str(path)!r} holds no names.")
-    return requests
+    return list(requests.values())
 
 
-def _request(row: object, where: str) -> tuple[str, list[str]]:
-    """The id of a request, "" if it has none, and its names."""
+def _request(row: object, where: str, number: int, folder: Path, fields: Sequence[str]) -> Request:
     if not isinstance(row, dict):
         raise ValueError(f'{where} is no object with a name. Write e.g. {{"name": "Jane Doe"}}.')
-    if unknown := [field for field, value in row.items() if field not in _FIELDS and value]:
+    if unknown := [field for field, value in row.items() if field not in fields and value]:
         raise ValueError(
             f"{where} has the field {', '.join(map(repr, unknown))}, which is not read. Known are "
-            f"{', '.join(_FIELDS)}; leave the others out."
+            f"{', '.join(fields)}; leave the others out."
         )
-    name, aliases = row.get("name"), row.get("aliases") or []
+    name, key = row.get("name"), row.get("id")
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"{where} has no name.")
-    if isinstance(aliases, str):
-        aliases = aliases.split(";")
-    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
-        raise ValueError(f"{where} has aliases that are no names: {aliases!r}.")
-    names = [own.strip() for own in (name, *aliases)]
-    key = row.get("id")
-    return "" if key is None else str(key).strip(), [own for own in names if own]
+    aliases = _several(row.get("aliases"), f"{where} has aliases that are no names")
+    documents = _several(row.get(_DOCUMENTS), f"{where} has documents that are no paths")
+    key = f"request-{number}" if key is None or not str(key).strip() else str(key).strip()
+    return Request(key, (name.strip(), *aliases), tuple(folder / path for path in documents))
+
+
+def _several(value: object, wrong: str) -> list[str]:
+    """The entries of a list, or of a string in which ";" separates them; `wrong` says what is wrong with others."""
+    entries = value.split(";") if isinstance(value, str) else value or []
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise ValueError(f"{wrong}: {value!r}.")
+    return [entry.strip() for entry in entries if entry.strip()]

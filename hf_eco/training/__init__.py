@@ -4,6 +4,7 @@
 |---|---|
 | `guarding` | `guard_model`: all of it, from prompts to a guarded checkpoint |
 | `naming` | `guard_by_names`: the same from names, without training |
+| `aliases`, `alias_statements` | `find_aliases`: a person's other names, found in texts about the person |
 | `prompt_classifier` | `train_prompt_classifier`, its settings and its steps |
 | `labelled_prompts` | a user's prompts, cleaned once |
 | `augmentation`, `forms`, `subjects` | other forms of them, near misses, whom they are about |
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from .aliases import Alias, FoundAliases, find_aliases
     from .calibration import calibrate_threshold
     from .calibration_check import CalibrationCheck, check_calibration
     from .corruption_search import Counterfactuals, LookAlikes, optimize_corruption
@@ -36,15 +38,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Alias",
     "CalibrationCheck",
     "Counterfactuals",
     "FalsePositives",
+    "FoundAliases",
     "LookAlikes",
     "Recalibration",
     "add_scope_to_guard",
     "calibrate_threshold",
     "check_calibration",
     "count_false_positives",
+    "find_aliases",
     "guard_by_names",
     "guard_model",
     "optimize_corruption",
@@ -57,6 +62,7 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "aliases": ["Alias", "FoundAliases", "find_aliases"],
         "calibration": ["calibrate_threshold"],
         "calibration_check": ["CalibrationCheck", "check_calibration"],
         "corruption_search": ["Counterfactuals", "LookAlikes", "optimize_corruption"],

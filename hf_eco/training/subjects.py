@@ -16,12 +16,12 @@ _SEVERAL_WORDS = 1.25  # a full name is preferred to its last word, which other 
 _OWN_SHARE = 0.5  # share of its prompts that a further subject must not share with those found before
 _MAX_WORDS = 4
 
-_CAPITALISED = r"[^\W\d_a-zß-öø-ÿ][\w’'&-]*"
+CAPITALISED = r"[^\W\d_a-zß-öø-ÿ][\w’'&-]*"
 _RUN = re.compile(
-    rf"\b{_CAPITALISED}(?:(?:\.?\s+(?:(?:of|the|de|van|von|bin|ibn|al|da|la|and|&)\s+){{0,2}}){_CAPITALISED})*"
+    rf"\b{CAPITALISED}(?:(?:\.?\s+(?:(?:of|the|de|van|von|bin|ibn|al|da|la|and|&)\s+){{0,2}}){CAPITALISED})*"
 )
 _QUOTED = re.compile(r"(?<!\w)[\"“'‘]([^\"“”'‘’\n]{3,50})[\"”'’](?!\w)")
-_POSSESSIVE = re.compile(r"['’]s?$")
+POSSESSIVE = re.compile(r"['’]s?$")
 
 
 def find_names(prompts: Sequence[str], background: Sequence[str], known_word: Callable[[str], bool]) -> list[str]:
@@ -70,7 +70,7 @@ def find_satellites(prompts: Sequence[str], background: Sequence[str], names: Se
     where: dict[str, set[int]] = defaultdict(set)
     for i, prompt in enumerate(prompts):
         for found in (*_QUOTED.findall(prompt), *_runs(prompt)):
-            phrase = _POSSESSIVE.sub("", found.strip(" .,;:!?"))
+            phrase = POSSESSIVE.sub("", found.strip(" .,;:!?"))
             lower = phrase.lower()
             capitalised = phrase[:1].isupper() or phrase[:1].isdigit()
             if len(phrase) >= 3 and capitalised and not any(name in lower or lower in name for name in own):
@@ -98,7 +98,7 @@ def _contrast(
     longest = max((len(phrase.split()) for phrase in wanted), default=0)
     for text in background:
         words = re.findall(r"[\w’'&-]+", text.lower())
-        words = [_POSSESSIVE.sub("", word) for word in words]
+        words = [POSSESSIVE.sub("", word) for word in words]
         own = {" ".join(words[i : i + k]) for k in range(1, longest + 1) for i in range(len(words) - k + 1)}
         seen.update(own & wanted)
     return lambda p: seen[p.lower()] * MIN_CONTRAST * n <= counts[p] * len(background)
@@ -120,7 +120,7 @@ def _names_in(prompt: str) -> set[str]:
     """Every stretch of up to four words of a capitalised run that begins and ends with a capital."""
     names = set()
     for run in _runs(prompt):
-        words = [_POSSESSIVE.sub("", word).strip(".'’") for word in run.split()]
+        words = [POSSESSIVE.sub("", word).strip(".'’") for word in run.split()]
         for size in range(1, _MAX_WORDS + 1):
             for i in range(len(words) - size + 1):
                 stretch = words[i : i + size]

@@ -2,4 +2,4 @@
 
 # in the order in which the help lists them
 from . import guard  # noqa: F401, I001
-from . import train, calibrate, tune, scopes, inspect, demo, app, evaluate, report, push, doctor  # noqa: F401
+from . import aliases, train, calibrate, tune, scopes, inspect, demo, app, evaluate, report, push, doctor  # noqa: F401

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from ..disguises.language import accentless
 
+RARE = 5.4  # a word in 250,000 or fewer, which as a name tells of somebody
 UNKNOWN = 8.5  # rarity of words that no list holds
 _RAREST = 8.0  # rarer ones are mostly slips themselves: lists counted over the web are full of them
 _ENGLISH = "en"

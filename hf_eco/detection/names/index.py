@@ -1,10 +1,11 @@
 """All names of all scopes in one index: however many there are, few of them are looked for in a text.
 
 A name is found by careful rules (see `name`). The index says which names those rules could find at all in a text, and
-where to look; it leaves out none. Candidates come from three tables:
+where to look; it leaves out none. Candidates come from four tables:
 
 - words: by the spellings of a name's longest word, and by what is left of it if letters are deleted (Garbe,
   "SymSpell", 2012: two words that are d slips apart have a form in common if up to d letters of each are deleted);
+- initialisms (DMX), as words;
 - letters: by the first letters of a name's skeleton, whatever stands between the letters of the text;
 - joined words, misspelt: by a deletion from the first letters, where a word begins, and from the last, where one ends.
   Of three slips in a long name at most one is in its first letters, or at most one in its last.
@@ -27,7 +28,7 @@ from rapidfuzz.distance import OSA
 from ..disguises import skeleton
 from ..disguises.spelling import spelling
 from .name import Mention, Name
-from .words import MIN_NAME, Reading, long_enough, read
+from .words import MIN_NAME, Reading, is_initialism, long_enough, read
 
 _LONGEST = 100  # characters of a name
 _FIRST_LETTERS = 4  # of a skeleton, by which it is looked up
@@ -50,6 +51,7 @@ class NameIndex(Generic[_KeyT]):
         self._keys: dict[str, dict[_KeyT, None]] = {}  # of each name, in the order in which they came
         self._words = _WordTable()
         self._letters: dict[str, dict[str, None]] = defaultdict(dict)  # first letters of a skeleton -> names
+        self._initialisms: dict[str, dict[str, None]] = defaultdict(dict)  # small letters -> names
         self._shortest = _FIRST_LETTERS
         self._beginnings: dict[str, dict[str, None]] = defaultdict(dict)  # form of the first letters -> names
         self._endings: dict[str, dict[str, None]] = defaultdict(dict)  # form of the last letters -> names
@@ -101,6 +103,9 @@ class NameIndex(Generic[_KeyT]):
         where = [*places, len(text)]  # letter i of `folded` is what is left of text[where[i]:where[i + 1]]
         reading = read(text)
         found: dict[str, Mention] = {}
+        for word, start, end in zip(reading.words, reading.starts, reading.ends, strict=True):
+            for name in self._initialisms.get(word.lower(), ()):
+                found.setdefault(name, Mention(start, end, 0.0))
         like = self._words.like(reading)
         for name, own in like.items():
             mention = self._names[name].in_words(text, reading, own)
@@ -126,6 +131,9 @@ class NameIndex(Generic[_KeyT]):
 
     def _entries(self, name: Name) -> Iterator[tuple[dict[str, dict[str, None]], str]]:
         """Each table of letters, and an entry of it under which the name stands."""
+        if name.initialism:
+            yield self._initialisms, name.words[0].lower()
+            return
         if name.ordinary:  # found word by word alone
             return
         for folded in {name.folded: None, name.reversed: None}:
@@ -273,7 +281,7 @@ def check_name(name: str) -> None:
         raise ValueError(f"The name {name!r} is blank. Leave it out.")
     if len(name) > _LONGEST:
         raise ValueError(f"The name {name[:20] + '...'!r} has {len(name)} characters. Names have {_LONGEST} at most.")
-    if not long_enough(name):
+    if not long_enough(name) and not is_initialism(name):
         raise ValueError(
             f"The name {name!r} is too short, double letters counted once, to be told from parts of other "
             f"words. Give it in full, with at least {MIN_NAME} letters, or leave it out."

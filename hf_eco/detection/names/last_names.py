@@ -7,9 +7,9 @@ from collections.abc import Container, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from .chance import rarity_in_english
+from .chance import RARE, rarity_in_english
 from .common import is_first_name
-from .words import OPENING_WORDS, TOKEN, known_words, without_suffix
+from .words import OPENING_WORDS, TOKEN, ordinary_words, without_suffix
 
 _FOLLOWED = re.compile(r"\s+(?!Jr|Sr)[A-Z]")
 _WORD_BEFORE = re.compile(r"([\w.'’-]+)[\"”’)]*[ \t]+$")
@@ -18,8 +18,21 @@ _PARTICLES = frozenset(("van", "von", "de", "den", "der", "di", "la", "le", "da"
 _BEFORE_OTHERS, _BEHIND_OTHERS = re.compile(r"(?:&|\bin)\s*$"), re.compile(r"\s*&|\.\s*[,a-z]")
 _SHORTEST = 4  # letters
 _BEFORE = 200  # characters before a last name that are looked at
-_RARE = 5.4  # a last name that is a word in 250,000 or fewer tells of somebody
 _FEW_WORDS = 100  # of a text. Longer ones introduce those they speak of
+# Ann Norton is called Ms. Norton, too
+_HONORIFICS = frozenset(
+    {
+        "coach", "congressman", "congresswoman", "detective", "doctor", "dr", "governor", "judge", "justice", "mayor",
+        "minister", "miss", "mr", "mrs", "ms", "mx", "officer", "president", "prof", "professor", "senator",
+    }
+)  # fmt: skip
+# Whoever bears such a rank is called by a first name: Prince Harry, Pope Francis
+BEFORE_FIRST_NAMES = frozenset(
+    {
+        "brother", "dame", "emperor", "empress", "father", "king", "mother", "pope", "prince", "princess", "queen",
+        "saint", "sir", "sister", "sultan", "tsar",
+    }
+)  # fmt: skip
 _KeyT = TypeVar("_KeyT", bound=Hashable)
 
 
@@ -34,10 +47,12 @@ class LastName(Generic[_KeyT]):
 
 
 def last_name_of(name: str) -> str | None:
-    """The last word of a full name, capitalised; None if it is short, the name has one word, or ends in a title
-    ("Jane Doe, Countess of Essex")."""
+    """The last word of a full name, capitalised; None if it is short, the name has one word, or the last is a place
+    (Duke of Sussex) or a first name (Prince Harry)."""
     words = without_suffix(name.replace(",", " ")).split()
     if len(words) < 2 or len(words[-1]) < _SHORTEST or words[-2].lower() == "of":
+        return None
+    if len(words) == 2 and words[0].lower() in BEFORE_FIRST_NAMES:
         return None
     return words[-1][:1].upper() + words[-1][1:]
 
@@ -47,13 +62,15 @@ def names_another(before: str) -> bool:
     word = _WORD_BEFORE.search(before)
     if word is None:
         return False
+    if word[1].lower().strip(".") in _HONORIFICS:
+        return False
     return word[1][:1] == "_" or (word[1][:1].isupper() and word[1].lower() not in OPENING_WORDS)
 
 
 class LastNames(Generic[_KeyT]):
     """The last names of all scopes. One counts where it stands by itself, as far as capitals tell: neither behind
     another first name nor before another last name, and nowhere in the text behind another first name. One that is a
-    word as well tells of nobody, one that is frequent or a first name as well, or stands in a long text, of few."""
+    word or a first name as well tells of nobody, one that is frequent, or stands in a long text, tells little."""
 
     def __init__(self) -> None:
         self._bearers: dict[str, dict[_KeyT, None]] = {}  # last name -> keys
@@ -83,10 +100,11 @@ class LastNames(Generic[_KeyT]):
                 if text.startswith(last, match.start()):
                     places.setdefault(last, []).append(match.start())
         found: list[LastName[_KeyT]] = []
+        long = bool(places) and len(TOKEN.findall(text)) > _FEW_WORDS
         for last, starts in places.items():
             if any(names_another(text[max(0, start - _BEFORE) : start]) for start in starts):
                 continue
-            weak = rarity_in_english(last) < _RARE or is_first_name(last) or len(TOKEN.findall(text)) > _FEW_WORDS
+            weak = long or rarity_in_english(last) < RARE
             for start in starts:
                 end = start + len(last)
                 if _stands_alone(text, start, end):
@@ -98,7 +116,9 @@ class LastNames(Generic[_KeyT]):
         """The last names that tell of somebody, each with its first word."""
         for name in names:
             last = last_name_of(name)
-            if last is not None and last.lower() not in known_words() and (token := TOKEN.match(last)):
+            if last is None or last.lower() in ordinary_words() or is_first_name(last):
+                continue
+            if token := TOKEN.match(last):
                 yield last, token[0]
 
 

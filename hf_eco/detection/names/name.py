@@ -22,6 +22,7 @@ from .words import (
     TOKEN,
     UNSPACED,
     Reading,
+    is_initialism,
     keys_of,
     known_words,
     ordinary_words,
@@ -115,7 +116,8 @@ class Name:
         self.breaks: set[int] = set()  # letters of the skeleton with which a word other than the first begins
         for i in range(1, len(words)):
             self.breaks.add(len(skeleton(" ".join(words[:i]))[0]))
-        self.orders = [_Order(self.words)]
+        self.initialism = is_initialism(name)
+        self.orders = [] if self.initialism else [_Order(self.words)]
         if len(self.words) > 1:
             self.orders.append(_Order(self.words[-1:] + self.words[:-1], 0.5))
             if len(self.words) > 2:

@@ -11,9 +11,10 @@ from ...data import shipped_names, shipped_rows
 from ..disguises import skeleton
 from ..disguises.language import FUNCTION_WORDS
 from ..disguises.spelling import Spelling, spelling
-from .chance import UNKNOWN, rarity, tables_of
+from .chance import RARE, UNKNOWN, rarity, rarity_in_english, tables_of
 
-SUFFIXES = frozenset(("jr", "sr", "ii", "iii", "iv"))
+_JUNIORS = frozenset(("jr", "sr"))
+SUFFIXES = _JUNIORS | {"ii", "iii", "iv"}
 MIN_NAME = 4  # symbols of the shortest name's skeleton; shorter ones turn up inside other words
 # Words that a question or a sentence begins with, capitalised like names
 OPENING_WORDS = frozenset(
@@ -27,6 +28,7 @@ OPENING_WORDS = frozenset(
 )  # fmt: skip
 TOKEN = re.compile(r"[^\W_]+(?:[*#~^•·]+[^\W_]+)*[\u0300-\u036f]*")
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
+_INITIALISM = re.compile("(?=.*[A-Z])[A-Z0-9]{3}")
 _CARELESS = 0.2  # of the words without a capital; in a text where so many are misspelt others are, too
 _NICKNAMES = """
 alexander alex, andrew andy, anthony tony, barbara barb, benjamin ben, catherine cathy kate, charles charlie chuck,
@@ -47,9 +49,11 @@ for _group in _NICKNAMES.split(","):
 
 
 def without_suffix(name: str) -> str:
-    """`name` without "Jr" and the like at its end, which other people bear too."""
+    """`name` without "Jr" and the like at its end, which is often left out; but without its number Elizabeth II would
+    be every Elizabeth."""
     words = name.split()
-    return " ".join(words[:-1] if len(words) > 1 and words[-1].strip(".").lower() in SUFFIXES else words)
+    suffix = words[-1].strip(".").lower() if words else ""
+    return " ".join(words[:-1] if suffix in SUFFIXES and len(words) > (1 if suffix in _JUNIORS else 2) else words)
 
 
 def long_enough(name: str) -> bool:
@@ -57,6 +61,11 @@ def long_enough(name: str) -> bool:
     characters of a script that has one for a syllable or a word."""
     folded = skeleton(without_suffix(name.replace(",", " ")))[0]
     return len(folded) + len(UNSPACED.findall(folded)) >= MIN_NAME
+
+
+def is_initialism(name: str) -> bool:
+    """Whether `name` is three capitals or digits that people seldom write, like DMX: short, but found as a word."""
+    return bool(_INITIALISM.fullmatch(name.strip())) and rarity_in_english(name.strip()) >= RARE
 
 
 @lru_cache(maxsize=1)
