@@ -4,6 +4,7 @@
 |---|---|
 | `format` | `config.json` of a guarded checkpoint: the base model's config and the guard |
 | `guarded_config` | the config of a guarded model, which writes that |
+| `scopes_file` | the scopes by names alone, in one file beside it |
 | `source` | where a guard comes from, and which base model it names |
 | `loading` | a guard read, its known answers checked |
 | `writing` | a guard written |
