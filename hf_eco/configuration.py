@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from ._version import __version__
@@ -56,6 +57,11 @@ def in_short(names: Collection[str], most: int = 5) -> str:
     return first if len(names) <= most else f"{first} and {len(names) - most:,} more"
 
 
+@cache
+def _field_names(cls: type) -> frozenset[str]:
+    return frozenset(f.name for f in dataclasses.fields(cls))
+
+
 def _from_dict(cls: type, values: Any) -> Any:
     """`values` if it is a `cls` already, else the dataclass `cls` made from it; keys it does not know are dropped
     with a warning."""
@@ -63,12 +69,13 @@ def _from_dict(cls: type, values: Any) -> Any:
         return values
     if not isinstance(values, dict):
         raise ValueError(f"{cls.__name__} must be a {cls.__name__} or a dictionary of its fields, got {values!r}.")
-    known = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        logger.warning(f"{cls.__name__}: unknown keys {unknown} are ignored; another version of hf-eco may need them.")
+    known = _field_names(cls)
+    if unknown := values.keys() - known:
+        names = sorted(map(str, unknown))
+        logger.warning(f"{cls.__name__}: unknown keys {names} are ignored; another version of hf-eco may need them.")
+        values = {key: value for key, value in values.items() if key in known}
     try:
-        return cls(**{key: value for key, value in values.items() if key in known})
+        return cls(**values)
     except TypeError as error:
         raise ValueError(f"{cls.__name__} cannot be read from {values!r}: {error}.") from error
 
@@ -388,8 +395,8 @@ class ECOConfig:
         left = [scope for scope in self.scopes if scope.name not in gone]
         if not left:
             raise ValueError(
-                f"Without {in_short(names)} the guard would lose its last scope. To be rid of the guard, load the base "
-                "model itself."
+                f"Without {in_short(names)} the guard would lose its last scope. To be rid of the guard, load the "
+                "base model itself."
             )
         return dataclasses.replace(self, scopes=left)
 
@@ -466,6 +473,8 @@ def _check_strengths(method: str, count: int, dims: int | None) -> None:
 
 
 def _finite_number(name: str, value: Any) -> float:
+    if type(value) is float and math.isfinite(value):  # of thousands of scopes; the rest takes longer to tell
+        return value
     # numbers.Real takes in numpy's
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(float(value)):
         raise ValueError(f"{name} must be a finite number, got {name}={value!r}. Use e.g. {name}=0.5.")
