@@ -7,6 +7,7 @@
 | `scopes_file` | the scopes by names alone, in one file beside it |
 | `source` | where a guard comes from, and which base model it names |
 | `loading` | a guard read, its known answers checked |
+| `following` | a running model's guard kept up to date with the one on disk |
 | `writing` | a guard written |
 | `hub_upload` | a directory to the Hub, in one commit |
 | `model_card/` | the README.md beside it |
