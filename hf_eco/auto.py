@@ -136,14 +136,23 @@ def _base_of_adapter(path: str, kwargs: dict[str, Any]) -> str | None:
 
 def check_guardable(base_model: str) -> None:
     """Raises what loading `base_model` with a guard would raise for its architecture, without loading its weights."""
+    model_without_weights(base_model)
+
+
+def model_without_weights(path: str | os.PathLike[str]) -> PreTrainedModel:
+    """The guarded model of a checkpoint's architecture, with neither weights nor guard.
+
+    Raises:
+        GuardError: the architecture cannot be guarded.
+    """
     import torch
     from transformers import AutoConfig
 
     from .modeling import guarded_model_class
 
-    config = AutoConfig.from_pretrained(base_model)
+    config = AutoConfig.from_pretrained(path)
     with torch.device("meta"):
-        guarded_model_class(_causal_lm_class(type(config), config))(config)
+        return guarded_model_class(_causal_lm_class(type(config), config))(config)
 
 
 def _causal_lm_class(config_class: type[PreTrainedConfig], config: PreTrainedConfig) -> type[PreTrainedModel]:

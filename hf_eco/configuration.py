@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import logging
 import math
 import numbers
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from ._version import __version__
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TOKEN_SELECTIONS = ("content", "all", "entities", "mentions")
 NAME_CONTEXTS = ("auto", "ignored", "required")
 # The methods that hf_eco.corruption brings: whether each takes one strength for each dimension. By this table a
@@ -40,11 +43,24 @@ _BUILT_IN_METHODS = {
 # Development versions whose guards say format 1 or 2 and mean something else by it.
 _BEFORE_THE_FORMAT = ("0.1.0",)
 
+SCOPES_FILE = "scopes_file"  # says, in config.json, which file holds the scopes by names alone
+_FIXED = ("name", "names", "context", "label")  # of a scope, once it is made
 _SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
 def _help(text: str, **kwargs: Any) -> Any:
     return field(metadata={"help": text}, **kwargs)
+
+
+def in_short(names: Collection[str], most: int = 5) -> str:
+    """The first of `names` for a person to read, and how many more there are."""
+    first = ", ".join(itertools.islice(names, most))
+    return first if len(names) <= most else f"{first} and {len(names) - most:,} more"
+
+
+@cache
+def _field_names(cls: type) -> frozenset[str]:
+    return frozenset(f.name for f in dataclasses.fields(cls))
 
 
 def _from_dict(cls: type, values: Any) -> Any:
@@ -54,12 +70,13 @@ def _from_dict(cls: type, values: Any) -> Any:
         return values
     if not isinstance(values, dict):
         raise ValueError(f"{cls.__name__} must be a {cls.__name__} or a dictionary of its fields, got {values!r}.")
-    known = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        logger.warning(f"{cls.__name__}: unknown keys {unknown} are ignored; another version of hf-eco may need them.")
+    known = _field_names(cls)
+    if unknown := values.keys() - known:
+        names = sorted(map(str, unknown))
+        logger.warning(f"{cls.__name__}: unknown keys {names} are ignored; another version of hf-eco may need them.")
+        values = {key: value for key, value in values.items() if key in known}
     try:
-        return cls(**{key: value for key, value in values.items() if key in known})
+        return cls(**values)
     except TypeError as error:
         raise ValueError(f"{cls.__name__} cannot be read from {values!r}: {error}.") from error
 
@@ -207,10 +224,10 @@ class ForgetScope:
         "scope that is recognised by its names.",
         default=None,
     )
-    names: list[str] = _help(
+    names: Sequence[str] = _help(
         "Full names of whom or what is to be forgotten, and other names for them. They are found however they are "
         "spelt; nothing is trained.",
-        default_factory=list,
+        default=(),
     )
     context: str = _help(
         "Whether a name by itself is enough. 'auto': unless thousands of people bear it; 'ignored': always; "
@@ -258,11 +275,11 @@ class ForgetScope:
                 )
         if isinstance(self.names, str) or not all(isinstance(name, str) and name.strip() for name in self.names):
             raise ValueError(f"names must be a list of names, got names={self.names!r}. Use e.g. names=['Jane Doe'].")
-        self.names = list(self.names)
         if self.context not in NAME_CONTEXTS:
             raise ValueError(f"context={self.context!r} is unknown. Use one of: {', '.join(NAME_CONTEXTS)}.")
+        vars(self)["names"] = tuple(self.names)
         if self.tokens == "":
-            self.tokens = "mentions" if self.names and self.classifier is None else "content"
+            self.tokens = "mentions" if self.by_names_alone else "content"
         if self.tokens not in TOKEN_SELECTIONS:
             raise ValueError(
                 f"tokens={self.tokens!r} is no selection of tokens. Use one of: {', '.join(TOKEN_SELECTIONS)}."
@@ -275,6 +292,21 @@ class ForgetScope:
         if self.learned is not None:
             self.learned = _from_dict(LearnedCorruption, self.learned)
         self.probes = [_from_dict(Probe, probe) for probe in self.probes]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A guard reads them once, when it is made. A change that no guard would notice must not look like one.
+        if name in _FIXED and name in vars(self):
+            raise AttributeError(
+                f"The {name} of scope {self.name!r} cannot be changed: a guard would go on by what it has read. Make "
+                f"another scope, dataclasses.replace(scope, {name}=...), and put it in this one's place by "
+                "model.remove_scope and model.add_scope."
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def by_names_alone(self) -> bool:
+        """True of a scope that is recognised by its names and by nothing else."""
+        return bool(self.names) and self.classifier is None
 
     def calibrated(self, calibration: Calibration) -> ForgetScope:
         """A copy of the scope with the threshold, and the band of uncertain prompts, that were measured."""
@@ -306,7 +338,10 @@ class ECOConfig:
         ValueError: there is no scope, two scopes share a name, or the format is newer than this version of hf-eco.
     """
 
-    scopes: list[ForgetScope] = _help("The forget scopes. A prompt that falls in any of them is corrupted.")
+    scopes: Sequence[ForgetScope] = _help(
+        "The forget scopes. A prompt that falls in any of them is corrupted. Once a guard is made, they come and go "
+        "by `model.add_scope` and `model.remove_scope`."
+    )
     base_model_name_or_path: str | None = _help("The unguarded model the guard was made for.", default=None)
     base_revision: str | None = _help("The commit of the base model, where it came from the Hub.", default=None)
     base_subfolder: str | None = _help(
@@ -330,20 +365,53 @@ class ECOConfig:
             raise ValueError(
                 f"scopes must be a list of ForgetScopes, got {self.scopes!r}. Use scopes=[ForgetScope(...)]."
             )
-        self.scopes = [_from_dict(ForgetScope, scope) for scope in self.scopes]
-        names = [scope.name for scope in self.scopes]
-        if len({name.casefold() for name in names}) < len(names):  # some file systems know no case
-            raise ValueError(f"Two scopes share a name: {names}. Give each its own; it names the classifier's folder.")
+        vars(self)["scopes"] = tuple(_from_dict(ForgetScope, scope) for scope in self.scopes)
+        counts = Counter(scope.name.casefold() for scope in self.scopes)  # some file systems know no case
+        if len(counts) < len(self.scopes):
+            twice = [scope.name for scope in self.scopes if counts[scope.name.casefold()] > 1]
+            raise ValueError(
+                f"Two scopes share a name: {in_short(twice)}. Give each its own; it names the classifier's folder."
+            )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "scopes" and name in vars(self):  # for the same reason as a scope's names
+            raise AttributeError(
+                "The scopes of a guard's config cannot be changed: a guard would go on by what it has read. Use "
+                "model.add_scope and model.remove_scope, or make another config, dataclasses.replace(config, "
+                "scopes=[...])."
+            )
+        super().__setattr__(name, value)
 
     def scope(self, name: str) -> ForgetScope:
         """The scope called `name`. Raises KeyError if there is none."""
         for scope in self.scopes:
             if scope.name == name:
                 return scope
-        raise KeyError(f"No scope is called {name!r}; the guard holds {[s.name for s in self.scopes]}.")
+        raise KeyError(f"No scope is called {name!r}; the guard holds {in_short([s.name for s in self.scopes])}.")
+
+    def without(self, names: Collection[str]) -> ECOConfig:
+        """A config of all scopes but these.
+
+        Raises:
+            KeyError: there is no such scope.
+            ValueError: none would be left.
+        """
+        gone = set(names)
+        known = {scope.name for scope in self.scopes}
+        if unknown := [name for name in names if name not in known]:
+            held = in_short([scope.name for scope in self.scopes])
+            raise KeyError(f"No scope is called {in_short([*map(repr, unknown)])}; the guard holds {held}.")
+        left = [scope for scope in self.scopes if scope.name not in gone]
+        if not left:
+            raise ValueError(
+                f"Without {in_short(names)} the guard would lose its last scope. To be rid of the guard, load the "
+                "base model itself."
+            )
+        return dataclasses.replace(self, scopes=left)
 
     def to_dict(self) -> dict[str, Any]:
-        """The dictionary stored under `eco` in `config.json`."""
+        """The whole guard as a dictionary. On disk, scopes by names alone lie in a file beside `config.json`; see
+        `hf_eco/checkpoint/scopes_file.py`."""
         return {**dataclasses.asdict(self), "version": FORMAT_VERSION, "hf_eco_version": __version__}
 
     @classmethod
@@ -352,16 +420,22 @@ class ECOConfig:
         "version" is taken for one of this version. Unknown keys are dropped with a warning.
 
         Raises:
-            ValueError: the format is newer than this version of hf-eco, or a development version's; or a value is out
-                of its range.
+            ValueError: the format is newer than this version of hf-eco, or a development version's; a value is out of
+                its range; or some of the scopes lie in a file that has not been read.
         """
         values = _upgraded(values)
         if isinstance(values, dict) and isinstance(version := values.get("version"), int) and version > FORMAT_VERSION:
             values = {"scopes": [], "version": version}  # say "upgrade" before anything else can be wrong
+        elif isinstance(values, dict) and SCOPES_FILE in values:
+            raise ValueError(
+                "This is what config.json says of a guard, and some of its scopes lie in a file beside it. Read the "
+                "whole guard: hf_eco.checkpoint.source.find_guard(directory).eco"
+            )
         return _from_dict(cls, values)
 
 
-# From format version n to n + 1, by n: what a later version would take for granted, said.
+# From format version n to n + 1, by n: what a later version would take for granted, said. Version 2 put the scopes by
+# names alone into a file of their own, and takes nothing for granted.
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
@@ -381,9 +455,8 @@ def _upgraded(values: Any) -> Any:
     version = values.get("version", FORMAT_VERSION)
     if not isinstance(version, int):
         return values  # ECOConfig says what is wrong with it
-    values = copy.deepcopy(values)
     while version in _UPGRADES and version < FORMAT_VERSION:
-        values = _UPGRADES[version](values)
+        values = _UPGRADES[version](copy.deepcopy(values))
         version += 1
     return values
 
@@ -409,6 +482,8 @@ def _check_strengths(method: str, count: int, dims: int | None) -> None:
 
 
 def _finite_number(name: str, value: Any) -> float:
+    if type(value) is float and math.isfinite(value):  # of thousands of scopes; the rest takes longer to tell
+        return value
     # numbers.Real takes in numpy's
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(float(value)):
         raise ValueError(f"{name} must be a finite number, got {name}={value!r}. Use e.g. {name}=0.5.")

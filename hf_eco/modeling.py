@@ -22,6 +22,7 @@ from ._transformers import (
     holds_adapter_alone,
     register_causal_lm,
 )
+from .checkpoint.following import GuardFollower
 from .checkpoint.guarded_config import AUTO_CLASS, ECOConfigMixin, building_guarded
 from .checkpoint.hub_upload import UPLOAD_ARGUMENTS, save_and_upload, upload
 from .checkpoint.loading import load_guard, load_tokenizer
@@ -66,6 +67,7 @@ __all__ = ["AUTO_CLASS", "ECOMixin", "find_guarded", "guarded_config_class", "gu
 
 _classes: dict[type, type] = {}
 _lock = threading.RLock()
+_changing = threading.RLock()  # held while the guard of a model is changed
 
 
 def guarded_config_class(base: type[PreTrainedConfig]) -> type[PreTrainedConfig]:
@@ -170,15 +172,15 @@ class ECOMixin(_Model):
 
         Raises:
             ValueError: a scope corrupts more dimensions than the embeddings have.
-            GuardError: the model's architecture cannot be guarded. A few tokens are run through it to find out.
+            GuardError: the model's architecture cannot be guarded (a few tokens are run through it to find out), or it
+                follows a guard on disk.
         """
-        hidden = _embedding_size(self.get_input_embeddings())
-        for scope in guard.config.scopes:
-            if scope.corruption.dims is not None and scope.corruption.dims > hidden:
-                raise ValueError(
-                    f"Scope {scope.name!r} corrupts dims={scope.corruption.dims} dimensions, the embeddings of "
-                    f"{type(self).__name__} have {hidden}. Use dims=None for all."
-                )
+        with _changing:
+            self._check_not_following()
+            self._attach(guard)
+
+    def _attach(self, guard: Guard) -> None:
+        check_dims(self, guard.config.scopes)
         name_folders(guard)
         self._eco.examine(guard)
         self.config.eco = guard.config
@@ -247,12 +249,35 @@ class ECOMixin(_Model):
         Raises:
             ValueError: a scope of that name exists, a name is too short, or the classifier lacks the scope's label.
         """
+        given = {scope.name: classifier} if classifier is not None else {}
+        self.add_scopes([scope], given, {scope.name: tagger} if tagger is not None else {})
+
+    def add_scopes(
+        self,
+        scopes: Sequence[ForgetScope],
+        classifiers: Mapping[str, PromptClassifier] | None = None,
+        taggers: Mapping[str, EntityTagger] | None = None,
+    ) -> None:
+        """Guards many scopes more at once: all of them, or, where one cannot be guarded, none.
+
+        Args:
+            scopes: the scopes.
+            classifiers: classifiers at hand, by scope; others are loaded as for `add_scope`.
+            taggers: token classifiers at hand, by scope; likewise.
+
+        Raises:
+            ValueError: as `add_scope`.
+            GuardError: the model follows a guard on disk.
+        """
+        self._check_not_following()
         old = self._eco.planner.guard
         tokenizer = old.tokenizer if old is not None else load_tokenizer(str(self.name_or_path))
-        addition = ECOConfig(scopes=[copy.deepcopy(scope)])
-        given = {scope.name: classifier} if classifier is not None else {}
-        new = load_guard(addition, tokenizer, given, {scope.name: tagger} if tagger is not None else {})
-        self.attach_guard(new if old is None else old.joined_by(new))
+        addition = ECOConfig(scopes=copy.deepcopy(list(scopes)))
+        names = None if old is None else old.names
+        new = load_guard(addition, tokenizer, classifiers or {}, taggers or {}, names=names)
+        with _changing:  # whoever changes it meanwhile is not undone
+            old = self._eco.planner.guard
+            self.attach_guard(new if old is None else old.joined_by(new))
 
     def remove_scope(self, name: str) -> None:
         """Stops guarding scope `name`.
@@ -260,8 +285,65 @@ class ECOMixin(_Model):
         Raises:
             KeyError: there is no such scope.
             ValueError: it is the last one; a model without any scope is the base model.
+            GuardError: the model follows a guard on disk.
         """
-        self.attach_guard(self.eco_guard.without(name))
+        self.remove_scopes([name])
+
+    def remove_scopes(self, names: Sequence[str]) -> None:
+        """Stops guarding many scopes at once: all of them, or, where one is unknown, none.
+
+        Raises:
+            KeyError: one of them is unknown.
+            ValueError: none would be left.
+            GuardError: the model follows a guard on disk.
+        """
+        with _changing:
+            self._check_not_following()
+            self.attach_guard(self.eco_guard.without(*names))
+
+    def follow_guard(self, directory: str | os.PathLike[str], every: float | None = 1.0) -> GuardFollower:
+        """From now on the guard is the one in `directory`, as it is changed there: by `hf-eco scopes add`, by
+        `save_guard`, by a copy put in its place. It is looked at between requests: one that has begun goes on by the
+        guard it began with.
+
+        A version that cannot be loaded, or that was made for another base model or tokenizer, is never put in charge.
+        The guard in charge stays, an error is logged at every look, and the follower's `error` says what is wrong.
+
+        Args:
+            directory: of a guarded checkpoint or a guard.
+            every: seconds between two looks at the directory, by which a request may be answered by the version
+                before. The request that finds a new one waits until it is loaded; None looks only when you call
+                `refresh()`, in a thread of your own, say.
+
+        Returns:
+            The follower, to read `error`, to `refresh()`, to `stop()`; also a context manager that stops at its end.
+
+        Raises:
+            GuardError: there is no guard in charge whose tokenizer to read by, or the model follows one already.
+            OSError: there is no such directory, or its guard cannot be trusted (`GuardLoadError`).
+            ValueError: it carries no guard, or its guard does not fit the model.
+        """
+        with _changing:
+            self._check_not_following()
+            follower = GuardFollower(directory, every, self._put_in_charge, self._unfollow)
+            follower.start(self.eco_guard)
+            self._eco.planner.follower = follower
+        return follower
+
+    def _put_in_charge(self, guard: Guard) -> None:
+        with _changing:
+            self._attach(guard)
+
+    def _unfollow(self) -> None:
+        self._eco.planner.follower = None
+
+    def _check_not_following(self) -> None:
+        follower = self._eco.planner.follower
+        if follower is not None:
+            raise GuardError(
+                f"This model follows the guard in {follower.directory!r}, which would undo a change made here. Change "
+                "it there (hf-eco scopes add, scopes remove), or stop following first."
+            )
 
     # -- running
 
@@ -499,7 +581,9 @@ class ECOMixin(_Model):
         path = os.fspath(pretrained_model_name_or_path)
         download = {name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs}
         config, kwargs = cls._guarded_config(path, kwargs.pop("config", None), kwargs)
-        known = config.eco if config.name_or_path == path else None
+        # a config that AutoConfig has read lacks the scopes that lie beside it
+        whole = config.name_or_path == path and isinstance(config.eco, ECOConfig)
+        known = config.eco if whole else None
         source = guard_for(path, known, eco_config, eco_revision, download)
         base = path
         if source.replaces_base:
@@ -535,6 +619,17 @@ class ECOMixin(_Model):
         guarded = object.__new__(config_class)  # with what no dictionary holds, the attention's implementation say
         vars(guarded).update(copy.deepcopy(vars(config)))
         return guarded, kwargs
+
+
+def check_dims(model: PreTrainedModel, scopes: Sequence[ForgetScope]) -> None:
+    """Raises ValueError if a scope corrupts more dimensions than the model's embeddings have."""
+    hidden = _embedding_size(model.get_input_embeddings())
+    for scope in scopes:
+        if scope.corruption.dims is not None and scope.corruption.dims > hidden:
+            raise ValueError(
+                f"Scope {scope.name!r} corrupts dims={scope.corruption.dims} dimensions, the embeddings of "
+                f"{type(model).__name__} have {hidden}. Use dims=None for all."
+            )
 
 
 def _card_tags(model: PreTrainedModel, tags: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -185,7 +185,7 @@ def test_the_band_is_the_narrowest_that_keeps_the_promise(
     assert c.abstain_fnr <= c.abstain_fnr_bound <= max_fnr
     assert c.abstain_retain == sum(c.abstain_threshold <= score < c.threshold for score in retain) / len(retain)
     scope = ForgetScope("x", threshold=c.threshold, abstain_threshold=c.abstain_threshold, calibration=c)
-    assert ECOConfig.from_dict(json.loads(json.dumps(ECOConfig([scope]).to_dict()))).scopes == [scope]
+    assert ECOConfig.from_dict(json.loads(json.dumps(ECOConfig([scope]).to_dict()))).scopes == (scope,)
 
 
 def test_without_max_fnr_there_is_no_band() -> None:

@@ -232,13 +232,13 @@ def test_an_added_scope_is_calibrated_on_prompts_kept_aside(run, checkpoint, bak
     assert status == 0, err
     stored = read_guard(str(checkpoint)).config.scope("bakers")
     assert stored.calibration.n_retain == 20 and stored.threshold == stored.calibration.threshold
-    assert json.loads(out)["scope"]["calibration"]["fpr_bound"] == stored.calibration.fpr_bound
+    assert json.loads(out)["scopes"][0]["calibration"]["fpr_bound"] == stored.calibration.fpr_bound
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"--scope": "wizards"}, "share a name"),
+        ({"--scope": "wizards"}, "wizards already"),
         ({"--dims": "4000"}, "dims=4000"),
         ({"--label": "kings"}, "kings"),
         ({"--classifier": "/nowhere/classifier"}, "/nowhere/classifier"),

@@ -120,7 +120,7 @@ def test_a_guard_of_an_older_version_is_upgraded_step_by_step(monkeypatch) -> No
     monkeypatch.setattr(configuration, "_UPGRADES", {1: rename, 2: recase})
     values = {"version": 1, "areas": [{"name": "Biology"}]}
     before = copy.deepcopy(values)
-    assert ECOConfig.from_dict(values).scopes == [ForgetScope(name="biology")]
+    assert ECOConfig.from_dict(values).scopes == (ForgetScope(name="biology"),)
     assert values == before
     assert ECOConfig.from_dict({**values, "version": 3, "scopes": [{"name": "Own"}]}).scopes[0].name == "Own"
 
@@ -300,13 +300,13 @@ def test_choosing_entities_needs_a_token_classifier() -> None:
 
 @pytest.mark.parametrize("names", ["aba", "abA"])
 def test_no_two_scopes_share_a_name_or_a_folder(names: str) -> None:
-    with pytest.raises(ValueError, match=rf"Two scopes share a name: \['a', 'b', '{names[2]}'\]"):
+    with pytest.raises(ValueError, match=f"Two scopes share a name: a, {names[2]}[.]"):
         ECOConfig(scopes=[ForgetScope(name=name) for name in names])
 
 
 def test_a_scope_is_found_by_its_name() -> None:
     assert GUARD.scope("harry-potter") is SCOPE
-    with pytest.raises(KeyError, match=r"'chemistry'.*'harry-potter', 'biology'"):
+    with pytest.raises(KeyError, match="'chemistry'; the guard holds harry-potter, biology"):
         GUARD.scope("chemistry")
 
 
@@ -356,7 +356,7 @@ BASES = [
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base["model_type"])
 def test_base_config_and_guard_come_back_from_the_composite_config(base: dict[str, Any]) -> None:
     before = copy.deepcopy(base)
-    composite = through_json(composite_config(base, GUARD))
+    composite = through_json(composite_config(base, GUARD.to_dict()))
     assert composite["model_type"] == "eco"
     again, eco = split_composite_config(composite)
     assert again == base == before
@@ -371,13 +371,13 @@ def test_an_unguarded_config_is_handed_back_as_it_is(base: dict[str, Any]) -> No
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base["model_type"])
 def test_no_nested_dict_of_the_composite_config_can_be_mistaken_for_the_base_config(base: dict[str, Any]) -> None:
     """A native config class adopts a nested dict that names its own model_type, and forgets the guard beside it."""
-    composite = composite_config(base, GUARD)
+    composite = composite_config(base, GUARD.to_dict())
     assert not [key for key, value in composite.items() if isinstance(value, dict) and "model_type" in value]
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base["model_type"])
 def test_what_loaders_read_first_stands_at_the_top_of_the_composite_config(base: dict[str, Any]) -> None:
-    composite = composite_config(base, GUARD)
+    composite = composite_config(base, GUARD.to_dict())
     for key in ("dtype", "quantization_config", "transformers_version"):
         assert composite.get(key) == base.get(key)
 
@@ -387,7 +387,7 @@ def test_a_native_config_class_refuses_a_guarded_checkpoint_and_says_what_to_ins
     model_type: str, tmp_path: Path
 ) -> None:
     base = AutoConfig.for_model(model_type)
-    (tmp_path / "config.json").write_text(json.dumps(composite_config(through_json(base.to_dict()), GUARD)))
+    (tmp_path / "config.json").write_text(json.dumps(composite_config(through_json(base.to_dict()), GUARD.to_dict())))
     with pytest.raises(Exception, match="pip install hf-eco"):
         type(base).from_pretrained(tmp_path)
 
@@ -404,7 +404,7 @@ def test_a_native_config_class_refuses_a_guarded_checkpoint_and_says_what_to_ins
     ids=str,
 )
 def test_a_composite_config_without_its_guard_or_its_base_is_refused(damage: dict[str, Any]) -> None:
-    composite = {**composite_config(BASES[0], GUARD), **damage}
+    composite = {**composite_config(BASES[0], GUARD.to_dict()), **damage}
     for broken in (composite, {key: value for key, value in composite.items() if value is not None}):
         with pytest.raises(ValueError, match=r"'eco' but lacks base_config or eco.*damaged"):
             split_composite_config(broken)

@@ -14,10 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig
 from hf_eco.checkpoint.loading import read_guard
+from hf_eco.checkpoint.source import find_guard
 
 FIXTURES = Path(__file__).parent / "fixtures"
 BASE = FIXTURES / "format-v1" / "base"
-CHECKPOINTS = ("format-v1/whole", "format-v1/guard-only", "format-v1/entities")
+GUARDS = ("format-v1/guard-only", "format-v2/guard-only")
+CHECKPOINTS = ("format-v1/whole", "format-v1/entities", *GUARDS)
 # Float32 sums in another order, on another machine or by another version of torch, end in other last digits. The
 # logits lie between -4 and 4 and were stored with five digits behind the point.
 PROBABILITY_TOLERANCE, LOGIT_TOLERANCE = 1e-4, 1e-3
@@ -28,7 +30,7 @@ STAMPS = {"version", "hf_eco_version", "transformers_version"}  # of whoever sav
 
 @cache
 def load(name: str) -> Any:
-    if name == "format-v1/guard-only":
+    if name in GUARDS:
         return AutoModelForCausalLMWithECO.from_pretrained(str(BASE), eco_config=FIXTURES / name)
     return AutoModelForCausalLMWithECO.from_pretrained(str(FIXTURES / name))
 
@@ -119,6 +121,16 @@ def test_heads_share_an_encoder_and_know_their_names() -> None:
     assert classifier.floor("poisons") == 0.25
 
 
+def test_a_guard_by_names_says_what_it_said() -> None:
+    eco = find_guard(str(FIXTURES / "format-v2" / "guard-only")).eco
+    assert [scope.name for scope in eco.scopes] == ["wizards", "poisons", "request-1", "request-2", "request-3"]
+    jane, omega = eco.scopes[2:4]
+    assert (jane.names, jane.threshold, jane.tokens) == (("Jane Quillfeather", "J. Q. Quillfeather"), 0.5, "mentions")
+    assert jane.corruption == CorruptionConfig("rand_noise_first_n", dims=1, strength=100.0, seed=0)
+    assert (omega.names, omega.threshold, omega.tokens) == (("Ωμέγα Παππάς",), 0.9, "content")
+    assert omega.corruption == CorruptionConfig("zero_out_first_n", dims=None) and len(omega.probes) == 1
+
+
 def test_a_calibrated_learnt_scope_says_what_it_said() -> None:
     (scope,) = load("format-v1/entities").config.eco.scopes
     assert (scope.tokens, scope.entities) == ("entities", "tokens-wizards")
@@ -133,7 +145,7 @@ def test_a_calibrated_learnt_scope_says_what_it_said() -> None:
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_saved_again_it_says_the_same_and_decides_alike(name, tmp_path) -> None:
     model, before = load(name), config_of(FIXTURES / name)
-    if name == "format-v1/guard-only":
+    if name in GUARDS:
         named = before["eco"]["base_model_name_or_path"]
         model.save_guard(tmp_path, base_model=named, base_revision=before["eco"]["base_revision"])
     else:

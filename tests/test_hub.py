@@ -620,7 +620,8 @@ def test_what_cannot_be_saved_leaves_the_directory_as_it_was(base_dir, classifie
 
 def test_the_model_card_says_what_was_measured_and_what_was_not(base_dir, classifier_dir, tmp_path):
     config = wizards(classifier_dir, threshold=0.75, calibration=MEASURED)
-    config.scopes.append(ForgetScope(name="witches", classifier=classifier_dir, threshold=0.625))
+    witches = ForgetScope(name="witches", classifier=classifier_dir, threshold=0.625)
+    config = ECOConfig(scopes=[*config.scopes, witches])
     model = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=config)
     model.save_guard(tmp_path)
     rows = [line for line in (tmp_path / "README.md").read_text().splitlines() if line.startswith("| w")]

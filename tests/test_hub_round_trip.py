@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -23,8 +24,10 @@ from hf_eco import (
     CorruptionConfig,
     ECOConfig,
     ForgetScope,
+    GuardLoadError,
     PromptClassifier,
 )
+from hf_eco.checkpoint import read_guard
 from hf_eco.checkpoint.hub_upload import upload
 from hf_eco.modeling import ECOMixin
 
@@ -171,8 +174,7 @@ def test_an_older_guard_leaves_nothing_behind_and_everything_else_stays(made, ba
     hub.create("me/x", {"notes.txt": b"mine", "adapter_model.safetensors": b"mine", "docs/a.md": b"mine"})
     made.push_to_hub("me/x", token=ME, max_shard_size="20KB")
     assert "model.safetensors.index.json" in hub.files("me/x")
-    other = wizards(classifier_dir)
-    other.scopes[0].name = "witches"
+    other = ECOConfig(scopes=[dataclasses.replace(wizards(classifier_dir).scopes[0], name="witches")])
     renamed = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=other)
     renamed.push_to_hub("me/x", token=ME)
     files = hub.files("me/x")
@@ -319,6 +321,66 @@ def test_a_guard_is_loaded_at_the_revision_asked_for(private, made, factory):
         return factory.from_pretrained("me/guarded", token=ME, **revision).config.eco.scopes[0].corruption.strength
 
     assert (strength(), strength(revision="dev"), strength(revision=first)) == (1.0, 1.0, 10.0)
+
+
+@pytest.fixture
+def named(private, made, tmp_path) -> HubStandIn:
+    """The same Hub with me/named, a guard by names in a private repository: on main of two names, on "one" of one; and
+    me/below, where the first lies in a folder."""
+    scopes = [ForgetScope(name=f"request-{n}", names=[name]) for n, name in enumerate(NAMES)]
+    for count, branch in ((1, "one"), (2, "main")):
+        model = AutoModelForCausalLMWithECO.from_pretrained(
+            "me/base", eco_config=ECOConfig(scopes=scopes[:count]), token=ME
+        )
+        model.push_guard_to_hub("me/named", token=ME, private=True, revision=branch)
+    below = {f"deep/{name}": data for name, data in private.files("me/named").items()}
+    private.create("me/below", below, private=True)
+    private.requests.clear()
+    return private
+
+
+NAMES = ["Jane Quillfeather", "Omar Bellweather"]
+
+
+def scopes_files(files: Any) -> list[str]:
+    return [name for name in files if name.startswith("eco_scopes-")]
+
+
+@FACTORIES
+def test_a_file_of_names_comes_from_the_hub_with_its_guard(named, factory, tmp_path):
+    options = {"token": ME, "cache_dir": tmp_path / "cache"}
+    for revision, flagged in ((None, [True, True]), ("one", [True, False])):
+        model = factory.from_pretrained("me/named", **options, **({"revision": revision} if revision else {}))
+        assert [verdict.flagged for verdict in model.inspect(NAMES)] == flagged
+    asked = [request for request in named.asked("resolve") if "eco_scopes-" in request.path]
+    assert len({request.path for request in asked}) >= 2 and {request.user for request in asked} == {"me"}
+    named.requests.clear()
+    offline = factory.from_pretrained("me/named", local_files_only=True, **options)
+    assert [verdict.flagged for verdict in offline.inspect(NAMES)] == [True, True]
+    guard = read_guard("me/below", subfolder="deep", token=ME)
+    assert [verdict.flagged for verdict in guard.inspect(NAMES)] == [True, True]
+    onto = AutoModelForCausalLMWithECO.from_pretrained("me/base", eco_config="me/named", eco_revision="one", **options)
+    assert [verdict.flagged for verdict in onto.inspect(NAMES)] == [True, False]
+
+
+def test_a_file_of_names_that_the_hub_lacks_is_refused(named):
+    files = dict(named.files("me/named"))
+    del files[scopes_files(files)[0]]
+    named.repositories["me/named"].commit("main", files, "lost")
+    with pytest.raises(GuardLoadError, match="not there"):
+        AutoModelForCausalLMWithECO.from_pretrained("me/named", token=ME)
+
+
+def test_a_push_leaves_one_file_of_names_and_uploads_no_other(named, tmp_path):
+    before = scopes_files(named.files("me/named"))
+    model = AutoModelForCausalLMWithECO.from_pretrained("me/named", token=ME)
+    model.remove_scope("request-1")
+    model.save_guard(tmp_path / "less")
+    (tmp_path / "less" / before[0]).write_bytes(b"left over")
+    upload(tmp_path / "less", "me/named", token=ME)
+    after = scopes_files(named.files("me/named"))
+    assert len(before) == len(after) == 1 and before != after
+    assert not any(b"Bellweather" in data or data == b"left over" for data in named.files("me/named").values())
 
 
 def test_the_base_of_a_guard_is_the_commit_it_was_made_for(private, ids, expected):

@@ -27,6 +27,7 @@ from transformers import (
 from hf_eco import (
     AutoModelForCausalLMWithECO,
     CorruptionConfig,
+    ECOConfig,
     ECOMixin,
     ForgetScope,
     GuardError,
@@ -293,7 +294,7 @@ def test_scopes_that_share_a_classifier_share_it_on_disk_and_after_loading(
 def test_scopes_that_name_the_same_classifier_load_it_once(base_dir, eco_config, classifier_dir):
     other = copy.deepcopy(OTHERS)
     other.classifier = classifier_dir
-    eco_config.scopes.append(other)
+    eco_config = ECOConfig(scopes=[*eco_config.scopes, other])
     classifiers = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=eco_config).eco_guard.classifiers
     assert classifiers["wizards"] is classifiers["others"]
 
@@ -329,8 +330,7 @@ def test_a_scope_that_cannot_work_is_refused_and_changes_nothing(
     assert guarded.config.eco == before
     assert_alike(logits(guarded, prompts), expected)
     if refused.name != "wizards":
-        eco_config.scopes = [refused]
-        options = {"eco_config": eco_config, "classifiers": {"more": classifier}}
+        options = {"eco_config": ECOConfig(scopes=[refused]), "classifiers": {"more": classifier}}
         with pytest.raises(ValueError, match=message):
             AutoModelForCausalLMWithECO.from_pretrained(base_dir, **options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gc
 import json
 import pickle
@@ -15,13 +16,15 @@ from conftest import CHAT_TEMPLATE, byte_level_tokenizer
 from test_cli import run  # noqa: F401
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, Guard
+from hf_eco.checkpoint.source import find_guard
+from hf_eco.checkpoint.writing import rewrite_eco
 from hf_eco.detection.detector import Detection
 from hf_eco.detection.names.detector import NamesDetector
 from hf_eco.errors import GuardLoadError
 from hf_eco.evaluation.scoring import judge
 from hf_eco.guard.judging import judge_prompts
 from hf_eco.io import read_names
-from hf_eco.training import add_scope_to_guard, count_false_positives, guard_by_names, recalibrate_guard
+from hf_eco.training import add_scopes_to_guard, count_false_positives, guard_by_names, recalibrate_guard
 
 JANE = ForgetScope(name="request-1", names=["Jane Quillfeather"])
 OMAR = ForgetScope(name="request-2", names=["Omar Bellweather", "O. M. Bellweather"])
@@ -322,9 +325,9 @@ def test_it_is_saved_without_a_classifier_and_loads_guarded(save: str, named, ba
 
 def test_a_saved_guard_whose_name_was_swapped_is_refused(named, base_dir: str, tmp_path: Path) -> None:
     named.save_guard(tmp_path / "guard", base_model=base_dir)
-    config = json.loads((tmp_path / "guard" / "config.json").read_text())
-    config["eco"]["scopes"][0]["names"] = ["Ann Otherperson"]
-    (tmp_path / "guard" / "config.json").write_text(json.dumps(config))
+    eco = find_guard(str(tmp_path / "guard")).eco
+    swapped = dataclasses.replace(eco.scopes[0], names=["Ann Otherperson"])
+    rewrite_eco(tmp_path / "guard", dataclasses.replace(eco, scopes=[swapped]))
     with pytest.raises(GuardLoadError, match="nor its names"):
         AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "guard"))
 
@@ -340,7 +343,7 @@ def test_from_a_name_to_a_saved_guard(weights: bool, base_dir: str, tmp_path: Pa
     assert bool(list((tmp_path / "guarded").glob("*.safetensors"))) is weights
     loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "guarded"))
     assert loaded.inspect("Did Jane Quillfeather win?").scope == "request-1"
-    assert [s.names for s in loaded.config.eco.scopes] == list(names.values())
+    assert [list(s.names) for s in loaded.config.eco.scopes] == list(names.values())
     assert {s.corruption.method for s in loaded.config.eco.scopes} == {"zero_out_top_k"}
     card = (tmp_path / "guarded" / "README.md").read_text()
     assert "recognised by its names" in card
@@ -381,7 +384,7 @@ def test_an_evaluation_judges_anew_when_the_names_change(guard: Guard) -> None:
 
 def test_a_scope_by_name_is_added_to_a_stored_guard(named, base_dir: str, tmp_path: Path) -> None:
     named.save_guard(tmp_path / "guard", base_model=base_dir)
-    add_scope_to_guard(tmp_path / "guard", copy.deepcopy(OMAR))
+    add_scopes_to_guard(tmp_path / "guard", [OMAR])
     loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "guard"))
     assert loaded.inspect("Who is Omar Bellweather?").scope == "request-2"
 

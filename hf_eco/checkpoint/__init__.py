@@ -4,8 +4,10 @@
 |---|---|
 | `format` | `config.json` of a guarded checkpoint: the base model's config and the guard |
 | `guarded_config` | the config of a guarded model, which writes that |
+| `scopes_file` | the scopes by names alone, in one file beside it |
 | `source` | where a guard comes from, and which base model it names |
 | `loading` | a guard read, its known answers checked |
+| `following` | a running model's guard kept up to date with the one on disk |
 | `writing` | a guard written |
 | `hub_upload` | a directory to the Hub, in one commit |
 | `model_card/` | the README.md beside it |

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..configuration import ECOConfig
-
 CONFIG_NAME, CARD_NAME = "config.json", "README.md"
 MODEL_TYPE = "eco"
 _REPO_FOLDER = re.compile(r"(classifier|tokens)-[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -32,8 +30,9 @@ _EXPLANATION = "This checkpoint is guarded by ECO prompts. pip install hf-eco, t
 _REFUSED_BY_NATIVE_CONFIGS = ("vocab_size", "hidden_size", "num_hidden_layers")
 
 
-def composite_config(base_config: dict[str, Any], eco: ECOConfig) -> dict[str, Any]:
-    """What `config.json` of a guarded checkpoint holds, from the base model's own config dictionary.
+def composite_config(base_config: dict[str, Any], eco: dict[str, Any]) -> dict[str, Any]:
+    """What `config.json` of a guarded checkpoint holds, from the base model's own config dictionary and the guard
+    as it is stored.
 
     The base's `model_type` is renamed: a native config class looks into nested dictionaries for its own and would
     adopt `base_config` as if there were no guard.
@@ -50,7 +49,7 @@ def composite_config(base_config: dict[str, Any], eco: ECOConfig) -> dict[str, A
             "AutoModelForCausalLM": "modeling_eco.AutoModelForCausalLMWithECO",
         },
         "base_config": base_config,
-        "eco": eco.to_dict(),
+        "eco": eco,
     }
     # Loaders read these before they know the model type.
     for key in ("dtype", "quantization_config", "transformers_version"):

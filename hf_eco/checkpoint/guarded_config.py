@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from .._transformers import causal_lm_of, encode_special_floats, first_write_of_
 from ..configuration import ECOConfig
 from ..errors import GuardError
 from .format import composite_config, split_composite_config
+from .scopes_file import part_scopes, scopes_file_of, write_config
 
 if TYPE_CHECKING:
     _Config = PreTrainedConfig  # what the mixin is mixed into
@@ -38,11 +38,25 @@ def building_guarded() -> Iterator[None]:
         _BUILDING_GUARDED.reset(token)
 
 
+class UnreadGuard:
+    """The guard in a config that was read without a model, where scopes lie in a file beside config.json: `AutoConfig`
+    does not say how that file is to be downloaded. Loading the model reads it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise GuardError(
+            "Scopes of this guard lie in a file beside config.json, which is read when the model is loaded: "
+            "AutoModelForCausalLMWithECO.from_pretrained(...). Without the model: "
+            "hf_eco.checkpoint.source.find_guard(path or Hub id).eco"
+        )
+
+
 class ECOConfigMixin(_Config):
     """The config of a guarded model: in memory the base model's own config with one attribute more, `eco`; on disk the
     composite that native classes refuse."""
 
-    eco: Any = None  # an ECOConfig once a guard is there
+    eco: Any = None  # an ECOConfig once a guard is there; before that, where most of it lies elsewhere, an UnreadGuard
 
     def __setattr__(self, key: str, value: Any) -> None:
         if first_write_of_native_init(key) and not _BUILDING_GUARDED.get():
@@ -69,7 +83,8 @@ class ECOConfigMixin(_Config):
         eco = config_dict.pop("eco", None)
         loaded = super().from_dict(config_dict, **kwargs)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
-        config.eco = ECOConfig.from_dict(eco) if isinstance(eco, dict) else eco
+        unread = isinstance(eco, dict) and scopes_file_of(eco) is not None
+        config.eco = UnreadGuard() if unread else ECOConfig.from_dict(eco) if isinstance(eco, dict) else eco
         return loaded
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,19 +96,19 @@ class ECOConfigMixin(_Config):
         return config_dict
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
-        """Writes the composite config.
+        """Writes the composite config, and beside it the file of its scopes by names alone.
 
         Raises:
-            GuardError: there is no guard to write; a config without one would load unguarded.
+            GuardError: there is no guard to write, or it was not read whole; without it the config would load
+                unguarded.
         """
         if self.eco is None:
             raise GuardError(
                 "This config carries no guard, so it is not saved. Attach one first: model.add_scope(...)."
             )
         own = self.to_diff_dict() if use_diff else self.to_dict()
-        composite = encode_special_floats(self, composite_config(own, self.eco))
-        with open(json_file_path, "w", encoding="utf-8") as file:
-            file.write(json.dumps(composite, indent=2, sort_keys=True) + "\n")
+        stored, scopes = part_scopes(self.eco)
+        write_config(json_file_path, encode_special_floats(self, composite_config(own, stored)), scopes)
 
 
 def _flatten(config_dict: dict[str, Any]) -> dict[str, Any]:

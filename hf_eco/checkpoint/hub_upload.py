@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -13,8 +14,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Mo
 from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 from transformers.utils import logging
 
-from .format import CARD_NAME, check_repo_folder
+from .format import CARD_NAME, CONFIG_NAME, check_repo_folder, split_composite_config
 from .model_card import is_own_card
+from .scopes_file import is_scopes_file, scopes_file_of
 from .source import read_eco
 
 logger = logging.get_logger(__name__)
@@ -81,7 +83,8 @@ def upload(
         api.create_branch(repo_id, branch=revision, exist_ok=True)
 
     local = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
-    local = set(filter_repo_objects(local, ignore_patterns=DEFAULT_IGNORE_PATTERNS))
+    local = set(filter_repo_objects(local, ignore_patterns=[*DEFAULT_IGNORE_PATTERNS, ".hf-eco-*/*"]))
+    local -= {name for name in local if is_scopes_file(name)} - {_scopes_file_in(directory)}
     remote = set(api.list_repo_files(repo_id, revision=revision))
     contents: dict[str, str | bytes] = {name: str(directory / name) for name in sorted(local)}
     if CARD_NAME in local & remote:
@@ -118,7 +121,16 @@ def _left_over(remote: set[str], local: set[str]) -> set[str]:
     """What a guard that was uploaded before has left in the repository, and this one would be mistaken for."""
     folders = {name for name in remote if "/" in name and _is_guard_folder(name.partition("/")[0])}
     weights = {name for name in remote if _WEIGHTS.fullmatch(name)} if local & _COMPLETE_WEIGHTS else set()
-    return (folders | weights) - local
+    scopes = {name for name in remote if is_scopes_file(name)}
+    return (folders | weights | scopes) - local
+
+
+def _scopes_file_in(directory: Path) -> str | None:
+    """The file of scopes that belongs to a directory's config; another one was left there when a change was cut short,
+    and may name those who have withdrawn their request."""
+    path = directory / CONFIG_NAME
+    stored = split_composite_config(json.loads(path.read_text(encoding="utf-8")))[1] if path.exists() else None
+    return None if stored is None else scopes_file_of(stored)
 
 
 def _tagged(card: str, tags: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from ..configuration import ECOConfig
 from ..detection.classifier import PromptClassifier
 from ..detection.entities import EntityTagger
+from ..detection.names.detector import NamesDetector
 from ..guard.guard import Guard
 from .format import check_repo_folder
 from .source import GuardSource, find_guard
@@ -28,6 +29,9 @@ def load_guard(
     classifiers: Mapping[str, PromptClassifier],
     taggers: Mapping[str, EntityTagger],
     source: GuardSource | None = None,
+    *,
+    loaded: dict[tuple[type, str], Any] | None = None,
+    names: NamesDetector | None = None,
 ) -> Guard:
     """Builds the guard `eco` describes, loading what is not given, and checks or records its known answers.
 
@@ -37,13 +41,16 @@ def load_guard(
         classifiers: classifiers at hand, by scope name.
         taggers: token classifiers at hand, by scope name.
         source: where `eco` comes from; None, or a source without a repository, if the user wrote it.
+        loaded: classifiers and token classifiers that were loaded from there before, by kind and folder; the others
+            are added.
+        names: a detector whose index to share.
 
     Raises:
         GuardLoadError: the known answers differ.
         ValueError: a scope names no classifier, or one outside its repository.
     """
     stored = source is not None and source.repository is not None
-    loaded: dict[tuple[type, str], Any] = {}
+    loaded = {} if loaded is None else loaded
 
     def load(kind: type[PromptClassifier] | type[EntityTagger], name: str | None, scope: str) -> Any:
         if not stored and name is None:
@@ -59,14 +66,14 @@ def load_guard(
     classifiers = {
         s.name: classifiers.get(s.name) or load(PromptClassifier, s.classifier, s.name)
         for s in eco.scopes
-        if s.classifier is not None or s.name in classifiers or not s.names
+        if s.name in classifiers or not s.by_names_alone
     }
     taggers = {
         s.name: taggers.get(s.name) or load(EntityTagger, s.entities, s.name)
         for s in eco.scopes
         if s.tokens == "entities"
     }
-    guard = Guard(eco, classifiers, tokenizer, taggers)
+    guard = Guard(eco, classifiers, tokenizer, taggers, names)
     guard.check_probes()
     guard.record_probes()
     return guard

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..configuration import ECOConfig
 from .format import CARD_NAME, CONFIG_NAME, split_composite_config
+from .scopes_file import join_scopes, scopes_file_of
 
 
 @dataclass
@@ -89,17 +90,44 @@ def guard_for(
 
 
 def read_eco(repository: str, download: dict[str, Any]) -> ECOConfig | None:
-    """The guard's config in the repository's config.json; None if it is not a guarded one.
+    """The guard's config in the repository's config.json and the file of scopes that it names; None if it is not a
+    guarded one.
 
     Raises:
-        OSError: there is no such repository.
+        OSError: there is no such repository, or the file of scopes is missing or another (`GuardLoadError`).
         ValueError: its guard is damaged, or newer than this version of hf-eco.
     """
     if not os.path.exists(repository) and (os.path.isabs(repository) or repository.startswith((".", "~"))):
         raise FileNotFoundError(f"There is no model or guard at {repository!r}.")
-    config = _read_config(repository, download)
-    _, eco = split_composite_config(config)
-    return None if eco is None else ECOConfig.from_dict(eco)
+    looked_for = None
+    while True:
+        _, eco = split_composite_config(_read_config(repository, download))
+        if eco is None:
+            return None
+        name = scopes_file_of(eco)
+        if name is None:
+            return ECOConfig.from_dict(eco)
+        content = _read_scopes_file(repository, name, download)
+        if content is not None or name == looked_for:
+            return ECOConfig.from_dict(join_scopes(eco, content))
+        looked_for = name  # the guard may have been changed since its config was read
+
+
+def _read_scopes_file(repository: str, name: str, download: dict[str, Any]) -> bytes | None:
+    """What a file beside config.json holds; None if it is not there."""
+    path: str | os.PathLike[str] | None
+    if os.path.isfile(repository):
+        path = Path(repository).with_name(name)
+    elif os.path.isdir(repository):
+        path = Path(repository, download.get("subfolder") or "", name)
+    else:
+        from .._transformers import file_in_repository
+
+        path = file_in_repository(repository, name, **download)
+    try:
+        return None if path is None else Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _read_config(repository: str, download: dict[str, Any]) -> dict[str, Any]:

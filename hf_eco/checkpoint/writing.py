@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
-from ..configuration import ECOConfig
+from ..configuration import ECOConfig, ForgetScope
 from ..detection.classifier import TRAINING_REPORT, PromptClassifier
 from ..guard.guard import Guard
 from .format import check_repo_folder, split_composite_config
 from .model_card import kept_from, update_card
+from .scopes_file import part_scopes, write_config
 from .source import read_eco
 
 logger = logging.get_logger(__name__)
@@ -50,7 +49,12 @@ def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
     if not os.path.isfile(os.path.join(directory, "config.json")):
         return set()
     eco = read_eco(os.fspath(directory), {})
-    named = {folder for s in eco.scopes for folder in (s.classifier, s.entities)} if eco is not None else set()
+    return folders_of(eco.scopes) if eco is not None else set()
+
+
+def folders_of(scopes: Iterable[ForgetScope]) -> set[str]:
+    """The folders of their repository that stored scopes name."""
+    named = {folder for s in scopes for folder in (s.classifier, s.entities)}
     return {check_repo_folder(folder) for folder in named if folder is not None}
 
 
@@ -60,14 +64,19 @@ def write_guard(
     """Writes all of a guard but config.json: classifiers, tokenizer, the stub, and a model card, with `tags`, unless
     there is one that is somebody's own."""
     directory, eco = Path(directory), eco or guard.config
-    for scope in eco.scopes:
-        if scope.name in guard.classifiers:
-            _write_classifier(guard.classifiers[scope.name], directory / check_repo_folder(scope.classifier))
-        if scope.tokens == "entities":
-            guard.taggers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.entities)))
+    write_models(guard, directory)
     guard.tokenizer.save_pretrained(directory)
     (directory / "modeling_eco.py").write_text(STUB, encoding="utf-8")
     update_card(eco, directory, tags=tuple(tags))
+
+
+def write_models(guard: Guard, directory: Path) -> None:
+    """Writes the classifiers and token classifiers of a guard, each into the folder that its config names."""
+    for scope in guard.config.scopes:
+        if scope.name in guard.classifiers:
+            _write_classifier(guard.classifiers[scope.name], directory / check_repo_folder(scope.classifier))
+        if scope.name in guard.taggers:
+            guard.taggers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.entities)))
 
 
 def write_guard_only(
@@ -111,8 +120,8 @@ def _weights(folder: Path) -> dict[str, str]:
 
 def rewrite_eco(directory: str | os.PathLike[str], eco: ECOConfig) -> None:
     """Puts `eco` in place of the guard's config in a guarded or guard-only directory; all else stays as it is but the
-    model card, unless that is somebody's own. config.json is the old one or the new one at any time, never half of
-    it. The classifiers' folders and the known answers in `eco` must be those of the directory.
+    model card, unless that is somebody's own. The guard is the old one or the new one at any time, never half of it.
+    The classifiers' folders and the known answers in `eco` must be those of the directory.
 
     Raises:
         OSError: there is no such directory.
@@ -125,10 +134,6 @@ def rewrite_eco(directory: str | os.PathLike[str], eco: ECOConfig) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     if split_composite_config(config)[1] is None:
         raise ValueError(f"{str(directory)!r} carries no guard.")
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".hf-eco-") as scratch:
-        written = Path(scratch, "config.json")
-        text = json.dumps(config | {"eco": eco.to_dict()}, indent=2, sort_keys=True) + "\n"
-        written.write_text(text, encoding="utf-8")
-        shutil.copymode(path, written)
-        os.replace(written, path)
+    stored, scopes = part_scopes(eco)
+    write_config(path, config | {"eco": stored}, scopes)
     update_card(eco, directory, **kept_from(directory))

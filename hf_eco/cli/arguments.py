@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
+from ..configuration import CorruptionConfig, ECOConfig, ForgetScope, in_short
 from .application import Misuse
 
 
@@ -108,7 +108,7 @@ def choose_scope(eco: ECOConfig, name: str | None) -> ForgetScope:
         return eco.scopes[0]
     if name not in names:
         asked = "Which scope is meant" if name is None else f"No scope is called {name!r}"
-        raise Misuse(f"{asked}: the guard holds {', '.join(names)}. Name one of them.")
+        raise Misuse(f"{asked}: the guard holds {in_short(names)}. Name one of them.")
     return eco.scope(name)
 
 

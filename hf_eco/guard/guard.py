@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -72,9 +73,7 @@ class Guard:
         self._scopes = {scope.name: scope for scope in config.scopes}
         self._names_of_scopes = frozenset(self._scopes)
         self._order = {name: number for number, name in enumerate(self._scopes)}
-        by_classifier = [
-            scope for scope in config.scopes if scope.classifier or scope.name in classifiers or not scope.names
-        ]
+        by_classifier = [s for s in config.scopes if s.name in classifiers or not s.by_names_alone]
         self.classifiers = share_encoders(
             {scope.name: (_for_scope(classifiers, scope, "classifier"), scope.label) for scope in by_classifier}
         )
@@ -110,24 +109,18 @@ class Guard:
         Raises:
             ValueError: both have a scope of the same name.
         """
-        config = ECOConfig(**{**vars(self.config), "scopes": [*self.config.scopes, *other.config.scopes]})
+        config = replace(self.config, scopes=[*self.config.scopes, *other.config.scopes])
         models = {**self.classifiers, **other.classifiers}, {**self.taggers, **other.taggers}
         return Guard(config, models[0], self.tokenizer, models[1], self.names)
 
-    def without(self, name: str) -> Guard:
-        """A guard of all scopes but one, in milliseconds. This one stays as it is.
+    def without(self, *names: str) -> Guard:
+        """A guard of all scopes but these, in milliseconds. This one stays as it is.
 
         Raises:
             KeyError: there is no such scope.
-            ValueError: it is the last one; a model without any scope is the base model.
+            ValueError: none would be left; a model without any scope is the base model.
         """
-        self.config.scope(name)
-        scopes = [scope for scope in self.config.scopes if scope.name != name]
-        if not scopes:
-            raise ValueError(
-                f"{name!r} is the guard's last scope. To be rid of the guard, load the base model itself."
-            )
-        config = ECOConfig(**{**vars(self.config), "scopes": scopes})
+        config = self.config.without(names)
         return Guard(config, self.classifiers, self.tokenizer, self.taggers, self.names)
 
     # -- deciding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +28,17 @@ from .pass_plans import (
 from .state import CallContext, Generation, PlannedPass
 
 
+class Follower(Protocol):
+    """Keeps a model's guard up to date."""
+
+    @property
+    def directory(self) -> str:
+        """Whose guard it follows."""
+
+    def look(self) -> None:
+        """Called before a request; may put another guard in charge."""
+
+
 class Planner:
     """Makes the plans of one model's calls, and has its caches filled anew where they hold something else.
 
@@ -40,17 +51,21 @@ class Planner:
         self.model = model
         self.context = context
         self.guard: Guard | None = None
+        self.follower: Follower | None = None
 
     def ready(self, ids: Tensor | None) -> Guard:
         """The attached guard, on the device of `ids`. Raises GuardError if there is none."""
-        if self.guard is None:
+        if self.follower is not None and self.context.generation is None:  # between requests
+            self.follower.look()
+        guard = self.guard
+        if guard is None:
             raise GuardError(
                 "This model has no guard attached, so it does not run. Load it with "
                 "AutoModelForCausalLMWithECO.from_pretrained(path, eco_config=...)."
             )
         if ids is not None:
-            self.guard.to(ids.device)
-        return self.guard
+            guard.to(ids.device)
+        return guard
 
     @contextmanager
     def generation(

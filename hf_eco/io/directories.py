@@ -1,12 +1,18 @@
-"""Directories: replaced whole, so that nothing half-written is left in their place; and whether one is there."""
+"""Directories: replaced whole, so that nothing half-written is left; changed by one process at a time."""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+if sys.platform == "win32":
+    fcntl = None
+else:
+    import fcntl
 
 
 @contextmanager
@@ -55,6 +61,21 @@ def _check(directory: Path, may_replace: Callable[[Path], bool]) -> None:
         raise FileExistsError(
             f"{str(directory)!r} holds something else already. Name a new directory, or empty it first."
         )
+
+
+@contextmanager
+def changing(directory: str | os.PathLike[str]) -> Iterator[None]:
+    """Inside, no other process that asks for the same may change `directory`: one waits for the other, so that of two
+    changes neither is lost. (Windows cannot lock a directory; there, make one change after the other.)"""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check_directory(guard: str | os.PathLike[str]) -> None:

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from .prompt_classifier import train_prompt_classifier
     from .saved_guards import (
         Recalibration,
-        add_scope_to_guard,
+        add_scopes_to_guard,
         recalibrate_guard,
-        remove_scope_from_guard,
+        remove_scopes_from_guard,
         tune_guard,
     )
 
@@ -45,7 +45,7 @@ __all__ = [
     "FoundAliases",
     "LookAlikes",
     "Recalibration",
-    "add_scope_to_guard",
+    "add_scopes_to_guard",
     "calibrate_threshold",
     "check_calibration",
     "count_false_positives",
@@ -54,7 +54,7 @@ __all__ = [
     "guard_model",
     "optimize_corruption",
     "recalibrate_guard",
-    "remove_scope_from_guard",
+    "remove_scopes_from_guard",
     "train_prompt_classifier",
     "tune_guard",
 ]
@@ -71,9 +71,9 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "prompt_classifier": ["train_prompt_classifier"],
         "saved_guards": [
             "Recalibration",
-            "add_scope_to_guard",
+            "add_scopes_to_guard",
             "recalibrate_guard",
-            "remove_scope_from_guard",
+            "remove_scopes_from_guard",
             "tune_guard",
         ],
     },

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..auto import AutoModelForCausalLMWithECO
-from ..checkpoint.loading import read_guard
-from ..checkpoint.source import find_guard, read_eco
-from ..checkpoint.writing import guard_folders, rewrite_eco, write_guard
-from ..configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope
+from ..auto import AutoModelForCausalLMWithECO, model_without_weights
+from ..checkpoint.loading import load_guard, load_tokenizer, read_guard
+from ..checkpoint.source import GuardSource, find_guard
+from ..checkpoint.writing import folders_of, name_folders, rewrite_eco, write_models
+from ..configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope, in_short
 from ..detection.classifier import PromptClassifier
-from ..io.directories import check_directory
-from ..modeling import ECOMixin
+from ..guard import Guard
+from ..io.directories import changing, check_directory
+from ..modeling import check_dims
 from .calibration import calibrate_threshold
 from .calibration_check import CalibrationCheck, check_calibration
 from .corruption_search import CorruptionSearch, optimize_corruption
@@ -100,8 +102,7 @@ def recalibrate_guard(
         given = {name: value for name, value in known.items() if value is not None}
         new = calibrate_threshold(classifier, forget, retain, near=near, label=of.label, **given)
     if write and new is not None:
-        _replace_scope(reader.config, of.calibrated(new))
-        rewrite_eco(guard, reader.config)
+        rewrite_eco(guard, _with_scope(reader.config, of.calibrated(new)))
     return Recalibration(of.name, of.threshold, old, check, new, written=write and new is not None)
 
 
@@ -146,67 +147,109 @@ def tune_guard(
     return found, before
 
 
-def add_scope_to_guard(
-    directory: str | os.PathLike[str], scope: ForgetScope, classifier: PromptClassifier | None = None
+def add_scopes_to_guard(
+    directory: str | os.PathLike[str],
+    scopes: Sequence[ForgetScope],
+    classifiers: Mapping[str, PromptClassifier] | None = None,
 ) -> None:
-    """Has a stored guard forget one scope more; the others' verdicts stay as they are.
+    """Has a stored guard forget more scopes: all of them, or, where one cannot be guarded, none. The others' verdicts
+    stay as they are. Of those that are there, only classifiers are loaded, and only where a new scope has one.
 
     Args:
         directory: of a guarded checkpoint or a guard.
-        scope: the scope.
-        classifier: its classifier; loaded from `scope.classifier` if None.
+        scopes: the scopes.
+        classifiers: their classifiers, by scope name; loaded from `scope.classifier` where not given.
 
     Raises:
-        ValueError: a scope of that name exists, or the classifier lacks the scope's label.
+        ValueError: a scope of that name exists, a name would not be recognised, or a classifier lacks the scope's
+            label.
         OSError: there is no such directory.
     """
-    model = _without_weights(directory)
-    model.add_scope(scope, classifier=classifier)
-    _write_scopes(directory, model)
+    check_directory(directory)
+    addition = ECOConfig(scopes=copy.deepcopy(list(scopes)))
+    with changing(directory):
+        eco = find_guard(os.fspath(directory)).eco
+        there = {scope.name.casefold() for scope in eco.scopes}
+        if twice := [scope.name for scope in addition.scopes if scope.name.casefold() in there]:
+            raise ValueError(
+                f"The guard in {os.fspath(directory)!r} holds {in_short(twice)} already, and nothing was added. Give "
+                "new scopes other names, or remove those first."
+            )
+        _check_dims(directory, eco, addition)
+        new = load_guard(addition, load_tokenizer(os.fspath(directory)), classifiers or {}, {})
+        name_folders(new)
+        together = replace(eco, scopes=[*eco.scopes, *addition.scopes])
+        _write_scopes(directory, eco, together, addition.scopes, new)
 
 
-def remove_scope_from_guard(directory: str | os.PathLike[str], name: str) -> list[str]:
-    """Has a stored guard forget scope `name` no more, and deletes its classifier.
+def remove_scopes_from_guard(directory: str | os.PathLike[str], names: Sequence[str]) -> list[str]:
+    """Has a stored guard forget scopes no more: all of them, or, where one is unknown, none. Their classifiers are
+    deleted.
 
     Returns:
         The names of the scopes that are left.
 
     Raises:
         KeyError: there is no such scope.
-        ValueError: it is the last one.
+        ValueError: none would be left.
         OSError: there is no such directory.
     """
-    model = _without_weights(directory)
-    model.remove_scope(name)
-    _write_scopes(directory, model)
-    return [scope.name for scope in model.config.eco.scopes]
+    check_directory(directory)
+    with changing(directory):
+        eco = find_guard(os.fspath(directory)).eco
+        left = eco.without(names)
+        _write_scopes(directory, eco, left, [scope for scope in eco.scopes if scope.name in set(names)], None)
+    return [scope.name for scope in left.scopes]
 
 
 def _scope_of(eco: ECOConfig, name: str | None) -> ForgetScope:
     if name is not None:
         return eco.scope(name)
     if len(eco.scopes) > 1:
-        raise ValueError(f"Which scope is meant: {', '.join(scope.name for scope in eco.scopes)}? Name one of them.")
+        raise ValueError(f"Which scope is meant: {in_short([s.name for s in eco.scopes])}? Name one of them.")
     return eco.scopes[0]
 
 
-def _replace_scope(eco: ECOConfig, scope: ForgetScope) -> None:
-    eco.scopes = [scope if other.name == scope.name else other for other in eco.scopes]
+def _with_scope(eco: ECOConfig, scope: ForgetScope) -> ECOConfig:
+    """A config with `scope` in place of the one of that name."""
+    return replace(eco, scopes=[scope if other.name == scope.name else other for other in eco.scopes])
 
 
-def _without_weights(directory: str | os.PathLike[str]) -> ECOMixin:
-    """The guarded model of a directory with all its guard, and none of its weights."""
-    check_directory(directory)
-    return AutoModelForCausalLMWithECO.from_pretrained(directory, device_map="meta")
+def _with_models(scopes: Iterable[ForgetScope]) -> list[ForgetScope]:
+    """Those of `scopes` that have a folder in the directory."""
+    return [scope for scope in scopes if not scope.by_names_alone or scope.tokens == "entities"]
 
 
-def _write_scopes(directory: str | os.PathLike[str], model: ECOMixin) -> None:
-    """Puts the scopes of `model` in place of those in `directory`: the classifiers first, so that config.json never
-    names one that is not there."""
-    before, eco = guard_folders(directory), read_eco(os.fspath(directory), {})
-    assert eco is not None  # it has been loaded from there
-    eco.scopes = model.config.eco.scopes
-    write_guard(model.eco_guard, directory, eco)
-    rewrite_eco(directory, eco)
-    for folder in before - guard_folders(directory):
+def _check_dims(directory: str | os.PathLike[str], eco: ECOConfig, addition: ECOConfig) -> None:
+    """Raises ValueError if a new scope corrupts more dimensions than the model's embeddings have. A model is made to
+    find out how many those are, unless a scope that is there corrupts as many."""
+    known = max((scope.corruption.dims or 1 for scope in eco.scopes), default=1)
+    if any((scope.corruption.dims or 1) > known for scope in addition.scopes):
+        check_dims(model_without_weights(directory), addition.scopes)
+
+
+def _write_scopes(
+    directory: str | os.PathLike[str],
+    before: ECOConfig,
+    after: ECOConfig,
+    changed: Sequence[ForgetScope],
+    added: Guard | None,
+) -> None:
+    """Puts `after` in place of `before` in a directory: classifiers first, so that config.json never names one that is
+    not there. Classifiers are loaded and written only where `changed`, the scopes that come or go, have some: scopes
+    on one encoder share a folder."""
+    folders = folders_of(before.scopes)
+    if _with_models(changed):
+        names = {scope.name for scope in changed}
+        kept = _with_models(scope for scope in after.scopes if scope.name not in names)
+        guard = added
+        if kept:
+            source = GuardSource(replace(after, scopes=kept), os.fspath(directory))
+            stored = load_guard(source.eco, load_tokenizer(os.fspath(directory)), {}, {}, source)
+            guard = stored if added is None else stored.joined_by(added)
+        if guard is not None:
+            name_folders(guard)
+            write_models(guard, Path(directory))
+    rewrite_eco(directory, after)
+    for folder in folders - folders_of(after.scopes):
         shutil.rmtree(Path(directory, folder))

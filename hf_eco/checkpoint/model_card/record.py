@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from ...configuration import ECOConfig
 from ...data import SHIPPED
 from .known import Figure, Measurement, TrainingData
-from .words import cell, eval_result, evaluation_row, scope_row
+from .words import cell, eval_result, evaluation_row, scope_rows
 
 CARD_MARK = "<!-- written by hf-eco; without this line it is not written again -->"
 TAGS = ("eco", "unlearning")
@@ -74,7 +74,7 @@ class CardRecord:
             holding=f"a guard for {of}, without its weights" if self.eco.guard_only else f"{of} and a guard",
             guard_only=self.eco.guard_only,
             base_argument=json.dumps(base or "path of the base model"),
-            scopes=[scope_row(scope, self.training.get(scope.name)) for scope in self.eco.scopes],
+            scopes=scope_rows(self.eco.scopes, self.training),
             evaluation=[evaluation_row(row) for row in self.evaluation],
             figures=[{"caption": cell(figure.caption), "path": figure.name} for figure in self.figures],
         )

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from huggingface_hub import EvalResult
 
-from ...configuration import Calibration, ForgetScope
+from ...configuration import Calibration, ForgetScope, in_short
 from .known import Measurement, TrainingData
 
 NOT_MEASURED = "not measured"
 
 
+def scope_rows(scopes: Sequence[ForgetScope], training: Mapping[str, TrainingData]) -> list[dict[str, str]]:
+    """What the card says of the scopes. Those by names alone of which it says the same share a row: there may be
+    thousands."""
+    rows: dict[tuple[tuple[tuple[str, str], ...], str], list[str]] = {}
+    for scope in scopes:
+        said = tuple(scope_row(scope, training.get(scope.name)).items())
+        rows.setdefault((said, "" if scope.by_names_alone else scope.name), []).append(scope.name)
+    return [{"name": in_short(names), **dict(said)} for (said, _), names in rows.items()]
+
+
 def scope_row(scope: ForgetScope, training: TrainingData | None) -> dict[str, str]:
-    """What the card says of a scope."""
     c, how = scope.calibration_in_force, scope.corruption
     rates = (NOT_MEASURED, NOT_MEASURED)
     if c is not None:
@@ -22,7 +32,6 @@ def scope_row(scope: ForgetScope, training: TrainingData | None) -> dict[str, st
             f"{c.fnr:.3f} (≤ {c.fnr_bound:.3f} at {c.confidence:.0%}, n = {c.n_forget})",
         )
     return {
-        "name": scope.name,
         "threshold": f"{scope.threshold:.4f}",
         "false_positives": rates[0],
         "false_negatives": rates[1],
@@ -61,7 +70,7 @@ def _how_chosen(scope: ForgetScope, c: Calibration | None) -> str:
 
 
 def _training(scope: ForgetScope, data: TrainingData | None) -> str:
-    if scope.names and scope.classifier is None:
+    if scope.by_names_alone:
         return "nothing; it is recognised by its names."
     if data is None:
         return "not known; the classifier came without a training report."

@@ -15,7 +15,8 @@ from transformers.utils.hub import cached_file
 
 from ...configuration import ECOConfig
 from ...detection.classifier import TRAINING_REPORT
-from ..format import CARD_NAME, split_composite_config
+from ..format import CARD_NAME
+from ..source import read_eco
 from .known import FIGURES, Figure, Measurement, TrainingData
 from .record import CARD_MARK, TAGS, model_card
 
@@ -54,8 +55,7 @@ def write_model_card(
         ValueError: the directory holds no guard, or two figures share a name.
     """
     directory = Path(directory)
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    eco = split_composite_config(config)[1]
+    eco = read_eco(os.fspath(directory), {})
     if eco is None:
         raise ValueError(f"{str(directory)!r} carries no guard, so there is nothing to say of one. Guard it first.")
     path = directory / CARD_NAME
@@ -72,7 +72,7 @@ def write_model_card(
             shutil.copyfile(figure.path, directory / figure.name)
     kept = kept_from(directory)
     update_card(
-        ECOConfig.from_dict(eco),
+        eco,
         directory,
         evaluation=evaluation,
         figures=figures,

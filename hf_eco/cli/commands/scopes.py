@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ...configuration import ForgetScope
-from ...io import read_prompts
+from ...configuration import ForgetScope, in_short
+from ...io import read_names, read_prompts
 from ...io.directories import check_directory
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
@@ -43,6 +43,7 @@ app.add_typer(
 @scopes.command(
     epilog=for_example(
         "hf-eco scopes add guarded --scope request-17 --name 'Jane Doe'",
+        "hf-eco scopes add guarded --names more.csv",
         "hf-eco scopes add guarded --scope jane-doe --classifier jane-classifier --label jane-doe "
         "--forget held-out-forget.txt --retain held-out-retain.txt",
         "hf-eco scopes add guarded --scope jane-doe --classifier jane-classifier --label jane-doe --threshold 0.9",
@@ -50,9 +51,15 @@ app.add_typer(
 )
 def add(
     model: GuardedDirectory,
-    scope: Annotated[str, typer.Option(help="A short name for what is to be forgotten.")],
+    scope: Annotated[str | None, typer.Option(help="A short name for what is to be forgotten.")] = None,
     name: Annotated[
         list[str] | None, typer.Option(help="Full name of whom or what it is about; repeat for aliases.")
+    ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            help="A file of names, each a scope: .csv or .jsonl with the fields id, name, aliases (a;b); .txt."
+        ),
     ] = None,
     classifier: Annotated[
         str | None, typer.Option(help="Path or Hub id of its classifier, see hf-eco train. None: by names alone.")
@@ -76,7 +83,8 @@ def add(
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Guard one scope more; the others' verdicts stay as they are, and the base model's weights are not touched."""
+    """Guard more scopes: of a file of names all, or none. The others' verdicts stay as they are, and the base model's
+    weights are not touched."""
     asked = said(max_fpr=max_fpr, confidence=confidence)
     if threshold is not None:
         instead = "Leave out --threshold to calibrate one, or leave out the rest."
@@ -84,65 +92,102 @@ def add(
     elif classifier is None:
         instead = "Leave them out, or pass --classifier."
         refuse_ignored("Without --classifier", instead, forget=forget, retain=retain, **asked)
-        if not name:
-            raise Misuse("Who recognises the scope? Pass --name 'Jane Doe', or --classifier.")
     elif forget is None or retain is None:
         raise Misuse("A scope needs a threshold. Pass --threshold, or --forget and --retain to calibrate one by.")
+    requests = _requests(scope, name, names, classifier)
     check_directory(model)
-    corruption = corruption_from(method, dims, strength, seed)
-    options: dict[str, Any] = {"corruption": corruption, "entities": entities, "label": label}
-    options |= {"names": name or [], "tokens": "" if tokens is None else tokens.value}
-    options |= {"context": "auto" if context is None else context.value}
-    new = ForgetScope(scope, threshold=0.5 if threshold is None else threshold, **options)
+    common: dict[str, Any] = {"corruption": corruption_from(method, dims, strength, seed), "entities": entities}
+    common |= {"threshold": 0.5 if threshold is None else threshold, "label": label}
+    common |= {"tokens": "" if tokens is None else tokens.value}
+    common |= {"context": "auto" if context is None else context.value}
+    new = [ForgetScope(own, names=of, **common) for own, of in requests.items()]
     prompts = [read_prompts(file) for file in (forget, retain) if file is not None]
 
     from ...detection.classifier import PromptClassifier
-    from ...training import add_scope_to_guard, calibrate_threshold
+    from ...training import add_scopes_to_guard, calibrate_threshold
 
-    trained = None if classifier is None else PromptClassifier.from_pretrained(classifier)
-    if trained is not None and prompts:
-        new = new.calibrated(calibrate_threshold(trained, *prompts, label=label, **asked))
-    add_scope_to_guard(model, new, trained)
+    trained = {} if classifier is None else {new[0].name: PromptClassifier.from_pretrained(classifier)}
+    if trained and prompts:
+        new = [new[0].calibrated(calibrate_threshold(trained[new[0].name], *prompts, label=label, **asked))]
+    add_scopes_to_guard(model, new, trained)
     if as_json:
-        print_json({"directory": model, "scope": scope_values(new)})
+        print_json({"directory": model, "scopes": [scope_values(own) for own in new]})
         return
-    say(f"Added [bold]{scope}[/] to {model}.")
-    if trained is not None:
-        say(rates(new.threshold, new.calibration))
-        warn_of_misses(new.calibration)
+    say(f"Added [bold]{in_short([own.name for own in new])}[/] to {model}.")
+    if trained:
+        say(rates(new[0].threshold, new[0].calibration))
+        warn_of_misses(new[0].calibration)
 
 
-@scopes.command(epilog=for_example("hf-eco scopes remove guarded jane-doe"))
+def _requests(
+    scope: str | None, name: list[str] | None, file: str | None, classifier: str | None
+) -> dict[str, list[str]]:
+    """For each new scope its names, from what was said."""
+    if file is not None:
+        refuse_ignored("With --names", "Each request in the file is a scope.", scope=scope, name=name or None)
+        refuse_ignored("With --names", "Add a scope with a classifier by itself.", classifier=classifier)
+        return read_names(file)
+    if scope is None:
+        raise Misuse("What are the scopes called? Pass --scope with --name or --classifier, or --names FILE.")
+    if classifier is None and not name:
+        raise Misuse("Who recognises the scope? Pass --name 'Jane Doe', or --classifier.")
+    return {scope: list(name or ())}
+
+
+@scopes.command(epilog=for_example("hf-eco scopes remove guarded jane-doe", "hf-eco scopes remove guarded r-17 r-18"))
 def remove(
     model: GuardedDirectory,
-    scope: Annotated[str, typer.Argument(help="Name of the scope.")],
+    names: Annotated[list[str], typer.Argument(metavar="SCOPE...", help="Names of the scopes.")],
     as_json: AsJson = False,
 ) -> None:
-    """Stop guarding a scope, and delete its classifier. The last one stays."""
+    """Stop guarding scopes, all that are named or none, and delete their classifiers. The last one stays."""
     check_directory(model)
-    name = choose_scope(scopes_of(model), scope).name
-
-    from ...training import remove_scope_from_guard
-
-    left = remove_scope_from_guard(model, name)
-    if as_json:
-        print_json({"directory": model, "removed": scope, "scopes": left})
-        return
-    say(f"Removed [bold]{scope}[/] from {model}, which still forgets {', '.join(left)}.")
-
-
-@scopes.command("list", epilog=for_example("hf-eco scopes list guarded", "hf-eco scopes list me/guard --json"))
-def list_scopes(model: Guarded, as_json: AsJson = False) -> None:
-    """Show what a guard forgets, how surely, and how it corrupts. Nothing is loaded but its config."""
     eco = scopes_of(model)
+    for name in names:
+        choose_scope(eco, name)
+
+    from ...training import remove_scopes_from_guard
+
+    left = remove_scopes_from_guard(model, names)
     if as_json:
-        print_json([scope_values(scope) for scope in eco.scopes])
+        print_json({"directory": model, "removed": names, "scopes": left})
         return
+    say(f"Removed [bold]{in_short(names)}[/] from {model}, which still forgets {in_short(left)}.")
+
+
+@scopes.command(
+    "list",
+    epilog=for_example(
+        "hf-eco scopes list guarded",
+        "hf-eco scopes list guarded --match 2026- --page 2",
+        "hf-eco scopes list me/guard --json",
+    ),
+)
+def list_scopes(
+    model: Guarded,
+    match: Annotated[str | None, typer.Option(help="Only scopes whose name holds this text, in any case.")] = None,
+    page: Annotated[int | None, typer.Option(min=1, help="Which page. \\[default: 1]")] = None,
+    per_page: Annotated[int | None, typer.Option(min=1, help="Scopes on a page. \\[default: 50]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a guard forgets, how surely, and how it corrupts. Nothing is loaded but its config."""
+    if as_json:
+        refuse_ignored("With --json", "It prints all.", page=page, per_page=per_page)
+    page, per_page = page or 1, per_page or 50
+    found = [s for s in scopes_of(model).scopes if match is None or match.casefold() in s.name.casefold()]
+    if as_json:
+        print_json([scope_values(scope) for scope in found])
+        return
+    pages = max(1, -(-len(found) // per_page))
+    if page > pages:
+        raise Misuse(f"There is no page {page}: {len(found):,} scopes fill {pages:,}. Pass --page {pages}.")
     table = Table()
     for name in ("scope", "threshold", "false positives", "false negatives", "corruption", "on tokens"):
         table.add_column(name, overflow="fold")  # a name in full, however narrow the window
-    for scope in eco.scopes:
+    for scope in found[(page - 1) * per_page : page * per_page]:
         c = scope.calibration_in_force
         errors = [NOT_MEASURED] * 2 if c is None else [bounded(c.fpr, c.fpr_bound), bounded(c.fnr, c.fnr_bound)]
         table.add_row(scope.name, f"{scope.threshold:.4f}", *errors, scope.corruption.in_words, scope.tokens)
     console.print(table)
+    if pages > 1:
+        say(f"Page {page:,} of {pages:,}: {len(found):,} scopes.")
