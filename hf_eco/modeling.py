@@ -166,7 +166,8 @@ class ECOMixin(_Model):
         return self._eco.planner.ready(None)
 
     def attach_guard(self, guard: Guard) -> None:
-        """Puts `guard` in charge, in place of any other; its config becomes `self.config.eco`.
+        """Puts `guard` in charge, in place of any other, and has it log where that did, if it has no log of its own;
+        its config becomes `self.config.eco`.
 
         Raises:
             ValueError: a scope corrupts more dimensions than the embeddings have.
@@ -181,6 +182,8 @@ class ECOMixin(_Model):
                 )
         name_folders(guard)
         self._eco.examine(guard)
+        if (old := self._eco.planner.guard) is not None and guard.log is None:
+            guard.log_like(old)
         self.config.eco = guard.config
         self._eco.planner.guard = guard
 
@@ -249,7 +252,7 @@ class ECOMixin(_Model):
         """
         old = self._eco.planner.guard
         tokenizer = old.tokenizer if old is not None else load_tokenizer(str(self.name_or_path))
-        addition = ECOConfig(scopes=[copy.deepcopy(scope)])
+        addition = ECOConfig([copy.deepcopy(scope)], **({} if old is None else old.config.how_names_are_kept))
         given = {scope.name: classifier} if classifier is not None else {}
         new = load_guard(addition, tokenizer, given, {scope.name: tagger} if tagger is not None else {})
         self.attach_guard(new if old is None else old.joined_by(new))

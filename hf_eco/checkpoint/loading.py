@@ -32,7 +32,7 @@ def load_guard(
     """Builds the guard `eco` describes, loading what is not given, and checks or records its known answers.
 
     Args:
-        eco: the config; the guard keeps it.
+        eco: the config; the guard keeps it, or a copy of it with hashes in place of names that are to be hashed.
         tokenizer: the guarded model's tokenizer.
         classifiers: classifiers at hand, by scope name.
         taggers: token classifiers at hand, by scope name.
@@ -59,7 +59,7 @@ def load_guard(
     classifiers = {
         s.name: classifiers.get(s.name) or load(PromptClassifier, s.classifier, s.name)
         for s in eco.scopes
-        if s.classifier is not None or s.name in classifiers or not s.names
+        if s.name in classifiers or not s.by_names_alone
     }
     taggers = {
         s.name: taggers.get(s.name) or load(EntityTagger, s.entities, s.name)

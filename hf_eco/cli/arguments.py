@@ -20,6 +20,13 @@ class Tokens(str, Enum):
     mentions = "mentions"
 
 
+class NameStore(str, Enum):
+    """How a guard keeps names."""
+
+    plain = "plain"
+    hashed = "hashed"
+
+
 class ProtocolChoice(str, Enum):
     """How answers to flagged prompts are scored."""
 

@@ -61,8 +61,9 @@ def _how_chosen(scope: ForgetScope, c: Calibration | None) -> str:
 
 
 def _training(scope: ForgetScope, data: TrainingData | None) -> str:
-    if scope.names and scope.classifier is None:
-        return "nothing; it is recognised by its names."
+    if scope.by_names_alone:
+        kept = ", of which hashes are kept" if scope.hashed_names else ""
+        return f"nothing; it is recognised by its names{kept}."
     if data is None:
         return "not known; the classifier came without a training report."
     return (

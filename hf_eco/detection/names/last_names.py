@@ -61,7 +61,7 @@ class LastNames(Generic[_KeyT]):
         for match in TOKEN.finditer(text):
             for last in tuple(self._by_token.get(match[0], ())):
                 start, end = match.start(), match.start() + len(last)
-                if text.startswith(last, start) and _stands_alone(text, start, end):
+                if text.startswith(last, start) and stands_alone(text, start, end):
                     found += [(key, start, end) for key in tuple(self._bearers.get(last, ())) if key in among]
         return found
 
@@ -73,7 +73,7 @@ class LastNames(Generic[_KeyT]):
                 yield last, token[0]
 
 
-def _stands_alone(text: str, start: int, end: int) -> bool:
+def stands_alone(text: str, start: int, end: int) -> bool:
     before, behind = text[start - 1 : start], text[end : end + 1]
     if any(c.isalnum() or c in "_-" for c in before + behind) or _FOLLOWED.match(text, end):
         return False

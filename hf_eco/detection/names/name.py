@@ -43,7 +43,7 @@ _SURELY_ANYWHERE = 10
 _FUZZY = 8  # letters of a name that may be misspelt and cut into other words as well
 _LETTERS_PER_EDIT = 7  # such a name of 7 letters may have one letter wrong, one of 14 two, and so on
 _MOST_EDITS = 3
-_SENTENCE_END = re.compile(r"[.?!]\s")
+SENTENCE_END = re.compile(r"[.?!]\s")
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,10 @@ class Name:
                     if (
                         (wrong or order is not self.orders[0])
                         and not order.gap
-                        and _SENTENCE_END.search(text, reading.ends[first], reading.starts[last])
+                        and SENTENCE_END.search(text, reading.ends[first], reading.starts[last])
                     ):
                         continue
-                    if self.ordinary and not _written_as_name(text, reading.starts[first], reading.ends[last]):
+                    if self.ordinary and not written_as_name(text, reading.starts[first], reading.ends[last]):
                         continue
                     if wrong <= _MOST_WRONG and (best is None or wrong < best.edits):
                         best = Mention(reading.starts[numbers[0]], reading.ends[numbers[-1]], wrong)
@@ -266,7 +266,7 @@ class Name:
         return None
 
 
-def _written_as_name(text: str, start: int, end: int) -> bool:
+def written_as_name(text: str, start: int, end: int) -> bool:
     """Whether ordinary words in `text[start:end]` are capitalised like a name, in a text that has small letters too,
     and by more than the beginning of a sentence."""
     every = list(TOKEN.finditer(text, start, end))
