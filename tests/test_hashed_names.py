@@ -235,7 +235,9 @@ def test_the_number_of_hashes_does_not_tell_how_long_a_name_is() -> None:
 def test_guards_hash_by_keys_of_their_own(base_dir: str) -> None:
     one, other = (Guard(hashed(), {}, byte_level_tokenizer()).config for _ in range(2))
     assert one.names_key != other.names_key
-    hashes = [set(base64.b64decode(c.scopes[0].hashed_names)[i : i + 8] for i in range(9, 200, 8)) for c in (one, other)]
+    hashes = [
+        set(base64.b64decode(c.scopes[0].hashed_names)[i : i + 8] for i in range(9, 200, 8)) for c in (one, other)
+    ]
     assert not hashes[0] & hashes[1]
 
 
