@@ -4,9 +4,9 @@
 
 "recall" is, of the probes (.jsonl with the fields person, kind, query) of each kind, the share flagged for their
 person; "ratio" is how many of those that the names in clear find are found by their hashes. "flagged" are the prompts,
-which name nobody, that are flagged with all `--names` in one guard, by threshold. "one_letter" is the share of the
-names in `--names` that are found with one letter left out, added, replaced or swapped with the next, each in a question.
-Times are milliseconds of one thread for each prompt; "of_one" is the ratio to those with a single name.
+which name nobody, that are flagged with all `--names` in one guard, by threshold. "one_letter" is the share of
+the names in `--names` that are found with one letter left out, added, replaced or swapped with the next, each in a
+question. Times are milliseconds of one thread for each prompt; "of_one" is the ratio to those with a single name.
 """
 
 from __future__ import annotations
