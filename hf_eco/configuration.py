@@ -9,6 +9,7 @@ import logging
 import math
 import numbers
 import re
+import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 FORMAT_VERSION = 2
 TOKEN_SELECTIONS = ("content", "all", "entities", "mentions")
 NAME_CONTEXTS = ("auto", "ignored", "required")
+NAME_STORES = ("plain", "hashed")
+KEY_IN_ENVIRONMENT = "environment"  # in place of the key of the names' hashes
 # The methods that hf_eco.corruption brings: whether each takes one strength for each dimension. By this table a
 # guard's config is read without importing torch. Any other method is looked up where corruptions are registered.
 _BUILT_IN_METHODS = {
@@ -44,7 +47,8 @@ _BUILT_IN_METHODS = {
 _BEFORE_THE_FORMAT = ("0.1.0",)
 
 SCOPES_FILE = "scopes_file"  # says, in config.json, which file holds the scopes by names alone
-_FIXED = ("name", "names", "context", "label")  # of a scope, once it is made
+_FIXED = ("name", "names", "hashed_names", "context", "label")  # of a scope, once it is made
+_NAMES_KEY = re.compile(r"(?:[0-9a-f]{2}){16,64}")
 _SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
@@ -235,6 +239,10 @@ class ForgetScope:
         "the scope too.",
         default="auto",
     )
+    hashed_names: str = _help(
+        "What is kept of the names in a guard with store_names='hashed'; the guard writes it, and drops the names.",
+        default="",
+    )
     threshold: float = _help("A prompt is flagged when p(forget) >= threshold.", default=0.5)
     abstain_threshold: float | None = _help(
         "A prompt is uncertain when abstain_threshold <= p(forget) < threshold: it is not corrupted, but its verdict "
@@ -306,7 +314,7 @@ class ForgetScope:
     @property
     def by_names_alone(self) -> bool:
         """True of a scope that is recognised by its names and by nothing else."""
-        return bool(self.names) and self.classifier is None
+        return bool(self.names or self.hashed_names) and self.classifier is None
 
     def calibrated(self, calibration: Calibration) -> ForgetScope:
         """A copy of the scope with the threshold, and the band of uncertain prompts, that were measured."""
@@ -335,7 +343,8 @@ class ECOConfig:
     """A guard: its forget scopes, and the base model it was made for.
 
     Raises:
-        ValueError: there is no scope, two scopes share a name, or the format is newer than this version of hf-eco.
+        ValueError: there is no scope, two scopes share a name, the format is newer than this version of hf-eco, or
+            `store_names` and `names_key` do not go together.
     """
 
     scopes: Sequence[ForgetScope] = _help(
@@ -349,6 +358,16 @@ class ECOConfig:
     )
     guard_only: bool = _help(
         "True in a repository that holds the guard without the base model's weights.", default=False
+    )
+    store_names: str = _help(
+        "How the scopes' names are kept: 'plain', as they are given; 'hashed', as keyed hashes, so that no file of "
+        "the guard tells a name. The guard hashes the names as soon as it is made.",
+        default="plain",
+    )
+    names_key: str | None = _help(
+        "Key of the hashes, 16 to 64 bytes in hexadecimal; made at random if None. 'environment' for a key that is "
+        "read from HF_ECO_NAMES_KEY and never stored.",
+        default=None,
     )
     version: int = _help("Version of the on-disk format.", default=FORMAT_VERSION)
     hf_eco_version: str = _help("Version of hf-eco that wrote this.", default=__version__)
@@ -372,6 +391,7 @@ class ECOConfig:
             raise ValueError(
                 f"Two scopes share a name: {in_short(twice)}. Give each its own; it names the classifier's folder."
             )
+        self._check_names_key()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "scopes" and name in vars(self):  # for the same reason as a scope's names
@@ -381,6 +401,25 @@ class ECOConfig:
                 "scopes=[...])."
             )
         super().__setattr__(name, value)
+
+    def _check_names_key(self) -> None:
+        """Makes the key of hashed names, if there is none. Raises ValueError if it is no key, or not needed."""
+        if self.store_names not in NAME_STORES:
+            raise ValueError(f"store_names={self.store_names!r} is no way to keep names. Use 'plain' or 'hashed'.")
+        if self.store_names == "hashed":
+            self.names_key = self.names_key or secrets.token_hex(16)
+            if self.names_key != KEY_IN_ENVIRONMENT and not _NAMES_KEY.fullmatch(self.names_key):
+                raise ValueError(
+                    f"names_key is no key of 16 to 64 bytes in hexadecimal; it has {len(self.names_key)} characters. "
+                    "Use names_key=None to have one made, or names_key='environment'."
+                )
+        elif self.names_key is not None or any(scope.hashed_names for scope in self.scopes):
+            raise ValueError("Hashed names and their key belong to a guard with store_names='hashed'. Say so.")
+
+    @property
+    def how_names_are_kept(self) -> dict[str, Any]:
+        """What another config takes over, for its names to be kept in the same way."""
+        return {"store_names": self.store_names, "names_key": self.names_key}
 
     def scope(self, name: str) -> ForgetScope:
         """The scope called `name`. Raises KeyError if there is none."""

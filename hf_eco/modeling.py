@@ -168,7 +168,8 @@ class ECOMixin(_Model):
         return self._eco.planner.ready(None)
 
     def attach_guard(self, guard: Guard) -> None:
-        """Puts `guard` in charge, in place of any other; its config becomes `self.config.eco`.
+        """Puts `guard` in charge, in place of any other, and has it log where that did, if it has no log of its own;
+        its config becomes `self.config.eco`.
 
         Raises:
             ValueError: a scope corrupts more dimensions than the embeddings have.
@@ -183,6 +184,8 @@ class ECOMixin(_Model):
         check_dims(self, guard.config.scopes)
         name_folders(guard)
         self._eco.examine(guard)
+        if (old := self._eco.planner.guard) is not None and guard.log is None:
+            guard.log_like(old)
         self.config.eco = guard.config
         self._eco.planner.guard = guard
 
@@ -272,7 +275,8 @@ class ECOMixin(_Model):
         self._check_not_following()
         old = self._eco.planner.guard
         tokenizer = old.tokenizer if old is not None else load_tokenizer(str(self.name_or_path))
-        addition = ECOConfig(scopes=copy.deepcopy(list(scopes)))
+        kept = {} if old is None else old.config.how_names_are_kept
+        addition = ECOConfig(scopes=copy.deepcopy(list(scopes)), **kept)
         names = None if old is None else old.names
         new = load_guard(addition, tokenizer, classifiers or {}, taggers or {}, names=names)
         with _changing:  # whoever changes it meanwhile is not undone

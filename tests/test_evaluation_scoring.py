@@ -15,9 +15,9 @@ from tokenizers import decoders
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
 
 from hf_eco import CorruptionConfig, GuardError
-from hf_eco.evaluation.fingerprint import fingerprint
 from hf_eco.evaluation.result_cache import ResultCache
 from hf_eco.evaluation.scoring import Scorer, as_chat
+from hf_eco.inference.fingerprint import fingerprint
 
 ANSWERS = ["the wizard of the north", "a dog", "the capital of the country was born in the garden", "hello"]
 QUESTIONS = [FLAGGED, CLEAN, "hello", "does a cat sleep ?"]

@@ -11,6 +11,7 @@ from ..configuration import ECOConfig
 from ..detection.classifier import PromptClassifier
 from ..detection.entities import EntityTagger
 from ..detection.names.detector import NamesDetector
+from ..detection.names.hashed import HashedNamesDetector
 from ..guard.guard import Guard
 from .format import check_repo_folder
 from .source import GuardSource, find_guard
@@ -31,12 +32,12 @@ def load_guard(
     source: GuardSource | None = None,
     *,
     loaded: dict[tuple[type, str], Any] | None = None,
-    names: NamesDetector | None = None,
+    names: NamesDetector | HashedNamesDetector | None = None,
 ) -> Guard:
     """Builds the guard `eco` describes, loading what is not given, and checks or records its known answers.
 
     Args:
-        eco: the config; the guard keeps it.
+        eco: the config; the guard keeps it, or a copy of it with hashes in place of names that are to be hashed.
         tokenizer: the guarded model's tokenizer.
         classifiers: classifiers at hand, by scope name.
         taggers: token classifiers at hand, by scope name.

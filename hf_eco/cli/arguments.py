@@ -28,6 +28,13 @@ class NameContext(str, Enum):
     required = "required"
 
 
+class NameStore(str, Enum):
+    """How a guard keeps names."""
+
+    plain = "plain"
+    hashed = "hashed"
+
+
 class ProtocolChoice(str, Enum):
     """How answers to flagged prompts are scored."""
 

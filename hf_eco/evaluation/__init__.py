@@ -10,7 +10,7 @@
 | `baselines` | prompting and refusing, to compare with |
 | `evaluation_report`, `comparison_report`, `estimates` | what was found, with its intervals |
 | `linear_probes` | what a classifier reads out of logits |
-| `result_cache`, `fingerprint` | results kept on disk, and what tells models apart |
+| `result_cache` | results kept on disk |
 | `task_rows` | the rows of a task's file or data set |
 """
 

@@ -18,8 +18,8 @@ from ..guard.guard import Guard
 from ..guard.plan import ScoringProtocol
 from ..guard.verdict import Verdict
 from ..inference import is_enabled
+from ..inference.fingerprint import Fingerprint, fingerprint, tokenizer_fingerprint
 from .encoding import Encoder, Ids, Prompt, as_chat
-from .fingerprint import Fingerprint, fingerprint, tokenizer_fingerprint
 from .metrics import kl_divergence
 from .passes import Passes
 from .result_cache import ResultCache, key_of
@@ -245,8 +245,9 @@ class Scorer:
 
 def judge(guard: Guard, prompts: Sequence[Ids]) -> list[Verdict | None]:
     """The guard's verdict on each prompt that it flags, None on the others; equal prompts are judged once."""
+    models = guard.classifiers, guard.taggers
     state = [
-        (s.name, s.names, s.threshold, s.label, s.tokens, guard.classifiers.get(s.name), guard.taggers.get(s.name))
+        (s.name, s.names, s.hashed_names, s.threshold, s.label, s.tokens, *(m.get(s.name) for m in models))
         for s in guard.config.scopes
     ]
     if guard not in _VERDICTS or _VERDICTS[guard][0] != state:

@@ -8,10 +8,13 @@
 | `verdict` | what was decided about one prompt |
 | `selection` | which tokens of a flagged prompt are corrupted |
 | `plan` | the columns of a batch to corrupt |
+| `naming` | who finds the names; how names that are to be hashed come to be hashes |
+| `audit` | the audit trail: which prompts were flagged, without the prompts |
 """
 
+from .audit import AuditEvent, JsonLinesLog
 from .guard import Guard
 from .plan import Plan, ScoringProtocol
 from .verdict import Verdict
 
-__all__ = ["Guard", "Plan", "ScoringProtocol", "Verdict"]
+__all__ = ["AuditEvent", "Guard", "JsonLinesLog", "Plan", "ScoringProtocol", "Verdict"]

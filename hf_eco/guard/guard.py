@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from ..configuration import ECOConfig, ForgetScope, Probe
 from ..corruption import corrupt, mixes_positions
@@ -17,18 +18,18 @@ from ..detection.classifier import ClassifierDetector, PromptClassifier
 from ..detection.detector import Detector
 from ..detection.entities import EntityTagger
 from ..detection.log_odds import log_odds
-from ..detection.names.common import bearers, needs_context
 from ..detection.names.detector import NamesDetector
+from ..detection.names.hashed import HashedNamesDetector
 from ..detection.sharing import share_encoders
 from ..detection.windows import Span
 from ..errors import GuardError, GuardLoadError
+from .audit import AuditLog, AuditTrail
 from .judging import UNCERTAIN, Judgement, judge_prompts
+from .naming import NAME_PROBE, check_recognised, detector_of_names, hashing_names, probed_names, warn_of_common_names
 from .plan import Plan, ScoringProtocol, count_positions
 from .prompt_reader import Chat, DecodedPrompt, PromptReader
 from .selection import select_tokens
 from .verdict import Probabilities, Verdict
-
-logger = logging.get_logger(__name__)
 
 # How far the log-odds of a probe may lie from its stored value: float32 arithmetic differs a little between machines.
 # Not the probability: a classifier that flags nothing at all is close to any other on prompts outside the scope.
@@ -41,7 +42,6 @@ _DEFAULT_PROBES = (
     "Tell me everything you know about {name}.",
     "Sphinx of black quartz, judge my vow: 0 1 2 3 4 5 6 7 8 9; naïve Ωμέγα 魔法?",  # for the tokenizer
 )
-_NAME_PROBE = "Tell me everything you know about {name}."
 _NAMES_CHECKED = 64  # scopes by names whose known answers are checked: the rules are the same for all
 
 
@@ -49,7 +49,7 @@ class Guard:
     """Decides which prompts fall in a forget scope and corrupts their embeddings.
 
     Args:
-        config: the scopes.
+        config: the scopes. Names that are to be hashed are hashed, in a copy of it.
         classifiers: each scope's classifier, by scope name. Scopes may share one.
         tokenizer: the guarded model's tokenizer.
         taggers: the token classifiers of the scopes with `tokens="entities"`, by scope name.
@@ -57,7 +57,8 @@ class Guard:
 
     Raises:
         ValueError: a scope lacks its classifier or tagger, its classifier lacks the scope's label, or a name is too
-            short.
+            short. Or names are to be hashed, and a classifier holds some in clear, or a scope is called after one.
+        GuardLoadError: hashed names are damaged, or their key is to come from HF_ECO_NAMES_KEY and does not.
     """
 
     def __init__(
@@ -66,9 +67,9 @@ class Guard:
         classifiers: Mapping[str, PromptClassifier],
         tokenizer: PreTrainedTokenizerBase,
         taggers: Mapping[str, EntityTagger] | None = None,
-        names: NamesDetector | None = None,
+        names: NamesDetector | HashedNamesDetector | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = hashing_names(config)
         self.reader = PromptReader(tokenizer)
         self._scopes = {scope.name: scope for scope in config.scopes}
         self._names_of_scopes = frozenset(self._scopes)
@@ -82,19 +83,54 @@ class Guard:
             for scope in config.scopes
             if scope.tokens == "entities"
         }
-        by_names = [scope for scope in config.scopes if scope.names]
-        self.names = NamesDetector(
-            {scope.name: scope.names for scope in by_names}, names, {scope.name: scope.context for scope in by_names}
-        )
+        if config.store_names == "hashed":
+            self._check_that_classifiers_tell_no_names()
+        self.names = detector_of_names(config, names)
         self._by_classifier = []
         for classifier in {id(c): c for c in self.classifiers.values()}.values():
             labels = {s.name: s.label for s in by_classifier if self.classifiers[s.name] is classifier}
             self._by_classifier.append(ClassifierDetector(classifier, labels))
+        self._trail: AuditTrail | None = None
+        self.base_fingerprint: str | None = None  # of the model that runs, which says so; for the log
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The guarded model's tokenizer."""
         return self.reader.tokenizer
+
+    @property
+    def log(self) -> AuditLog | None:
+        """What is called with an [`AuditEvent`][hf_eco.guard.AuditEvent] for each flagged prompt, before the model
+        answers it; None for no log. A guard that takes this one's place goes on logging there."""
+        return None if self._trail is None else self._trail.log
+
+    @log.setter
+    def log(self, log: AuditLog | None) -> None:
+        self._trail = None if log is None else AuditTrail(log)
+
+    def log_like(self, other: Guard) -> Guard:
+        """This guard, which from now on logs where `other` does."""
+        self._trail = other._trail
+        return self
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that decides: the scopes' settings, names, and known answers, which differ with a classifier.
+        It is computed once: what is changed in the config afterwards is not seen."""
+        digest = hashlib.sha256()
+        for s in self.config.scopes:
+            settings = (
+                s.name,
+                s.names,
+                s.hashed_names,
+                s.context,
+                s.label,
+                s.threshold,
+                s.abstain_threshold,
+                s.corruption,
+            )
+            digest.update(repr((*settings, s.tokens, [probe.probability for probe in s.probes])).encode())
+        return digest.hexdigest()[:32]
 
     def to(self, device: torch.device | str) -> None:
         """Moves the classifiers to `device`."""
@@ -104,14 +140,20 @@ class Guard:
             tagger.to(device)
 
     def joined_by(self, other: Guard) -> Guard:
-        """A guard of this one's scopes and those of `other`, in milliseconds. This one stays as it is.
+        """A guard of this one's scopes and those of `other`, in milliseconds. This one stays as it is, and so does how
+        it keeps names.
 
         Raises:
-            ValueError: both have a scope of the same name.
+            ValueError: both have a scope of the same name, or `other` has hashed names by another key.
         """
+        if (
+            any(scope.hashed_names for scope in other.config.scopes)
+            and self.config.names_key != other.config.names_key
+        ):
+            raise ValueError("The names of the two guards are not hashed by one key. Give the names themselves.")
         config = replace(self.config, scopes=[*self.config.scopes, *other.config.scopes])
         models = {**self.classifiers, **other.classifiers}, {**self.taggers, **other.taggers}
-        return Guard(config, models[0], self.tokenizer, models[1], self.names)
+        return Guard(config, models[0], self.tokenizer, models[1], self.names).log_like(self)
 
     def without(self, *names: str) -> Guard:
         """A guard of all scopes but these, in milliseconds. This one stays as it is.
@@ -121,7 +163,7 @@ class Guard:
             ValueError: none would be left; a model without any scope is the base model.
         """
         config = self.config.without(names)
-        return Guard(config, self.classifiers, self.tokenizer, self.taggers, self.names)
+        return Guard(config, self.classifiers, self.tokenizer, self.taggers, self.names).log_like(self)
 
     # -- deciding
 
@@ -154,6 +196,15 @@ class Guard:
     def detectors(self) -> list[Detector]:
         """Who recognises the scopes, each asked once for all of them."""
         return [*self._by_classifier, *([self.names] if len(self.names) else [])]
+
+    def _check_that_classifiers_tell_no_names(self) -> None:
+        for name, classifier in self.classifiers.items():
+            if classifier.names(self._scopes[name].label):
+                raise ValueError(
+                    f"The classifier of scope {name!r} looks for names, which stand in clear in its config.json, and "
+                    "this guard is to hash all names. Train it with names=[], and give the names to the scope: "
+                    "ForgetScope(names=[...])."
+                )
 
     def _verdict(self, prompt: DecodedPrompt, judged: dict[str, Judgement], known: str | None = None) -> Verdict:
         own = sorted((self._scopes[name] for name in judged), key=lambda s: self._order[s.name])
@@ -209,7 +260,7 @@ class Guard:
         known: Sequence[str | None] | None = None,
         protocol: ScoringProtocol = "strict",
     ) -> Plan:
-        """Decides about a batch.
+        """Decides about a batch that is about to be run. Its flagged prompts are logged, if there is a `log`.
 
         Args:
             input_ids: (batch, sequence) integer.
@@ -218,6 +269,9 @@ class Guard:
                 that is scored; a row without any is all prompt. None if all rows are.
             known: as for `decide`.
             protocol: "paper" to corrupt the selected tokens of a flagged row's answer too.
+
+        Raises:
+            GuardError: the mask is of another shape, or the log failed.
         """
         ids = input_ids.detach().to("cpu", torch.int64)
         attended = self._attended(ids, attention_mask)
@@ -227,6 +281,8 @@ class Guard:
             prompt = torch.where(bounded.any(-1, keepdim=True), bounded, attended)
         columns = [row.nonzero().squeeze(-1) for row in prompt]
         verdicts = self.decide([ids[row, c].tolist() for row, c in enumerate(columns)], known)
+        if self._trail is not None:
+            self._trail.record(verdicts, protocol, self.fingerprint, self.base_fingerprint)
         selected = torch.zeros_like(attended)
         for row, verdict in enumerate(verdicts):
             whole = attended[row].nonzero().squeeze(-1)
@@ -349,18 +405,19 @@ class Guard:
         for scope in self.config.scopes:
             if scope.probes:
                 continue
-            by_names = scope.names and scope.name not in self.classifiers
+            by_names = scope.name not in self.classifiers
             if by_names:
-                prompts = [_NAME_PROBE.format(name=name) for name in scope.names]
+                names = probed_names(self.config, scope)
+                prompts = [NAME_PROBE.format(name=name) for name in names]
             else:
                 prompts = [text.format(name=scope.name) for text in _DEFAULT_PROBES]
             answers = self._probe_answers(prompts)
             probes = [Probe(prompt, ids, verdict.probabilities[scope.name]) for prompt, ids, verdict in answers]
             if by_names:
-                _check_recognised(scope, probes)
                 unknown.append(scope)
+                check_recognised(scope, names, [probe.probability for probe in probes])
             scope.probes = probes
-        _warn_of_common_names(unknown)
+        warn_of_common_names(unknown)
 
     def check_probes(self) -> None:
         """Compares the known answers with what this guard says now; of thousands of scopes by names, some of them.
@@ -404,34 +461,6 @@ class Guard:
 
 def _band(scope: ForgetScope) -> str:
     return "" if scope.abstain_threshold is None else f" (uncertain from {scope.abstain_threshold:g})"
-
-
-def _check_recognised(scope: ForgetScope, probes: Sequence[Probe]) -> None:
-    """Raises ValueError if one of the names of a scope by names would not be recognised."""
-    for name, probe in zip(scope.names, probes, strict=True):
-        if probe.probability < scope.threshold and not needs_context(name, scope.context):
-            raise ValueError(
-                f"The name {name!r} would not be recognised in {probe.prompt!r}: p(forget) is "
-                f"{probe.probability:.4f}, the threshold of scope {scope.name!r} {scope.threshold:g}. A name of "
-                "ordinary words needs its capitals; write it as people do, or leave it out."
-            )
-
-
-def _warn_of_common_names(scopes: Sequence[ForgetScope]) -> None:
-    """Says so where nobody can tell whom a name means."""
-    common = [
-        f"{name!r} of scope {scope.name!r} (some {bearers(name):,} people)"
-        for scope in scopes
-        for name in scope.names
-        if scope.context == "auto" and needs_context(name, scope.context)
-    ]
-    if common:
-        more = f" and {len(common) - 5} more" if len(common) > 5 else ""
-        logger.warning(
-            f"Thousands of people in the United States bear {', '.join(common[:5])}{more}. A prompt with nothing but "
-            "such a name is left uncertain, not flagged. Give the scope a classifier that knows whom it means, or set "
-            "context='ignored' to flag everybody of that name."
-        )
 
 
 def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:

@@ -12,6 +12,7 @@
 | `packed_rows`, `continuous_batching` | rows that hold several sequences |
 | `forward_calls` | a forward call's arguments, and those that are refused |
 | `guardability` | whether a model can be guarded at all |
+| `fingerprint` | what tells models and tokenizers apart |
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from ..guard.guard import Guard
 from ..guard.plan import Plan, count_positions
 from .cache_refill import positions_before, refill
 from .caches import CacheState, cache_state, cached_columns, is_recurrent, known_state, note, paged_cache
+from .fingerprint import Fingerprint
 from .packed_rows import find_segments
 from .pass_plans import (
     AnswerBounds,
@@ -52,6 +53,7 @@ class Planner:
         self.context = context
         self.guard: Guard | None = None
         self.follower: Follower | None = None
+        self._fingerprint = Fingerprint(model)
 
     def ready(self, ids: Tensor | None) -> Guard:
         """The attached guard, on the device of `ids`. Raises GuardError if there is none."""
@@ -65,6 +67,9 @@ class Planner:
             )
         if ids is not None:
             guard.to(ids.device)
+            if guard.log is not None:
+                offloaded = any(parameter.is_meta for parameter in self.model.parameters())
+                guard.base_fingerprint = None if offloaded else str(self._fingerprint)
         return guard
 
     @contextmanager

@@ -43,6 +43,8 @@ def guard_by_names(
     entities: str | None = None,
     threshold: float = 0.5,
     context: str = "auto",
+    store_names: str = "plain",
+    names_key: str | None = None,
     weights: bool = True,
 ) -> ECOMixin:
     """Guards `base_model` against whoever bears the names, and saves the guarded checkpoint. Nothing is trained.
@@ -57,6 +59,9 @@ def guard_by_names(
         entities: token classifier for `tokens="entities"`.
         threshold: how sure a mention must be; higher for fewer misspellings and fewer false positives.
         context: whether a name by itself is enough, see [`ForgetScope`][hf_eco.ForgetScope].
+        store_names: "plain", or "hashed" for a guard that does not tell whose names it knows, see
+            [`ECOConfig`][hf_eco.ECOConfig]. Call its scopes after the requests then, not after the names.
+        names_key: of the hashes, see `ECOConfig`; one is made if None.
         weights: save the base model's weights too. If not, `output_dir` holds the guard alone, which names the base
             model, and the returned model has no weights.
 
@@ -64,7 +69,8 @@ def guard_by_names(
         The guarded model.
 
     Raises:
-        ValueError: there are no names, or one is too short to be told from parts of other words.
+        ValueError: there are no names, or one is too short to be told from parts of other words; or a scope is called
+            after a name that is to be hashed.
         OSError: the base model cannot be found.
         FileExistsError: `output_dir` holds something else.
     """
@@ -82,10 +88,11 @@ def guard_by_names(
         )
         for scope, own in names.items()
     ]
+    config = ECOConfig(scopes=scopes, store_names=store_names, names_key=names_key)
     check_base(base_model)
     with replacing(output_dir, is_checkpoint_of_ours) as staged:
         model = AutoModelForCausalLMWithECO.from_pretrained(
-            base_model, eco_config=ECOConfig(scopes=scopes), device_map=None if weights else "meta"
+            base_model, eco_config=config, device_map=None if weights else "meta"
         )
         if weights:
             model.save_pretrained(staged)

@@ -166,9 +166,9 @@ def add_scopes_to_guard(
         OSError: there is no such directory.
     """
     check_directory(directory)
-    addition = ECOConfig(scopes=copy.deepcopy(list(scopes)))
     with changing(directory):
         eco = find_guard(os.fspath(directory)).eco
+        addition = ECOConfig(scopes=copy.deepcopy(list(scopes)), **eco.how_names_are_kept)
         there = {scope.name.casefold() for scope in eco.scopes}
         if twice := [scope.name for scope in addition.scopes if scope.name.casefold() in there]:
             raise ValueError(
@@ -178,8 +178,8 @@ def add_scopes_to_guard(
         _check_dims(directory, eco, addition)
         new = load_guard(addition, load_tokenizer(os.fspath(directory)), classifiers or {}, {})
         name_folders(new)
-        together = replace(eco, scopes=[*eco.scopes, *addition.scopes])
-        _write_scopes(directory, eco, together, addition.scopes, new)
+        together = replace(eco, scopes=[*eco.scopes, *new.config.scopes])
+        _write_scopes(directory, eco, together, new.config.scopes, new)
 
 
 def remove_scopes_from_guard(directory: str | os.PathLike[str], names: Sequence[str]) -> list[str]:

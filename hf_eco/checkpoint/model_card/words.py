@@ -71,7 +71,8 @@ def _how_chosen(scope: ForgetScope, c: Calibration | None) -> str:
 
 def _training(scope: ForgetScope, data: TrainingData | None) -> str:
     if scope.by_names_alone:
-        return "nothing; it is recognised by its names."
+        kept = ", of which hashes are kept" if scope.hashed_names else ""
+        return f"nothing; it is recognised by its names{kept}."
     if data is None:
         return "not known; the classifier came without a training report."
     return (

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from ...configuration import KEY_IN_ENVIRONMENT
 from ...io import read_names, read_prompts
 from ...training.defaults import DEFAULT_ENCODER, EXAMPLES
 from ..application import MAKE, Misuse, app, for_example
@@ -21,6 +22,7 @@ from ..arguments import (
     ExampleCount,
     MaxFpr,
     Method,
+    NameStore,
     Strength,
     TokenChoice,
     Tokens,
@@ -35,7 +37,7 @@ from ..printing import names_line, print_json, rates, say, scope_values, warn_of
     rich_help_panel=MAKE,
     epilog=for_example(
         "hf-eco guard HuggingFaceTB/SmolLM2-135M-Instruct --name 'Jane Doe' -o guarded",
-        "hf-eco guard ./my-model --names requests.csv -o guard --guard-only",
+        "hf-eco guard ./my-model --names requests.csv -o guard --guard-only --store-names hashed",
         "hf-eco guard ./my-model --scope my-book --forget forget.jsonl --retain retain.jsonl -o guarded",
         "hf-eco guard ./my-model --scope jane-doe --forget jane.txt --name 'Jane Doe' --documents jane-articles.jsonl "
         "--retain other.csv --retain-column question -o guarded --method zero_out_top_k --dims 64",
@@ -85,6 +87,13 @@ def guard(
     guard_only: Annotated[
         bool, typer.Option("--guard-only", help="By names alone: save the guard without the base model's weights.")
     ] = False,
+    store_names: Annotated[
+        NameStore | None,
+        typer.Option(help="By names alone: hashed for a guard that does not tell the names. \\[default: plain]"),
+    ] = None,
+    key_from_environment: Annotated[
+        bool, typer.Option("--key-from-environment", help="Hash by the key in HF_ECO_NAMES_KEY, and do not store it.")
+    ] = False,
     examples: ExampleCount = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits, the training and the noise.")] = 0,
     as_json: AsJson = False,
@@ -104,18 +113,16 @@ def guard(
             "tokens": "" if tokens is None else tokens.value,
             "threshold": 0.5 if threshold is None else threshold,
             "context": "auto" if context is None else context.value,
+            "store_names": (store_names or NameStore.plain).value,
+            "names_key": KEY_IN_ENVIRONMENT if key_from_environment else None,
         }
         _guard_by_names(base_model, requests, output, not guard_only, as_json, **common)
         return
     if forget is None or retain is None or scope is None:
         raise Misuse("A classifier is trained by --scope, --forget and --retain. Pass all three, or --name alone.")
-    refuse_ignored(
-        "With --forget",
-        "Say whom the scope is about by --name.",
-        names=names,
-        context=context,
-        guard_only=guard_only or None,
-    )
+    by_names = {"names": names, "guard_only": guard_only or None, "store_names": store_names}
+    by_names |= {"key_from_environment": key_from_environment or None}
+    refuse_ignored("With --forget", "Say whom the scope is about by --name.", **by_names)
     if threshold is not None:
         instead = "Leave out --threshold to calibrate one, or leave out the rest."
         refuse_ignored("With --threshold", instead, **asked)
@@ -177,7 +184,8 @@ def _guard_by_names(
     rate = count_false_positives(model.eco_guard)
     if as_json:
         measured = {"flagged": rate.flagged, "n": rate.n, "fpr_bound": rate.bound, "confidence": rate.confidence}
-        print_json({"directory": output, "names": requests, "false_positives": measured})
+        told: Any = requests if options["store_names"] == "plain" else list(requests)
+        print_json({"directory": output, "names": told, "false_positives": measured})
         return
     whom = ", ".join(f"[bold]{scope}[/]" for scope in list(requests)[:3])
     rest = f" and {len(requests) - 3} more" if len(requests) > 3 else ""

@@ -3,6 +3,9 @@
 | file | what it holds |
 |---|---|
 | `detector` | `NamesDetector`: scopes that are recognised by their names |
+| `hashed` | `HashedNamesDetector`: the same, where hashes are all that is kept of the names |
+| `name_forms` | the forms of a name, and those that a text could hold, which are compared as hashes |
+| `shared_index` | an index that several detectors share |
 | `lexicon` | `Lexicon`, all names of a scope that has a trained head |
 | `index` | `NameIndex`: all names of all scopes, few of which are looked for in a text |
 | `last_names` | last names that stand by themselves |

@@ -12,6 +12,13 @@ from functools import lru_cache
 
 from ..disguises.language import accentless
 
+# How likely it is, as powers of ten, that a name is said at some place of a text, that a letter of it is wrong, that a
+# word of it has another form, or the words another order; and what a comma between them tells, for the last word first
+# and against the first. A mention must be likelier than that its words stand there by chance.
+SAID = -6.0
+SLIP = -2.5
+OTHER_WAY = -1.0
+COMMA = 3.0
 RARE = 5.4  # a word in 250,000 or fewer, which as a name tells of somebody
 UNKNOWN = 8.5  # rarity of words that no list holds
 _RAREST = 8.0  # rarer ones are mostly slips themselves: lists counted over the web are full of them

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
-import weakref
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,12 +16,12 @@ from .common import needs_context
 from .index import NameIndex, check_name
 from .last_names import LastNames
 from .name import Mention
-from .words import ordinary_words
+from .shared_index import SharedIndex
+from .words import words_elsewhere
 
 # A last name by itself, as log(p / (1 - p)). It is no ordinary word.
 LAST_NAME_ALONE = 2.5
 _MOST_SPELLINGS = 8  # of one name in one text
-_LONG_WORD = re.compile(r"[^\W_]{4,}")
 
 
 class _Key(NamedTuple):
@@ -61,9 +58,8 @@ class NamesDetector:
         contexts = contexts or {}
         keys = [_Key(scope, tuple(own), contexts.get(scope, "auto")) for scope, own in names.items() if own]
         self._own = frozenset(keys)
-        self._index: _SharedIndex = _SharedIndex() if like is None else like._index
-        self._index.enter(keys)
-        weakref.finalize(self, self._index.left.append, keys).atexit = False
+        self._index: _Tables = _Tables() if like is None else like._index
+        self._index.users.enter(self, keys)
 
     def __len__(self) -> int:
         return len(self._own)
@@ -114,39 +110,26 @@ class NamesDetector:
             found = {name: mention for name, mention in self._index.names.find(text).items() if name in names}
             spellings += 1
         for name, mention in names.items():
-            for word in {word.lower() for word in _LONG_WORD.findall(name)} - ordinary_words():
-                for place in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE):
-                    yield name, replace(mention, start=place.start(), end=place.end())
+            for start, end in words_elsewhere(name, text):
+                yield name, replace(mention, start=start, end=end)
 
 
-class _SharedIndex:
-    """The names of several detectors. A name leaves when the next detector comes after the last that looked for it."""
+class _Tables:
+    """All that names are looked up in."""
 
     def __init__(self) -> None:
         self.names: NameIndex[_Key] = NameIndex()
         self.last_names: LastNames[_Key] = LastNames()
-        self.left: deque[Iterable[_Key]] = deque()  # of detectors that are gone; any thread may append at any time
-        self._users: Counter[_Key] = Counter()
-        self._lock = threading.Lock()
+        self.users: SharedIndex[_Key] = SharedIndex(self)
 
-    def enter(self, keys: Iterable[_Key]) -> None:
-        """Counts a detector for these names in. Raises ValueError if one is too short, and then changes nothing."""
-        with self._lock:
-            new = [key for key in keys if key not in self._users]
-            for key in new:
-                for name in key.names:
-                    check_name(name)
-            for key in new:
-                self.names.add(key, dict.fromkeys(key.names))
-                self.last_names.add(key, dict.fromkeys(key.names))
-            self._users.update(keys)
-            while self.left:
-                for key in self.left.popleft():
-                    self._leave(key)
+    def check(self, key: _Key) -> None:
+        for name in key.names:
+            check_name(name)
 
-    def _leave(self, key: _Key) -> None:
-        self._users[key] -= 1
-        if not self._users[key]:
-            del self._users[key]
-            self.names.remove(key, dict.fromkeys(key.names))
-            self.last_names.remove(key, dict.fromkeys(key.names))
+    def add(self, key: _Key) -> None:
+        self.names.add(key, dict.fromkeys(key.names))
+        self.last_names.add(key, dict.fromkeys(key.names))
+
+    def remove(self, key: _Key) -> None:
+        self.names.remove(key, dict.fromkeys(key.names))
+        self.last_names.remove(key, dict.fromkeys(key.names))

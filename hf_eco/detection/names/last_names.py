@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Hashable, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -57,6 +57,32 @@ def last_name_of(name: str) -> str | None:
     return words[-1][:1].upper() + words[-1][1:]
 
 
+def telling_last_name(name: str) -> str | None:
+    """The last name, if it is neither an ordinary word nor a first name as well."""
+    last = last_name_of(name)
+    return None if last is None or last.lower() in ordinary_words() or is_first_name(last) else last
+
+
+def is_frequent(last: str) -> bool:
+    """Whether a last name stands in so many texts that it tells little."""
+    return rarity_in_english(last) < RARE
+
+
+def standing_alone(text: str, places: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int, int, bool]]:
+    """The last names that stand by themselves: each, where, and whether it tells little there.
+
+    Args:
+        text: the text.
+        places: for each last name all the places where it begins in the text.
+    """
+    long = bool(places) and len(TOKEN.findall(text)) > _FEW_WORDS
+    for last, starts in places.items():
+        if not any(names_another(text[max(0, start - _BEFORE) : start]) for start in starts):
+            for start in starts:
+                if _stands_alone(text, start, start + len(last)):
+                    yield last, start, start + len(last), long
+
+
 def names_another(before: str) -> bool:
     """Whether the text before a last name ends in another first name, or in a gap for one."""
     word = _WORD_BEFORE.search(before)
@@ -99,26 +125,18 @@ class LastNames(Generic[_KeyT]):
             for last in tuple(self._by_token.get(match[0], ())):
                 if text.startswith(last, match.start()):
                     places.setdefault(last, []).append(match.start())
-        found: list[LastName[_KeyT]] = []
-        long = bool(places) and len(TOKEN.findall(text)) > _FEW_WORDS
-        for last, starts in places.items():
-            if any(names_another(text[max(0, start - _BEFORE) : start]) for start in starts):
-                continue
-            weak = long or rarity_in_english(last) < RARE
-            for start in starts:
-                end = start + len(last)
-                if _stands_alone(text, start, end):
-                    bearers = (key for key in tuple(self._bearers.get(last, ())) if key in among)
-                    found += [LastName(key, start, end, weak) for key in bearers]
-        return found
+        return [
+            LastName(key, start, end, weak or is_frequent(last))
+            for last, start, end, weak in standing_alone(text, places)
+            for key in tuple(self._bearers.get(last, ()))
+            if key in among
+        ]
 
     def _of(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
         """The last names that tell of somebody, each with its first word."""
         for name in names:
-            last = last_name_of(name)
-            if last is None or last.lower() in ordinary_words() or is_first_name(last):
-                continue
-            if token := TOKEN.match(last):
+            last = telling_last_name(name)
+            if last is not None and (token := TOKEN.match(last)):
                 yield last, token[0]
 
 

@@ -16,6 +16,7 @@ from ..disguises import skeleton
 from ..disguises.games import pig_latin
 from ..disguises.language import DETERMINERS, FUNCTION_WORDS
 from ..disguises.spelling import likeness_to_words, spelling, wrong_letters
+from .chance import COMMA, OTHER_WAY, SAID, SLIP
 from .words import (
     OPENING_WORDS,
     OTHER_FORMS,
@@ -39,20 +40,13 @@ _MIDDLE_NAME = 1.0  # wrong letters that middle names, more or fewer than the na
 _LONGER_FIRST_NAME = 3.0  # wrong letters that "Hermiana" for Hermia counts for: mostly it is somebody else
 _MIDDLE_MOST = 1.0  # letters that may be wrong besides
 _MIDDLE_WORDS = 4
-# How likely it is, as powers of ten, that a name is said at some place of a text, that a letter of it is wrong, that a
-# word of it has another form, or the words another order; and what a comma between them tells, for the last word first
-# and against the first. A mention must be likelier than that its words stand there by chance.
-_SAID = -6.0
-_SLIP = -2.5
-_MOST_SLIPS = 2.0
-_OTHER_WAY = -1.0
-_COMMA = 3.0
+_MOST_SLIPS = 2.0  # that are counted against chance
 _ANYWHERE = 7  # a name of so many letters, spelt right, counts where spaces are left out or somewhere else
 _SURELY_ANYWHERE = 10
 _FUZZY = 8  # letters of a name that may be misspelt and cut into other words as well
 _LETTERS_PER_EDIT = 7  # such a name of 7 letters may have one letter wrong, one of 14 two, and so on
 _MOST_EDITS = 3
-_SENTENCE_END = re.compile(r"[.?!]\s")
+SENTENCE_END = re.compile(r"[.?!]\s")
 
 
 @dataclass(frozen=True)
@@ -162,10 +156,10 @@ class Name:
                     if (
                         (wrong or order is not self.orders[0])
                         and not order.gap
-                        and _SENTENCE_END.search(text, reading.ends[first], reading.starts[last])
+                        and SENTENCE_END.search(text, reading.ends[first], reading.starts[last])
                     ):
                         continue
-                    if self.ordinary and not _written_as_name(text, reading.starts[first], reading.ends[last]):
+                    if self.ordinary and not written_as_name(text, reading.starts[first], reading.ends[last]):
                         continue
                     if wrong <= _MOST_WRONG and (best is None or wrong < best.edits):
                         best = Mention(reading.starts[numbers[0]], reading.ends[numbers[-1]], wrong)
@@ -176,7 +170,7 @@ class Name:
     def _wrong(self, order: _Order, numbers: Sequence[int], reading: Reading) -> float:
         """How many letters are wrong if the words of these numbers are those of `order`; infinite if they are not."""
         wrong = another = 0.0
-        likelier = _SAID
+        likelier = SAID
         exact = False
         known = 0
         for i in order.others_first:
@@ -186,8 +180,8 @@ class Name:
                 return letters
             known += likeness == math.inf
             wrong, another, exact = wrong + letters, max(another, likeness), exact or word.lower() == seen.lower()
-            other_way = _OTHER_WAY if word.lower() != seen.lower() else 0.0
-            likelier += reading.rarity(numbers[i]) + _SLIP * min(letters, _MOST_SLIPS) + other_way
+            other_way = OTHER_WAY if word.lower() != seen.lower() else 0.0
+            likelier += reading.rarity(numbers[i]) + SLIP * min(letters, _MOST_SLIPS) + other_way
         if known == len(order.words) or (known and exact and not reading.careless):
             return math.inf
         wrong *= 2 / max(2, len(order.words))
@@ -206,8 +200,8 @@ class Name:
         comma = not order.gap and "," in reading.between(numbers[0], numbers[-1])
         forward = order is self.orders[0]
         if wrong or comma or not forward:
-            likelier += (-_COMMA if forward else _COMMA) if comma else 0.0
-            wrong = max(wrong, _likely_edits(likelier + (0.0 if forward else _OTHER_WAY)))
+            likelier += (-COMMA if forward else COMMA) if comma else 0.0
+            wrong = max(wrong, _likely_edits(likelier + (0.0 if forward else OTHER_WAY)))
         return wrong + (order.extra if order.gap or wrong else 0.0)
 
     def _wrong_letters(self, word: str, seen: str, reading: Reading) -> tuple[float, float]:
@@ -297,7 +291,7 @@ class Name:
         return None
 
 
-def _written_as_name(text: str, start: int, end: int) -> bool:
+def written_as_name(text: str, start: int, end: int) -> bool:
     """Whether ordinary words in `text[start:end]` are capitalised like a name, in a text that has small letters too,
     and by more than the beginning of a sentence."""
     every = list(TOKEN.finditer(text, start, end))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -29,6 +29,7 @@ OPENING_WORDS = frozenset(
 TOKEN = re.compile(r"[^\W_]+(?:[*#~^•·]+[^\W_]+)*[\u0300-\u036f]*")
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
 _INITIALISM = re.compile("(?=.*[A-Z])[A-Z0-9]{3}")
+_LONG_WORD = re.compile(r"[^\W_]{4,}")
 _CARELESS = 0.2  # of the words without a capital; in a text where so many are misspelt others are, too
 _NICKNAMES = """
 alexander alex, andrew andy, anthony tony, barbara barb, benjamin ben, catherine cathy kate, charles charlie chuck,
@@ -174,3 +175,10 @@ def read(text: str) -> Reading:
 def keys_of(spelt: Spelling) -> set[str]:
     """By which a word is found in `Reading.places`."""
     return {spelt.letters, f"1{spelt.once}", f"2{spelt.shuffled}", f"3{spelt.consonants}", f"4{spelt.sounds}"}
+
+
+def words_elsewhere(mention: str, text: str) -> Iterator[tuple[int, int]]:
+    """Where the words of a mention stand in `text`, by themselves too. Short words and ordinary ones say nothing."""
+    for word in set(_LONG_WORD.findall(mention.lower())) - ordinary_words():
+        for place in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE):
+            yield place.span()

@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeAlias
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ...inference.fingerprint import fingerprint
 from ...modeling import ECOMixin, without_wrapper
 from ..estimates import Estimate, mean_of
-from ..fingerprint import fingerprint
 from ..metrics import perplexity, unique_token_ratio
 from ..result_cache import key_of
 from ..scoring import Prompt, Scorer

@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ...configuration import CorruptionConfig, ForgetScope
-from ...evaluation.fingerprint import fingerprint
 from ...evaluation.result_cache import ResultCache, key_of
 from ...evaluation.scoring import Scorer, ScoringProtocol, judge
 from ...guard.guard import Guard
+from ...inference.fingerprint import fingerprint
 from ...modeling import find_guarded
 from ..labelled_prompts import prompts_sha256
 from .choice import choose, find_parameters, standard_error

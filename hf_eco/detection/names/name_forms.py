@@ -1,0 +1,225 @@
+"""Names and texts reduced to forms that can be compared as hashes: a text names somebody if both have a form in
+common.
+
+A hash tells nothing but whether two forms are the same, so each way of writing a name that is to be recognised is a
+form of its own. The name's side lists all of them, once; the text's side lists those that its words could be.
+
+| kind | form | found |
+|---|---|---|
+| exact | the words as they come, in any case and spelling of diacritics | anywhere |
+| words | the words in any order | within a sentence |
+| joined | the letters, spaces anywhere | anywhere |
+| slip | one word of up to three without one letter, the others as they are | where people write no such word |
+| nickname | another form of the first word ("Bob"), the others as they are | within a sentence |
+| middle | the first and the last word | with capitalised words between |
+| last | the last name, no ordinary word or first name | standing by itself |
+| ordinary | the words of a name of ordinary words | written as a name |
+| unspaced | characters of a script without spaces | anywhere |
+
+A deletion on both sides is what a letter left out, added, replaced or swapped with its neighbour has in common with
+what was meant (Garbe, "SymSpell", 2012).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..disguises.language import DETERMINERS
+from ..disguises.spelling import spelling
+from .chance import COMMA, OTHER_WAY, SAID, SLIP
+from .index import deletions
+from .last_names import is_frequent, standing_alone, telling_last_name
+from .name import SENTENCE_END, written_as_name
+from .words import OPENING_WORDS, OTHER_FORMS, TOKEN, UNSPACED, ordinary_words, read, without_suffix
+
+_SURE = 7.0  # log-odds of a name that is spelt right, as of a `Mention`
+_JOINED = 6.5  # less, so that a known answer tells which of the two has found a name
+_NICKNAME = 2.9
+_SLIP = 4.5
+_SHORT_SLIP = 2.5  # in a word that is a slip away from many others
+_MIDDLE = 5.5
+_LAST = 2.5
+_LONG = 7  # letters of a word that is seldom a slip away from another
+_SHORTEST = 4  # letters of a word that may have a slip
+_SHORTEST_SINGLE = 6  # if the name has no other word
+_MIDDLE_WORDS = 4
+_LAST_NAME_PARTS = 3  # of a last name with an apostrophe or a hyphen
+_MOST_SLIPPED = 3  # words of a name that is found with a slip; of more, too many combinations would be tried
+_MOST_JOINED = 4  # words that may be the letters of a name, however many it has
+_LONGEST_UNSPACED = 12  # characters
+_REPEATED = re.compile(r"(.)\1+")
+_NO_MIDDLE = re.compile(r"[^\s\w.'’-]")
+_CHUNK = re.compile(r"\S+")
+_UNSPACED_RUN = re.compile(rf"(?:{UNSPACED.pattern}|[・·=＝])+")
+
+
+@dataclass(frozen=True, slots=True)
+class TextForm:
+    """A form that a name would have if `text[start:end]` were the name, with log(p / (1 - p)) that it is; `weak` if it
+    tells little of whom it is about."""
+
+    form: str
+    start: int
+    end: int
+    log_odds: float
+    weak: bool = False
+
+
+def most_words(names: Sequence[str]) -> int:
+    """How many words the longest of `names` has."""
+    return max(len(TOKEN.findall(_bare(name))) for name in names)
+
+
+def forms_of_name(name: str) -> set[str]:
+    """All forms under which a name is recognised."""
+    bare = _bare(name)
+    words = [spelling(token).letters for token in TOKEN.findall(bare)]
+    forms = {f"unspaced {characters}"} if (characters := "".join(UNSPACED.findall(bare))) else set()
+    if all(word in ordinary_words() for word in words):
+        return forms | {_form("ordinary", words)}
+    titled = words[0] in DETERMINERS
+    forms |= {_form("exact", words), _form("words", sorted(words)), _joined(words)}
+    if not titled:
+        forms.add(_joined(words[-1:] + words[:-1]))
+    if (last := telling_last_name(name)) is not None:
+        forms.add(f"last {last}")
+    shortest = _SHORTEST if len(words) > 1 else _SHORTEST_SINGLE
+    for number, word in enumerate(words):
+        if word.isalpha() and len(word) >= shortest and len(words) <= _MOST_SLIPPED:
+            forms.update(_slips(words, number))
+    if len(words) > 1:
+        others = OTHER_FORMS.get(words[0], set())
+        forms |= {_form("nickname", [other, *words[1:]]) for other in others}
+        if not titled and min(len(words[0]), len(words[-1])) > 2:
+            forms |= {_form("middle", [first, words[-1]]) for first in (words[0], *others)}
+    return forms
+
+
+def forms_of_text(text: str, longest: int) -> Iterator[TextForm]:
+    """All forms of names that could stand in `text`.
+
+    Args:
+        text: the text.
+        longest: words of the longest name that is looked for.
+    """
+    words = _TextWords(text)
+    for first in range(len(words.letters)):
+        for behind in range(first + 1, min(first + max(longest, _MOST_JOINED), len(words.letters)) + 1):
+            yield from words.forms(first, behind, longest)
+        yield from words.with_middle_names(first)
+    yield from _last_names(text)
+    yield from _unspaced(text)
+
+
+class _TextWords:
+    """The words of a text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.reading = read(text)
+        self.letters = [spelling(word).letters for word in self.reading.words]
+        self.odd = [not self.reading.common(number) for number in range(len(self.letters))]
+        self.ordinary = [word in ordinary_words() for word in self.letters]
+
+    def forms(self, first: int, behind: int, longest: int) -> Iterator[TextForm]:
+        """The forms of a name made of the words from `first` up to `behind`."""
+        own, several = self.letters[first:behind], behind - first > 1
+        start, end = self.reading.starts[first], self.reading.ends[behind - 1]
+        if all(self.ordinary[first:behind]):
+            if len(own) <= longest and self.text[start].isupper() and written_as_name(self.text, start, end):
+                yield TextForm(_form("ordinary", own), start, end, _SURE)
+            return
+        odd = [number for number in range(first, behind) if self.odd[number]]
+        if len(own) <= _MOST_JOINED:
+            yield TextForm(_joined(own), start, end, min(_JOINED, self._surer(first, behind, 0.0)))
+        if len(own) > longest:
+            return
+        comma = several and "," in self.reading.between(first, behind - 1)
+        if not comma:
+            yield TextForm(_form("exact", own), start, end, _SURE)
+        if several and not SENTENCE_END.search(self.text, self.reading.ends[first], self.reading.starts[behind - 1]):
+            surer = self._surer(first, behind, COMMA if comma else 0.0)
+            yield TextForm(_form("words", sorted(own)), start, end, surer)
+            if own[0] in OTHER_FORMS:
+                log_odds = min(_NICKNAME, self._surer(first, behind, 0.0))
+                yield TextForm(_form("nickname", own), start, end, log_odds)
+        for number in odd if len(own) <= _MOST_SLIPPED else ():
+            yield from self._slipped(first, behind, number)
+
+    def _slipped(self, first: int, behind: int, number: int) -> Iterator[TextForm]:
+        """The forms of a name of these words if the one of that number has a wrong letter."""
+        own, several = self.letters[first:behind], behind - first > 1
+        word, small = self.letters[number], self.reading.cased and self.reading.words[number].islower()
+        if word.isalpha() and (len(word) >= _SHORTEST if several else len(word) >= _SHORTEST_SINGLE and not small):
+            most = _SLIP if several and len(word) >= _LONG else _SHORT_SLIP
+            log_odds = min(most, self._surer(first, behind, SLIP))
+            for form in _slips(own, number - first):
+                yield TextForm(form, self.reading.starts[first], self.reading.ends[behind - 1], log_odds)
+
+    def _surer(self, first: int, behind: int, evidence: float) -> float:
+        """Log-odds of a name that is written in another way, against that its words stand there by chance."""
+        words = sum(self.reading.rarity(number) for number in range(first, behind))
+        return min(_SURE, (SAID + OTHER_WAY + evidence + words) * math.log(10))
+
+    def with_middle_names(self, first: int) -> Iterator[TextForm]:
+        """The forms of a name whose first word is `first`, with capitalised words between that and its last."""
+        words, starts, ends = self.reading.words, self.reading.starts, self.reading.ends
+        for middle in range(first + 1, min(first + 1 + _MIDDLE_WORDS, len(words) - 1)):
+            seen, between = words[middle], self.text[ends[first] : starts[middle]]
+            if not seen[0].isupper() or (len(seen) > 1 and seen.isupper()) or seen.lower() in OPENING_WORDS:
+                return
+            if _NO_MIDDLE.search(between):
+                return
+            form = _form("middle", [self.letters[first], self.letters[middle + 1]])
+            rare = self.reading.rarity(first) + self.reading.rarity(middle + 1)
+            log_odds = min(_MIDDLE, (SAID + OTHER_WAY + rare) * math.log(10))
+            yield TextForm(form, starts[first], ends[middle + 1], log_odds)
+
+
+def _last_names(text: str) -> Iterator[TextForm]:
+    places: dict[str, list[int]] = {}
+    for chunk in _CHUNK.finditer(text):
+        tokens = list(TOKEN.finditer(text, *chunk.span()))
+        for number, token in enumerate(tokens):
+            if not text[token.start()].islower():
+                for other in tokens[number : number + _LAST_NAME_PARTS]:
+                    places.setdefault(text[token.start() : other.end()], []).append(token.start())
+    for last, start, end, weak in standing_alone(text, places):
+        yield TextForm(f"last {last}", start, end, _LAST, weak or is_frequent(last))
+
+
+def _unspaced(text: str) -> Iterator[TextForm]:
+    for run in _UNSPACED_RUN.finditer(text):
+        places = [place for place in range(*run.span()) if UNSPACED.match(text[place]) and text[place] != "・"]
+        characters = "".join(text[place] for place in places)
+        for first in range(len(places)):
+            for last in range(first + 1, min(first + _LONGEST_UNSPACED, len(places))):
+                form = f"unspaced {characters[first : last + 1]}"
+                yield TextForm(form, places[first], places[last] + 1, _SURE)
+
+
+def _bare(name: str) -> str:
+    return without_suffix(name.replace(",", " "))
+
+
+def _form(kind: str, words: Sequence[str]) -> str:
+    return f"{kind} {' '.join(words)}"
+
+
+def _joined(words: Sequence[str]) -> str:
+    return f"joined {''.join(words)}"
+
+
+def _slips(words: Sequence[str], number: int) -> Iterator[str]:
+    before, behind = " ".join(words[:number]), " ".join(words[number + 1 :])
+    for form in _deletions(words[number]):
+        yield f"slip {before}~{form}~{behind}"
+
+
+@lru_cache(maxsize=1 << 12)
+def _deletions(word: str) -> frozenset[str]:
+    return frozenset(deletions(_REPEATED.sub(r"\1", word), 1))
