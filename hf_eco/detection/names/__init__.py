@@ -4,6 +4,7 @@
 |---|---|
 | `detector` | `NamesDetector`: scopes that are recognised by their names |
 | `lexicon` | `Lexicon`, all names of a scope that has a trained head |
+| `lexicons` | `Lexicons`: those of many scopes as one |
 | `index` | `NameIndex`: all names of all scopes, few of which are looked for in a text |
 | `last_names` | last names that stand by themselves |
 | `name` | one name: in which words or letters of a text it stands, and how many of them are wrong |
@@ -11,7 +12,17 @@
 """
 
 from .lexicon import LAST_NAME_LOG_ODDS, Lexicon
+from .lexicons import Lexicons
 from .name import Mention
 from .words import MIN_NAME, OPENING_WORDS, long_enough, without_suffix
 
-__all__ = ["LAST_NAME_LOG_ODDS", "MIN_NAME", "OPENING_WORDS", "Lexicon", "Mention", "long_enough", "without_suffix"]
+__all__ = [
+    "LAST_NAME_LOG_ODDS",
+    "MIN_NAME",
+    "OPENING_WORDS",
+    "Lexicon",
+    "Lexicons",
+    "Mention",
+    "long_enough",
+    "without_suffix",
+]
