@@ -147,8 +147,12 @@ class Calibration:
     threshold: float = _help("A prompt is flagged when p(forget) reaches this value.")
     fpr: float = _help("False positive rate: share of the held-out retain prompts that are flagged.")
     fpr_bound: float = _help("Upper confidence bound of the false positive rate.")
-    fnr: float = _help("False negative rate: share of the held-out forget prompts that are not flagged.")
-    fnr_bound: float = _help("Upper confidence bound of the false negative rate, uncertain prompts counted as missed.")
+    fnr: float | None = _help(
+        "False negative rate: share of the held-out forget prompts that are not flagged; None if it was not measured."
+    )
+    fnr_bound: float | None = _help(
+        "Upper confidence bound of the false negative rate, uncertain prompts counted as missed; None as well then."
+    )
     n_forget: int = _help("Held-out forget prompts the rates were measured on.")
     n_retain: int = _help("Held-out retain prompts the rates were measured on.")
     max_fpr: float = _help("The false positive rate that was asked for.")

@@ -123,11 +123,12 @@ def test_inspect_shows_that_a_prompt_is_uncertain(run, guarded, tmp_path):
 @pytest.mark.parametrize(
     ("options", "wanted", "message"),
     [
-        (["--write"], 2, "Pass --forget"),
+        (["--max-fnr", "0.1", "--write"], 2, "Pass --forget"),
+        (["--max-fpr", "0.1"], 2, "Pass --forget or --write"),
         (["--scope", "witches"], 2, "No scope is called 'witches': the guard holds wizards"),
         (["--forget", "{forget}", "--max-fpr", "0.001"], 1, "retain prompts cannot show a false positive rate"),
     ],
-    ids=["write without forget prompts", "a scope that is not there", "too few prompts"],
+    ids=["misses without forget prompts", "nothing new to choose", "a scope that is not there", "too few prompts"],
 )
 def test_calibrate_refuses_with_one_line(run, calibrated, prompt_files, options, wanted, message):
     before = (calibrated / "config.json").read_bytes()
@@ -137,10 +138,27 @@ def test_calibrate_refuses_with_one_line(run, calibrated, prompt_files, options,
     assert (calibrated / "config.json").read_bytes() == before
 
 
-def test_calibrate_needs_forget_prompts_where_nothing_was_measured(run, guarded, prompt_files, tmp_path):
+def test_calibrate_bounds_false_positives_alone_without_forget_prompts(run, guarded, prompt_files, tmp_path):
     guarded.save_guard(tmp_path / "guard")
-    status, _, err = run("calibrate", tmp_path / "guard", "--retain", prompt_files["retain"])
-    assert status == 2 and "has no calibration to check" in err
+    retain = ["--retain", prompt_files["retain"], "--max-fpr", "0.1"]
+    status, out, err = run("calibrate", tmp_path / "guard", *retain)
+    assert status == 0, err
+    assert "not measured" in out and "Written" not in out
+    status, _, err = run("calibrate", tmp_path / "guard", *retain, "--write")
+    assert status == 0, err
+    measured = read_guard(str(tmp_path / "guard")).config.scope("wizards").calibration_in_force
+    assert (measured.fnr, measured.fnr_bound, measured.n_forget) == (None, None, 0)
+    assert measured.fpr <= measured.fpr_bound <= 0.1
+    status, out, err = run("scopes", "list", tmp_path / "guard")
+    assert status == 0 and "not measured" in " ".join(out.split()), err
+    assert "False negatives" not in run("calibrate", tmp_path / "guard", *retain[:2])[1]
+    changed = ["--retain", prompt_files["retain"], "--max-fpr", "0.2", "--write", "--json"]
+    status, out, err = run("calibrate", tmp_path / "guard", *changed)
+    assert status == 0 and json.loads(out)["new"]["fnr"] is None, err
+
+
+def test_calibrate_says_not_measured_where_nothing_was(run, guarded, prompt_files, tmp_path):
+    guarded.save_guard(tmp_path / "guard")
     both = ["--retain", prompt_files["retain"], "--forget", prompt_files["forget"], "--max-fpr", "0.1"]
     status, out, err = run("calibrate", tmp_path / "guard", *both)
     assert status == 0, err

@@ -83,15 +83,11 @@ def test_help_has_examples_of_the_command(run, command):  # noqa: F811
         (["evaluate", "m", "--task", "prompts.txt"], "Write forget:prompts.txt or retain:prompts.txt."),
         (["evaluate", "m", "--task", "tofuu"], "Unknown task 'tofuu'. Use tofu:SPLIT"),
         (["push", "guarded", "me/x", "--base-model", "b"], "Pass --guard-only with it."),
-        (["calibrate", "g", "--retain", "r.txt", "--write"], "Pass --forget"),
         *(
-            (
-                ["calibrate", "g", "--retain", "r.txt", option, value],
-                f"Without --forget, {option} would be ignored. Pass --forget to choose a new threshold",
-            )
-            for option, value in (
-                *(("--near", "n.txt"), ("--max-fpr", "0.1"), ("--max-fnr", "0.1"), ("--max-near-fpr", "0.1")),
-                *(("--confidence", "0.9"), ("--forget-column", "a"), ("--near-column", "a")),
+            (["calibrate", "g", "--retain", "r.txt", option, value], f"Without {lacks}, {option} would be ignored.")
+            for lacks, option, value in (
+                *(("--forget", "--max-fnr", "0.1"), ("--forget", "--forget-column", "a")),
+                *(("--near", "--max-near-fpr", "0.1"), ("--near", "--near-column", "a")),
             )
         ),
         (

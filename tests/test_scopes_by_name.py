@@ -25,6 +25,7 @@ from hf_eco.evaluation.scoring import judge
 from hf_eco.guard.judging import judge_prompts
 from hf_eco.io import read_names
 from hf_eco.training import add_scopes_to_guard, count_false_positives, guard_by_names, recalibrate_guard
+from hf_eco.training.augmentation import shipped_prompts
 
 JANE = ForgetScope(name="request-1", names=["Jane Quillfeather"])
 OMAR = ForgetScope(name="request-2", names=["Omar Bellweather", "O. M. Bellweather"])
@@ -367,6 +368,11 @@ def test_false_positives_are_counted_on_general_prompts_and_on_ones_own(guard: G
     assert (own.n, own.confidence) == (2, 0.9)
     with pytest.raises(ValueError, match="positive"):
         count_false_positives(guard, [])
+    retain = ["Who is Jane  Quillfeather?", "who is Jane Quillfeather?", "What grows in a peat bog near Doe Lake?"]
+    both = count_false_positives(guard, retain=retain)
+    assert (both.n, both.flagged) == (shipped.n + 2, ("Who is Jane  Quillfeather?",))
+    with pytest.raises(TypeError, match="list of prompts"):
+        count_false_positives(guard, retain="one prompt")
 
 
 def test_what_takes_a_classifier_says_so(named, base_dir: str, tmp_path: Path) -> None:
@@ -402,6 +408,21 @@ def test_the_command_guards_by_name(run, base_dir: str, tmp_path: Path) -> None:
     status, out, err = run("guard", base_dir, "--names", tmp_path / "names.csv", "-o", guard, "--guard-only", "--json")
     assert status == 0, err
     assert json.loads(out)["names"] == {"r7": ["Ivo Thistlewood", "I. V. Thistlewood", "Ivo the Great"]}
+
+
+def test_the_command_judges_prompts_of_ones_own_beside_the_general_ones(run, base_dir: str, tmp_path: Path) -> None:  # noqa: F811
+    own = tmp_path / "own.txt"
+    own.write_text("Who is Jane Quillfeather?\nHow deep is a peat bog near Doe Lake?\n")
+    options = ["--name", "Jane Quillfeather", "--guard-only", "--retain", own]
+    status, out, err = run("guard", base_dir, *options, "-o", tmp_path / "guard")
+    assert status == 0, err
+    assert "It flags 1 of" in out and "general prompts and yours" in out and "flagged: Who is Jane" in out
+    status, out, err = run("guard", base_dir, *options, "-o", tmp_path / "guard", "--json")
+    assert status == 0, err
+    measured = json.loads(out)["false_positives"]
+    assert measured["n"] == len(shipped_prompts()) + 2
+    status, _, err = run("guard", base_dir, *options[:3], "--retain-column", "q", "-o", tmp_path / "guard")
+    assert status == 2 and "--retain-column would be ignored" in err
 
 
 # --- Files of names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import random
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from hf_eco import ECOError, PromptClassifier
 from hf_eco.training import (
     augmentation,
     calibrate_threshold,
+    check_calibration,
     guard_model,
     guarding,
     head_training,
@@ -375,7 +377,7 @@ def test_guard_model_learns_from_none_of_the_prompts_it_calibrates_on(
     [
         ({"forget": FORGET[:20], "max_fnr": 0.05}, r"7 forget prompts cannot show .*max_fnr=0\.05.*that takes 59"),
         ({"forget": FORGET[:1], "documents": ["\n".join(FORGET)]}, "at least 2 in all, got 1. Add forget prompts"),
-        ({"forget": [], "names": [NAME]}, "at least 2 in all, got 0. Add forget prompts, or pass threshold="),
+        ({"forget": [], "names": [NAME], "max_fnr": 0.05}, r"0 forget prompts cannot show .*max_fnr=0\.05"),
         ({"retain": []}, "at least 2 in all, got 0. Add retain prompts"),
         ({"max_fpr": 0.01}, r"24 retain prompts cannot show .*max_fpr=0\.01"),
         ({"max_fpr": 0.0}, r"max_fpr must lie between 0 and 1 .*got max_fpr=0\.0"),
@@ -878,9 +880,26 @@ def test_too_few_retain_prompts_are_refused_with_how_many_it_takes() -> None:
         Scores([0.9], []).calibrate()
 
 
-def test_forget_prompts_are_needed_too() -> None:
-    with pytest.raises(ValueError, match="no forget prompts"):
-        Scores([], [0.1] * 299).calibrate()
+def test_without_forget_prompts_the_lowest_threshold_that_keeps_the_bound_is_taken() -> None:
+    retain = [i / 1000 for i in range(500)]
+    calibration = Scores([], retain).calibrate()
+    assert (calibration.fnr, calibration.fnr_bound) == (None, None)
+    assert (calibration.n_forget, calibration.forget_scores) == (0, [])
+    allowed = sum(score >= calibration.threshold for score in retain)
+    assert calibration.fpr == allowed / 500 and calibration.fpr_bound <= 0.01
+    assert calibration.threshold == math.nextafter(retain[-1 - allowed], 1.0)
+    with pytest.raises(ValueError, match=r"0 forget prompts cannot show .*max_fnr=0\.05 .*Add forget prompts"):
+        Scores([], retain).calibrate(max_fnr=0.05)
+
+
+def test_forget_may_be_left_out() -> None:
+    scores = Scores([], [0.1] * 299)
+    retain = [str(i) for i in range(299)]
+    scores.score = lambda texts, label: [0.1] * len(texts)
+    calibration = calibrate_threshold(scores, retain=retain)
+    assert calibration.fnr is None and calibration.n_retain == 299
+    again = check_calibration(calibration, scores, retain[:50], ["a forget prompt"])
+    assert again.fnr is None and again.fpr.errors == 0 and again.tenable
 
 
 def test_it_warns_if_no_forget_prompt_would_be_flagged(caplog: pytest.LogCaptureFixture) -> None:

@@ -127,7 +127,7 @@ def _check_scope(eco: ECOConfig, name: str) -> Check:
             f"calibrated at {measured.threshold:.4f}, but {scope.threshold:.4f} is in force: its rates are unknown."
         )
         return Check(f"scope {name}", "note", f"{finding} hf-eco calibrate --help")
-    if measured.fnr > 0.2:
+    if measured.fnr is not None and measured.fnr > 0.2:
         finding = f"misses {measured.fnr:.0%} of the forget prompts it was calibrated with. Train it on more prompts."
         return Check(f"scope {name}", "note", finding)
     finding = f"false positives {bounded(measured.fpr, measured.fpr_bound)}, "

@@ -41,9 +41,9 @@ def calibration_values(calibration: Calibration) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in ("retain_scores", "forget_scores")}
 
 
-def bounded(share: float, bound: float) -> str:
+def bounded(share: float | None, bound: float | None) -> str:
     """An error rate with its upper confidence bound."""
-    return f"{share:.4f} (<= {bound:.4f})"
+    return NOT_MEASURED if share is None or bound is None else f"{share:.4f} (<= {bound:.4f})"
 
 
 def rates(threshold: float, calibration: Calibration | None) -> str:
@@ -51,10 +51,10 @@ def rates(threshold: float, calibration: Calibration | None) -> str:
     if calibration is None:
         return f"Threshold {threshold:.4f}, as given; its error rates were not measured."
     c = calibration
+    missed = NOT_MEASURED if c.fnr is None else f"{c.fnr:.4f} (<= {c.fnr_bound:.4f}, n = {c.n_forget})"
     line = (
         f"Threshold {threshold:.4f}: false positive rate {c.fpr:.4f} (<= {c.fpr_bound:.4f}, n = {c.n_retain}), "
-        f"false negative rate {c.fnr:.4f} (<= {c.fnr_bound:.4f}, n = {c.n_forget}), bounds at {c.confidence:.0%} "
-        "confidence."
+        f"false negative rate {missed}, bounds at {c.confidence:.0%} confidence."
     )
     if c.near_fpr is not None:
         line += f" Of {c.n_near} near misses {c.near_fpr:.4f} are flagged."
@@ -75,7 +75,7 @@ def names_line(names: list[str]) -> str:
 
 def warn_of_misses(calibration: Calibration | None) -> None:
     """Says so where a guard overlooks a good part of its scope."""
-    if calibration is not None and calibration.fnr > 0.2:
+    if calibration is not None and calibration.fnr is not None and calibration.fnr > 0.2:
         say(
             f"[bold red]It misses {calibration.fnr:.0%} of the forget prompts kept aside.[/] Add prompts of both "
             "kinds, or allow more false positives with --max-fpr."

@@ -5,6 +5,7 @@
 | `detector` | `Detector`, what each way of recognising scopes gives |
 | `classifier` | `PromptClassifier`: texts as they stand, without disguise, decoded; heads and names on each |
 | `heads` | what is known of each scope, on an encoder that all scopes share |
+| `packed_heads` | `PackedHead`, a head as it is used in scoring |
 | `windows` | text models run over texts of any length |
 | `sharing` | one encoder for all scopes that stand on the same one |
 | `names/` | names, found however they are spelt |

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from safetensors import SafetensorError
@@ -29,8 +29,8 @@ from transformers.utils.hub import cached_file
 
 from ..errors import GuardError
 from .detector import Detection
-from .disguises import View, skeleton, views
-from .heads import ScopeHead, ScopeHeads, marked_tokens, pool, token_features
+from .disguises import View, views
+from .heads import ScopeHead, ScopeHeads, marked_tokens, token_features
 from .log_odds import from_log_odds
 from .names import LAST_NAME_LOG_ODDS
 from .windows import Window, WindowedModel
@@ -52,7 +52,35 @@ class ScoredSpan:
 
     start: int
     end: int
-    probabilities: tuple[float, ...]
+    probabilities: Sequence[float]
+
+    def above_zero(self) -> Iterator[tuple[int, float]]:
+        """The number of each label that the stretch speaks for at all, and its probability."""
+        if isinstance(self.probabilities, _OfOneLabel):
+            yield self.probabilities.number, self.probabilities.probability
+        else:
+            yield from ((number, p) for number, p in enumerate(self.probabilities) if p > 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfOneLabel(Sequence[float]):
+    """The probabilities of so many labels, all of them 0 but that of label `number`."""
+
+    number: int
+    probability: float
+    labels: int
+
+    def __len__(self) -> int:
+        return self.labels
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[float]: ...
+    def __getitem__(self, index: int | slice) -> float | Sequence[float]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        return self.probability if range(self.labels)[index] == self.number else 0.0
 
 
 class PromptClassifier(WindowedModel):
@@ -192,25 +220,23 @@ class PromptClassifier(WindowedModel):
             features = token_features(outputs.hidden_states, heads.shape)
             counted = marked_tokens([[end > start for start, end in window.offsets] for window in batch])
             counted |= mask.cpu() & ~counted.any(-1, keepdim=True)  # a text the tokenizer knows nothing of
-            for number, scope in enumerate(heads.heads.values()):
-                scores, columns = pool(scope.head(features, mask).cpu(), counted, heads.shape.top)
-                if not scores.isfinite().all():  # a comparison with NaN is False: nothing would ever be flagged
-                    raise GuardError(f"The head {self.labels[number]!r} gave scores that are not finite.")
-                for row, window in enumerate(batch):
-                    text = seen[window.text_index].text[window.start : window.end]
-                    if scope.lexicon is not None and scope.lexicon.find_last_names(text):
-                        scores[row] += LAST_NAME_LOG_ODDS
-                for window, score, chosen in zip(batch, scores.sigmoid().tolist(), columns.tolist(), strict=True):
-                    found = [window.offsets[c] for c in chosen if c < len(window) and window.offsets[c][1]]
+            scores, columns = heads.scores(features, mask, counted)
+            for number in (~scores.isfinite().all(-1)).nonzero().flatten().tolist():
+                # a comparison with NaN is False: nothing would ever be flagged
+                raise GuardError(f"The head {self.labels[number]!r} gave scores that are not finite.")
+            for row, window in enumerate(batch):
+                text = seen[window.text_index].text[window.start : window.end]
+                scores[list(heads.lexicons.with_last_names(text)), row] += LAST_NAME_LOG_ODDS
+            for number, (own, chosen) in enumerate(zip(scores.sigmoid().tolist(), columns.tolist(), strict=True)):
+                for window, score, tokens in zip(batch, own, chosen, strict=True):
+                    found = [window.offsets[c] for c in tokens if c < len(window) and window.offsets[c][1]]
                     start = min((a for a, _ in found), default=window.start)
                     end = max((b for _, b in found), default=window.end)
-                    yield window.text_index, self._span_of(number, start, end, score)
-        lexicons = [(i, scope.lexicon) for i, scope in enumerate(heads.heads.values()) if scope.lexicon is not None]
-        for n, view in enumerate(seen if lexicons else ()):
-            skeletal = skeleton(view.text)  # once for all scopes
-            for number, lexicon in lexicons:
-                for mention in lexicon.find(view.text, skeletal):
-                    yield n, self._span_of(number, mention.start, mention.end, from_log_odds(mention.log_odds))
+                    yield window.text_index, ScoredSpan(start, end, _OfOneLabel(number, score, len(heads.heads)))
+        for n, view in enumerate(seen if len(heads.lexicons) else ()):
+            for number, mention in heads.lexicons.find(view.text):
+                probabilities = _OfOneLabel(number, from_log_odds(mention.log_odds), len(heads.heads))
+                yield n, ScoredSpan(mention.start, mention.end, probabilities)
 
     def floor(self, label: str = DEFAULT_LABEL) -> float:
         """The p(forget) that near misses of the scope seldom reach, as measured in training; 0 if it was not."""
@@ -230,7 +256,7 @@ class PromptClassifier(WindowedModel):
         assert self.heads is not None
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)  # they share the model, the tokenizer and its lock
-        other.heads = ScopeHeads(self.heads.shape, heads)
+        other.heads = self.heads.replaced_by(heads)
         other.training_report = None  # it is of this one
         return other
 
@@ -248,9 +274,6 @@ class PromptClassifier(WindowedModel):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
-
-    def _span_of(self, number: int, start: int, end: int, probability: float) -> ScoredSpan:
-        return ScoredSpan(start, end, tuple(probability if i == number else 0.0 for i in range(len(self.labels))))
 
     def score(self, texts: Sequence[str], *, label: str = DEFAULT_LABEL) -> list[float]:
         """p(forget) of each text: the maximum over its windows; 0.0 for an empty text.
@@ -283,7 +306,9 @@ class ClassifierDetector:
 
     def __init__(self, classifier: PromptClassifier, labels: Mapping[str, str]) -> None:
         self.classifier = classifier
-        self._columns = {scope: classifier.label_index(label) for scope, label in labels.items()}
+        self._scopes: dict[int, list[str]] = {}  # by the number of their label
+        for scope, label in labels.items():
+            self._scopes.setdefault(classifier.label_index(label), []).append(scope)
 
     def detect(self, texts: Sequence[str]) -> list[list[Detection]]:
         """As for any detector."""
@@ -291,8 +316,8 @@ class ClassifierDetector:
             [
                 Detection(scope, probability, span.start, span.end, self.channel)
                 for span in spans
-                for scope, column in self._columns.items()
-                if (probability := span.probabilities[column]) > 0.0
+                for number, probability in span.above_zero()
+                for scope in self._scopes.get(number, ())
             ]
             for spans in self.classifier.score_spans(texts)
         ]

@@ -8,12 +8,14 @@ learning), and a further scope costs a head, not a pass. A head's verdicts depen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .names import Lexicon
+from .names import Lexicon, Lexicons
+from .packed_heads import HeadInputs, PackedHead
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,18 @@ class ScopeHead:
     head: TokenHead
     lexicon: Lexicon | None = None
     floor: float = 0.0
+    _packed: PackedHead | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def packed(self) -> PackedHead:
+        """The head as it is used in scoring, made when it is first asked for and when the weights have changed."""
+        packed = self._packed
+        if packed is None or not packed.is_current:
+            self._packed = packed = PackedHead(self.head)
+        return packed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_packed": None}
 
     @property
     def names(self) -> list[str]:
@@ -148,6 +162,41 @@ class ScopeHeads:
 
     shape: HeadShape
     heads: dict[str, ScopeHead]
+    _lexicons: Lexicons | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def lexicons(self) -> Lexicons:
+        """The lexicons of all heads as one, by the heads' numbers."""
+        if self._lexicons is None:
+            self._lexicons = Lexicons([head.lexicon for head in self.heads.values()])
+        return self._lexicons
+
+    def replaced_by(self, heads: dict[str, ScopeHead]) -> ScopeHeads:
+        """Other heads of the same shape. A name that both have is not indexed again."""
+        other = ScopeHeads(self.shape, heads)
+        other._lexicons = Lexicons([head.lexicon for head in heads.values()], self.lexicons)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_lexicons": None}
+
+    def scores(self, features: Tensor, mask: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+        """Each text's log-odds by each head, and the columns that they come from; see `pool`.
+
+        What a head says is the same to the bit whichever other heads there are.
+
+        Args:
+            features: (batch, sequence, inputs).
+            mask: (batch, sequence) bool, False for padding.
+            counted: (batch, sequence) bool, the tokens that count; at least one in each row.
+
+        Returns:
+            (heads, batch) and (heads, batch, top), on the CPU.
+        """
+        inputs = HeadInputs.of(features, mask, self.shape.members)
+        logits = torch.stack([head.packed(inputs) for head in self.heads.values()]).cpu()
+        scores, columns = pool(logits.flatten(0, 1), counted.repeat(len(logits), 1), self.shape.top)
+        return scores.view(len(logits), -1), columns.view(*logits.shape[:2], -1)
 
     def to_dict(self) -> dict[str, object]:
         """What `config.json` of the classifier holds about them."""

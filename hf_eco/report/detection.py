@@ -45,6 +45,8 @@ def draw_detection(scope: ForgetScope) -> Figure | None:
             ("forget", measured.fnr, measured.fnr_bound, "missed"),
             ("retain", measured.fpr, measured.fpr_bound, "flagged by mistake"),
         ):
+            if share is None or bound is None:
+                continue
             chart.whisker(chosen, share, bound, kind)
             chart.dot(chosen, share, kind, f"{share:.4f} {what}, at most {bound:.4f}")
         surely = f"{100 * measured.confidence:.4g} % confidence"

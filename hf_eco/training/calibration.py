@@ -50,8 +50,8 @@ class CalibrationTargets:
 
 def calibrate_threshold(
     classifier: PromptClassifier,
-    forget: Sequence[str],
-    retain: Sequence[str],
+    forget: Sequence[str] | None = None,
+    retain: Sequence[str] = (),
     *,
     max_fpr: float = 0.01,
     max_fnr: float | None = None,
@@ -80,6 +80,11 @@ def calibrate_threshold(
     Its `confidence` quantile is the bound of k errors. `fpr_bound` is therefore that of k, even where ties leave fewer
     flagged, or where the threshold is raised further.
 
+    Without forget prompts the false positive rate alone is bounded, by the same argument. Nothing then tells how far
+    above the retain prompts the scope begins, so the threshold is the lowest that keeps the bound: just above the
+    (k+1)-th highest retain score, and above the floor and the near misses as before. The false negative rate stays
+    unknown: `fnr` and `fnr_bound` are None.
+
     The false negative rate is what it is, unless `max_fnr` asks for a band of uncertain prompts: its lower end is the
     forget score with so many below it that their bound is still within `max_fnr`, by the same argument from the other
     side. The threshold has been moved up within a gap that may end at a forget score, so the bound of as many misses
@@ -90,7 +95,8 @@ def calibrate_threshold(
 
     Args:
         classifier: gives the scores.
-        forget: prompts in the scope, none of which the classifier was trained on.
+        forget: prompts in the scope, none of which the classifier was trained on; None to bound false positives
+            alone.
         retain: prompts outside the scope, none of which the classifier was trained on. The bound speaks of prompts
             like these: take them from where the guard will be used. Repetitions count once.
         max_fpr: the highest false positive rate allowed. 0.01 at the confidence 0.95 takes 299 retain prompts.
@@ -112,7 +118,7 @@ def calibrate_threshold(
         ImportError: scipy is missing.
     """
     targets = CalibrationTargets(max_fpr, max_fnr, confidence, max_near_fpr)
-    prompts = LabelledPrompts.clean(forget, retain)
+    prompts = LabelledPrompts.clean(() if forget is None else forget, retain)
     near = _clean_near_misses(near or [], prompts.forget)
     return choose_threshold(classifier, prompts, targets, near=near, label=label)
 
@@ -126,8 +132,6 @@ def choose_threshold(
     label: str = DEFAULT_LABEL,
 ) -> Calibration:
     """`calibrate_threshold` of prompts that are clean."""
-    if not prompts.forget:
-        raise ValueError("There are no forget prompts to measure the false negative rate on. Pass forget=[...].")
     allowed, allowed_low = targets.allowed(prompts)
     retain_scores, forget_scores, near_scores = (
         sorted(classifier.score(own, label=label)) if own else [] for own in (prompts.retain, prompts.forget, near)
@@ -136,10 +140,10 @@ def choose_threshold(
     floor = max(_highest_unflagged(retain_scores, allowed, "retain prompts", f"max_fpr={targets.max_fpr}"), own_floor)
     if near:
         floor = max(floor, _near_floor(near_scores, targets.max_near_fpr))
-    near_misses_are_known = bool(near) or own_floor > 0.0
-    threshold = _threshold_above(floor, near_misses_are_known, [*forget_scores, *retain_scores])
+    lowest = bool(near) or own_floor > 0.0 or not forget_scores
+    threshold = _threshold_above(floor, lowest, [*forget_scores, *retain_scores])
     missed = bisect.bisect_left(forget_scores, threshold)
-    if missed == len(forget_scores):
+    if forget_scores and missed == len(forget_scores):
         logger.warning(
             f"None of the {missed} forget prompts reaches the threshold {threshold:.4g}: the classifier does not "
             f"tell them from retain prompts well enough for max_fpr={targets.max_fpr}. Train it on more prompts of "
@@ -161,9 +165,9 @@ def _near_floor(near_scores: Sequence[float], max_near_fpr: float) -> float:
     return _highest_unflagged(near_scores, allowed, "near misses", f"max_near_fpr={max_near_fpr}")
 
 
-def _threshold_above(floor: float, near_misses_are_known: bool, scores: Sequence[float]) -> float:
-    """The lowest threshold above `floor` where near misses say how low it may stand; else the middle of the gap."""
-    if near_misses_are_known:
+def _threshold_above(floor: float, lowest: bool, scores: Sequence[float]) -> float:
+    """The lowest threshold above `floor`, or the middle of the gap between it and the next of `scores`."""
+    if lowest:
         return math.nextafter(floor, 1.0)
     return _middle(floor, min((score for score in scores if score > floor), default=1.0))
 
@@ -181,8 +185,10 @@ def _measured(
         threshold=threshold,
         fpr=_share_from(threshold, retain_scores),
         fpr_bound=clopper_pearson_upper(allowed, n_retain, targets.confidence),
-        fnr=missed / n_forget,
-        fnr_bound=clopper_pearson_upper(min(missed + 1, n_forget), n_forget, targets.confidence),
+        fnr=missed / n_forget if n_forget else None,
+        fnr_bound=(
+            clopper_pearson_upper(min(missed + 1, n_forget), n_forget, targets.confidence) if n_forget else None
+        ),
         n_forget=n_forget,
         n_retain=n_retain,
         max_fpr=targets.max_fpr,

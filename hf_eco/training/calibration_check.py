@@ -63,7 +63,7 @@ class CalibrationCheck:
 
     Attributes:
         fpr: false positives among the new retain prompts.
-        fnr: false negatives among the new forget prompts; None without any.
+        fnr: false negatives among the new forget prompts; None without any, or without a bound to hold them against.
         abstain_fnr: new forget prompts below the band of uncertain ones; None without any, or without a band.
         retain_shift: the retain scores, new against stored; None where the calibration stores none.
         forget_shift: the same of the forget scores.
@@ -169,7 +169,8 @@ def check_calibration(
     if new_forget:
         forget_scores = sorted(classifier.score(new_forget, label=label))
         missed, n = bisect.bisect_left(forget_scores, c.threshold), len(forget_scores)
-        fnr = _check_rate(missed, n, c.fnr_bound, c.confidence)
+        if c.fnr_bound is not None:
+            fnr = _check_rate(missed, n, c.fnr_bound, c.confidence)
         forget_shift = _check_shift(forget_scores, c.forget_scores)
         if c.abstain_threshold is not None and c.abstain_fnr_bound is not None:
             below = bisect.bisect_left(forget_scores, c.abstain_threshold)

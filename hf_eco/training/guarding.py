@@ -45,7 +45,8 @@ def guard_model(
     Args:
         base_model: path or Hub id of a causal language model.
         scope: name of the forget scope.
-        forget: prompts in the scope.
+        forget: prompts in the scope. Without any, names or documents say what is to be forgotten, and the false
+            negative rate is not measured.
         retain: prompts outside of it.
         output_dir: directory for the checkpoint: a new or empty one, or a guarded checkpoint, which is replaced.
             Nothing is written there until all is done.
@@ -120,7 +121,7 @@ def _hold_out(
     """
     check_probability("calibration_fraction", fraction)
     for kind, own in (("forget", prompts.forget), ("retain", prompts.retain)):
-        if len(own) < 2:
+        if len(own) == 1 or (kind == "retain" and not own):  # without forget prompts, false positives are measured
             raise ValueError(
                 f"A calibration takes {kind} prompts that are not trained on, so at least 2 in all, got "
                 f"{len(own)}. Add {kind} prompts, or pass threshold=... to do without a calibration."

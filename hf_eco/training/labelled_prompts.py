@@ -52,8 +52,9 @@ class LabelledPrompts:
         return LabelledPrompts(tuple(without(self.forget, others)), tuple(without(self.retain, others)))
 
     def split_off(self, fraction: float, seed: int) -> tuple[LabelledPrompts, LabelledPrompts]:
-        """In two random parts, the second with `fraction` of each kind."""
-        kept, held_out = zip(*(split_off(own, fraction, seed) for own in (self.forget, self.retain)), strict=True)
+        """In two random parts, the second with `fraction` of each kind that there is."""
+        parts = [split_off(own, fraction, seed) if own else ([], []) for own in (self.forget, self.retain)]
+        kept, held_out = zip(*parts, strict=True)
         return LabelledPrompts(*map(tuple, kept)), LabelledPrompts(*map(tuple, held_out))
 
 

@@ -14,6 +14,7 @@ from ..modeling import ECOMixin
 from .augmentation import shipped_prompts
 from .bounds import clopper_pearson_upper
 from .guarding import check_base, is_checkpoint_of_ours
+from .labelled_prompts import unique_prompts, without
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,11 @@ def guard_by_names(
 
 
 def count_false_positives(
-    guard: Guard, prompts: Sequence[str] | None = None, *, confidence: float = 0.95
+    guard: Guard,
+    prompts: Sequence[str] | None = None,
+    *,
+    retain: Sequence[str] = (),
+    confidence: float = 0.95,
 ) -> FalsePositives:
     """Has a guard judge prompts that it should leave alone.
 
@@ -110,12 +115,16 @@ def count_false_positives(
         guard: the guard.
         prompts: the prompts; the general ones that come with the package if None. One that does name somebody of a
             scope counts as flagged like any other: read `flagged`.
+        retain: further prompts, from where the guard will be used. The bound then speaks of prompts like all of them
+            together. Repetitions count once.
         confidence: of the bound (Clopper and Pearson 1934).
 
     Raises:
+        TypeError: a prompt of `retain` is no string.
         ValueError: there are no prompts, or `confidence` is out of (0, 1).
     """
-    asked = shipped_prompts() if prompts is None else tuple(prompts)
+    asked = tuple(shipped_prompts() if prompts is None else prompts)
+    asked += tuple(without(unique_prompts("retain", retain).values(), asked))
     flagged = tuple(p for p, verdict in zip(asked, guard.inspect(asked), strict=True) if verdict.flagged)
     bound = clopper_pearson_upper(len(flagged), len(asked), confidence)
     return FalsePositives(flagged, len(asked), bound, confidence)

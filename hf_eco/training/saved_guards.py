@@ -33,7 +33,7 @@ class Recalibration:
         threshold: the one in force before.
         old: the calibration in force before; None if there was none.
         check: what the new prompts say about it; None without one.
-        new: the calibration by the new prompts; None without forget prompts.
+        new: the calibration by the new prompts; None if the old one was checked and no more.
         written: whether it was put into the directory.
     """
 
@@ -68,7 +68,8 @@ def recalibrate_guard(
     Args:
         guard: path or Hub id of a guarded checkpoint or a guard; a directory, to write.
         retain: new prompts outside the scope.
-        forget: new prompts in the scope; None to check the threshold only.
+        forget: new prompts in the scope. Without them a calibration in force is checked only, unless `write` asks for
+            a new one; a new one then bounds false positives alone.
         near: near misses, see [`calibrate_threshold`][hf_eco.training.calibrate_threshold].
         scope: name of the scope; the only one if None.
         max_fpr: highest false positive rate; as before if None, else the default. So are the next three.
@@ -79,8 +80,8 @@ def recalibrate_guard(
 
     Raises:
         KeyError: there is no such scope.
-        ValueError: the guard has several scopes and none is named; the scope has no classifier; there is no
-            calibration to check and no forget prompts to make one; or as `calibrate_threshold`.
+        ValueError: the guard has several scopes and none is named; the scope has no classifier; or as
+            `calibrate_threshold`.
         OSError: there is no such guard, or it is to be written and is no directory.
     """
     if write:
@@ -90,12 +91,10 @@ def recalibrate_guard(
     if of.name not in reader.classifiers:
         raise ValueError(f"Scope {of.name!r} is recognised by its names alone. There is no threshold to calibrate.")
     classifier, old = reader.classifiers[of.name], of.calibration_in_force
-    if old is None and forget is None:
-        raise ValueError(f"Scope {of.name!r} has no calibration to check. Pass forget prompts to make one.")
     check = new = None
     if old is not None:
         check = check_calibration(old, classifier, retain, forget, label=of.label)
-    if forget is not None:
+    if forget is not None or old is None or write:
         asked: dict[str, Any] = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence}
         asked["max_near_fpr"] = max_near_fpr
         known = {name: getattr(old, name, None) if value is None else value for name, value in asked.items()}

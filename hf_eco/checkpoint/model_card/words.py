@@ -29,7 +29,9 @@ def scope_row(scope: ForgetScope, training: TrainingData | None) -> dict[str, st
     if c is not None:
         rates = (
             f"{c.fpr:.3f} (≤ {c.fpr_bound:.3f} at {c.confidence:.0%}, n = {c.n_retain})",
-            f"{c.fnr:.3f} (≤ {c.fnr_bound:.3f} at {c.confidence:.0%}, n = {c.n_forget})",
+            NOT_MEASURED
+            if c.fnr is None
+            else f"{c.fnr:.3f} (≤ {c.fnr_bound:.3f} at {c.confidence:.0%}, n = {c.n_forget})",
         )
     return {
         "threshold": f"{scope.threshold:.4f}",
@@ -48,9 +50,10 @@ def _how_chosen(scope: ForgetScope, c: Calibration | None) -> str:
     if c is None:
         line = "given; its error rates were not measured."
     else:
+        prompts = f"on {c.n_retain} prompts outside the scope" + (f" and {c.n_forget} in it" if c.n_forget else "")
         line = (
-            f"on {c.n_retain} prompts outside the scope and {c.n_forget} in it, none of which the classifier was "
-            f"trained on, for a false positive rate of at most {c.max_fpr:g}. The bounds (≤) are {c.method}, each at "
+            f"{prompts}, none of which the classifier was trained on, for a false positive rate of "
+            f"at most {c.max_fpr:g}. The bounds (≤) are {c.method}, each at "
             f"{c.confidence:.0%} confidence; they speak of prompts like those."
         )
         if c.near_fpr is not None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from ...configuration import Calibration
 from ...io import read_prompts
 from ...io.directories import check_directory
-from ..application import MAKE, Misuse, app, for_example
+from ..application import MAKE, app, for_example
 from ..arguments import AsJson, Guarded, ScopeChoice, choose_scope, refuse_ignored, scopes_of
 from ..printing import bounded, calibration_values, console, print_json, say, warn_of_misses
 
@@ -25,6 +25,7 @@ OUTDATED = 3  # exit status where a stored calibration no longer fits the prompt
     rich_help_panel=MAKE,
     epilog=for_example(
         "hf-eco calibrate guarded --retain todays-prompts.jsonl",
+        "hf-eco calibrate guarded --retain todays-prompts.jsonl --write",
         "hf-eco calibrate guarded --retain todays-prompts.jsonl --forget new-forget.jsonl --max-fnr 0.05 --write",
     ),
 )
@@ -33,7 +34,10 @@ def calibrate(
     retain: Annotated[str, typer.Option(help="New prompts outside the scope: .txt, .jsonl, .csv or a data set id.")],
     forget: Annotated[
         str | None,
-        typer.Option(help="New prompts in the scope. Without them the threshold is checked, not chosen anew."),
+        typer.Option(
+            help="New prompts in the scope. Without them a calibration is checked only; where there is none, or with "
+            "--write, a new one bounds false positives alone."
+        ),
     ] = None,
     near: Annotated[
         str | None, typer.Option(help="Near misses: prompts that look like the scope but are outside of it.")
@@ -65,12 +69,19 @@ def calibrate(
     The exit status is 3 if the new prompts refute a stored bound, or score otherwise than the old ones, and nothing
     new was written.
     """
-    _check_options(write, forget, near, forget_column, near_column, max_fpr, max_fnr, max_near_fpr, confidence)
+    needs_near = {"near_column": near_column, "max_near_fpr": max_near_fpr}
+    if forget is None:
+        instead = "Pass --forget, or leave out the rest."
+        refuse_ignored("Without --forget", instead, forget_column=forget_column, max_fnr=max_fnr)
+    if near is None:
+        refuse_ignored("Without --near", "Pass --near, or leave out the rest.", **needs_near)
     if write:
         check_directory(model)
     of = choose_scope(scopes_of(model), scope)
-    if of.calibration_in_force is None and forget is None:
-        raise Misuse(f"Scope {of.name!r} has no calibration to check. Pass --forget to make one.")
+    if forget is None and not write and of.calibration_in_force is not None:
+        instead = "Pass --forget or --write to choose a new threshold, or leave out the rest."
+        asked = {"max_fpr": max_fpr, "confidence": confidence}
+        refuse_ignored("To check a calibration", instead, near=near, **needs_near, **asked)
     retain_prompts = read_prompts(retain, column=retain_column)
     forget_prompts = None if forget is None else read_prompts(forget, column=forget_column)
     near_prompts = None if near is None else read_prompts(near, column=near_column)
@@ -97,30 +108,6 @@ def calibrate(
         raise typer.Exit(OUTDATED)
 
 
-def _check_options(
-    write: bool,
-    forget: str | None,
-    near: str | None,
-    forget_column: str | None,
-    near_column: str | None,
-    max_fpr: float | None,
-    max_fnr: float | None,
-    max_near_fpr: float | None,
-    confidence: float | None,
-) -> None:
-    """Raises Misuse if options do not go together."""
-    if write and forget is None:
-        raise Misuse("A new threshold takes forget prompts, too. Pass --forget, or leave out --write.")
-    if forget is None:
-        asked = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence, "max_near_fpr": max_near_fpr}
-        others = {"forget_column": forget_column, "near": near, "near_column": near_column}
-        instead = "Pass --forget to choose a new threshold, or leave out the rest."
-        refuse_ignored("Without --forget", instead, **others, **asked)
-    if near is None:
-        instead = "Pass --near, or leave out the rest."
-        refuse_ignored("Without --near", instead, near_column=near_column, max_near_fpr=max_near_fpr)
-
-
 def _values(done: Recalibration) -> dict[str, Any]:
     return {
         "scope": done.scope,
@@ -140,6 +127,8 @@ def _print(model: str, done: Recalibration, near: bool) -> None:
     if done.new is not None:
         console.print(_side_by_side(done.threshold, done.old, done.new))
         warn_of_misses(done.new)
+        if done.old is not None and done.old.fnr is not None and done.new.fnr is None:
+            say("[yellow]The old threshold's false negatives were measured, the new one's are not.[/] Pass --forget.")
         if done.old is not None and done.old.n_near and not near:
             say(
                 f"[yellow]The old threshold was also held against {done.old.n_near} near misses, the new one is "
@@ -169,7 +158,7 @@ def _side_by_side(old_threshold: float, old: Calibration | None, new: Calibratio
         return [
             "-" if c.abstain_threshold is None else f"{c.abstain_threshold:.8g}",
             rate(c.fpr, c.fpr_bound),
-            rate(c.fnr, c.fnr_bound),
+            bounded(c.fnr, c.fnr_bound),
             rate(c.abstain_fnr, c.abstain_fnr_bound),
             rate(c.abstain_retain, None),
             rate(c.near_fpr, None),

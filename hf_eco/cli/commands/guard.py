@@ -64,7 +64,12 @@ def guard(
         str | None,
         typer.Option(help="Prompts in the scope, to train a classifier by: .txt, .jsonl, .csv or a data set id."),
     ] = None,
-    retain: Annotated[str | None, typer.Option(help="Prompts outside of it, in the same forms.")] = None,
+    retain: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompts outside of it, in the same forms. By names alone: are judged beside the general ones."
+        ),
+    ] = None,
     forget_column: Annotated[str | None, typer.Option(help="Column of the forget prompts.")] = None,
     retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
     context: ContextChoice = None,
@@ -103,12 +108,14 @@ def guard(
     asked = said(max_fpr=max_fpr, max_fnr=max_fnr, confidence=confidence)
     corruption = corruption_from(method, dims, strength, seed)
     common: dict[str, Any] = {"corruption": corruption, "entities": entities}
-    if forget is None and retain is None:
+    if forget is None:
         instead = "Leave out what takes training, or pass --forget and --retain."
-        columns = {"forget_column": forget_column, "retain_column": retain_column}
         trained = {"documents": documents, "encoder": encoder, "examples": examples}
-        refuse_ignored("Without --forget and --retain", instead, **columns, **trained, **asked)
+        refuse_ignored("Without --forget", instead, forget_column=forget_column, **trained, **asked)
+        if retain is None:
+            refuse_ignored("Without --retain", "Pass --retain, or leave it out.", retain_column=retain_column)
         requests = _requests(scope, name, names)
+        own_prompts = read_prompts(retain, column=retain_column) if retain is not None else []
         common |= {
             "tokens": "" if tokens is None else tokens.value,
             "threshold": 0.5 if threshold is None else threshold,
@@ -116,9 +123,9 @@ def guard(
             "store_names": (store_names or NameStore.plain).value,
             "names_key": KEY_IN_ENVIRONMENT if key_from_environment else None,
         }
-        _guard_by_names(base_model, requests, output, not guard_only, as_json, **common)
+        _guard_by_names(base_model, requests, output, own_prompts, not guard_only, as_json, **common)
         return
-    if forget is None or retain is None or scope is None:
+    if retain is None or scope is None:
         raise Misuse("A classifier is trained by --scope, --forget and --retain. Pass all three, or --name alone.")
     by_names = {"names": names, "guard_only": guard_only or None, "store_names": store_names}
     by_names |= {"key_from_environment": key_from_environment or None}
@@ -176,23 +183,30 @@ def _requests(scope: str | None, name: list[str] | None, file: str | None) -> di
 
 
 def _guard_by_names(
-    base_model: str, requests: dict[str, list[str]], output: str, weights: bool, as_json: bool, **options: Any
+    base_model: str,
+    requests: dict[str, list[str]],
+    output: str,
+    retain: list[str],
+    weights: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     from ...training import count_false_positives, guard_by_names
 
     model = guard_by_names(base_model, requests, output, weights=weights, **options)
-    rate = count_false_positives(model.eco_guard)
+    rate = count_false_positives(model.eco_guard, retain=retain)
     if as_json:
         measured = {"flagged": rate.flagged, "n": rate.n, "fpr_bound": rate.bound, "confidence": rate.confidence}
         told: Any = requests if options["store_names"] == "plain" else list(requests)
         print_json({"directory": output, "names": told, "false_positives": measured})
         return
     whom = ", ".join(f"[bold]{scope}[/]" for scope in list(requests)[:3])
+    asked = "general prompts and yours" if retain else "general prompts"
     rest = f" and {len(requests) - 3} more" if len(requests) > 3 else ""
     say(f"Guarded against {whom}{rest}: saved in {output}")
     say(
-        f"It flags {len(rate.flagged)} of {rate.n} general prompts: at most {rate.bound:.4f} of prompts like those, "
-        f"at {rate.confidence:.0%} confidence."
+        f"It flags {len(rate.flagged)} of {rate.n} {asked}: at most {rate.bound:.4f} of prompts like those, at "
+        f"{rate.confidence:.0%} confidence."
     )
     for prompt in rate.flagged[:5]:
         say(f"  flagged: {escape(prompt)}")

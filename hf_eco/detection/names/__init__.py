@@ -7,6 +7,7 @@
 | `name_forms` | the forms of a name, and those that a text could hold, which are compared as hashes |
 | `shared_index` | an index that several detectors share |
 | `lexicon` | `Lexicon`, all names of a scope that has a trained head |
+| `lexicons` | `Lexicons`: those of many scopes as one |
 | `index` | `NameIndex`: all names of all scopes, few of which are looked for in a text |
 | `last_names` | last names that stand by themselves |
 | `common` | names that many people bear |
@@ -16,7 +17,17 @@
 """
 
 from .lexicon import LAST_NAME_LOG_ODDS, Lexicon
+from .lexicons import Lexicons
 from .name import Mention
 from .words import MIN_NAME, OPENING_WORDS, long_enough, without_suffix
 
-__all__ = ["LAST_NAME_LOG_ODDS", "MIN_NAME", "OPENING_WORDS", "Lexicon", "Mention", "long_enough", "without_suffix"]
+__all__ = [
+    "LAST_NAME_LOG_ODDS",
+    "MIN_NAME",
+    "OPENING_WORDS",
+    "Lexicon",
+    "Lexicons",
+    "Mention",
+    "long_enough",
+    "without_suffix",
+]

@@ -24,12 +24,12 @@ LAST_NAME_ALONE = 2.5
 _MOST_SPELLINGS = 8  # of one name in one text
 
 
-class _Key(NamedTuple):
+class NameKey(NamedTuple):
     """Whom a scope is about."""
 
     scope: str
     names: tuple[str, ...]
-    context: str  # see `needs_context`
+    context: str = "auto"  # see `needs_context`
 
 
 class NamesDetector:
@@ -56,9 +56,9 @@ class NamesDetector:
         contexts: Mapping[str, str] | None = None,
     ) -> None:
         contexts = contexts or {}
-        keys = [_Key(scope, tuple(own), contexts.get(scope, "auto")) for scope, own in names.items() if own]
+        keys = [NameKey(scope, tuple(own), contexts.get(scope, "auto")) for scope, own in names.items() if own]
         self._own = frozenset(keys)
-        self._index: _Tables = _Tables() if like is None else like._index
+        self._index: NameTables = NameTables() if like is None else like._index
         self._index.users.enter(self, keys)
 
     def __len__(self) -> int:
@@ -114,22 +114,22 @@ class NamesDetector:
                 yield name, replace(mention, start=start, end=end)
 
 
-class _Tables:
+class NameTables:
     """All that names are looked up in."""
 
     def __init__(self) -> None:
-        self.names: NameIndex[_Key] = NameIndex()
-        self.last_names: LastNames[_Key] = LastNames()
-        self.users: SharedIndex[_Key] = SharedIndex(self)
+        self.names: NameIndex[NameKey] = NameIndex()
+        self.last_names: LastNames[NameKey] = LastNames()
+        self.users: SharedIndex[NameKey] = SharedIndex(self)
 
-    def check(self, key: _Key) -> None:
+    def check(self, key: NameKey) -> None:
         for name in key.names:
             check_name(name)
 
-    def add(self, key: _Key) -> None:
+    def add(self, key: NameKey) -> None:
         self.names.add(key, dict.fromkeys(key.names))
         self.last_names.add(key, dict.fromkeys(key.names))
 
-    def remove(self, key: _Key) -> None:
+    def remove(self, key: NameKey) -> None:
         self.names.remove(key, dict.fromkeys(key.names))
         self.last_names.remove(key, dict.fromkeys(key.names))

@@ -94,10 +94,10 @@ class NameIndex(Generic[_KeyT]):
                     _drop(table, entry, name)
                 self._words.remove(name, gone)
 
-    def find(self, text: str, skeletal: tuple[str, list[int]] | None = None) -> dict[str, Mention]:
-        """The surest mention of each name in `text`, by name; `skeletal` is the text's skeleton, where at hand."""
+    def find(self, text: str) -> dict[str, Mention]:
+        """The surest mention of each name in `text`, by name."""
         with self._lock:
-            return self._find(text, *(skeletal or skeleton(text))) if self._names else {}
+            return self._find(text, *skeleton(text)) if self._names else {}
 
     def _find(self, text: str, folded: str, places: Sequence[int]) -> dict[str, Mention]:
         where = [*places, len(text)]  # letter i of `folded` is what is left of text[where[i]:where[i + 1]]

@@ -77,15 +77,15 @@ def standing_alone(text: str, places: Mapping[str, Sequence[int]]) -> Iterator[t
     """
     long = bool(places) and len(TOKEN.findall(text)) > _FEW_WORDS
     for last, starts in places.items():
-        if not any(names_another(text[max(0, start - _BEFORE) : start]) for start in starts):
+        if not any(names_another(text, start) for start in starts):
             for start in starts:
                 if _stands_alone(text, start, start + len(last)):
                     yield last, start, start + len(last), long
 
 
-def names_another(before: str) -> bool:
-    """Whether the text before a last name ends in another first name, or in a gap for one."""
-    word = _WORD_BEFORE.search(before)
+def names_another(text: str, start: int) -> bool:
+    """Whether `text`, before a last name that begins at `start`, ends in another first name, or in a gap for one."""
+    word = _WORD_BEFORE.search(text[max(0, start - _BEFORE) : start])
     if word is None:
         return False
     if word[1].lower().strip(".") in _HONORIFICS:
@@ -147,4 +147,4 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     if _BEFORE_OTHERS.search(before) or _BEHIND_OTHERS.match(behind):
         return False
     word = _WORD_BEFORE.search(before)
-    return not (word and word[1] in _PARTICLES) and not names_another(before)
+    return not (word and word[1] in _PARTICLES) and not names_another(text, start)

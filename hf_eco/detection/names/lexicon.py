@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
-from .index import NameIndex
+from .index import NameIndex, check_name
 from .last_names import last_name_of, names_another
 from .name import Mention
 
@@ -13,6 +14,17 @@ from .name import Mention
 # already speaks for the scope.
 LAST_NAME_LOG_ODDS = 2.5
 _ALONE = r"(?<![\w-]){}(?![\w-])(?!\s+(?!Jr|Sr)[A-Z])"
+
+
+@functools.lru_cache(maxsize=4096)
+def _alone(last: str) -> re.Pattern[str]:
+    return re.compile(_ALONE.format(re.escape(last)))
+
+
+def stands_alone(last: str, text: str, start: int) -> bool:
+    """Whether the last name `last`, which begins at `start` of `text`, stands by itself; see
+    `Lexicon.find_last_names`."""
+    return start >= 0 and _alone(last).match(text, start) is not None and not names_another(text, start)
 
 
 class Lexicon:
@@ -30,14 +42,20 @@ class Lexicon:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._index: NameIndex[None] = NameIndex()
-        self._index.add(None, self.names)
-        last_names = [last for name in names if (last := last_name_of(name)) is not None]
-        self._last_names = [re.compile(_ALONE.format(re.escape(last))) for last in last_names]
+        for name in self.names:
+            check_name(name)
+        self.last_names = tuple(last for name in names if (last := last_name_of(name)) is not None)
 
-    def find(self, text: str, skeletal: tuple[str, list[int]] | None = None) -> list[Mention]:
-        """The surest mention of each name in `text`, if there is one; `skeletal` is its skeleton, where at hand."""
-        found = self._index.find(text, skeletal)
+    @functools.cached_property
+    def _index(self) -> NameIndex[None]:
+        """Made when a text is first read for these names alone: a guard reads for those of all scopes at once."""
+        index: NameIndex[None] = NameIndex()
+        index.add(None, self.names)
+        return index
+
+    def find(self, text: str) -> list[Mention]:
+        """The surest mention of each name in `text`, if there is one."""
+        found = self._index.find(text)
         return [found[name] for name in self.names if name in found]
 
     def find_last_names(self, text: str) -> list[tuple[int, int]]:
@@ -45,7 +63,7 @@ class Lexicon:
         a gap for one, nor before another last name."""
         return [
             match.span()
-            for pattern in self._last_names
-            for match in pattern.finditer(text)
-            if not names_another(text[: match.start()])
+            for last in self.last_names
+            for match in _alone(last).finditer(text)
+            if not names_another(text, match.start())
         ]
