@@ -7,6 +7,10 @@
 | `index` | `NameIndex`: all names of all scopes, few of which are looked for in a text |
 | `last_names` | last names that stand by themselves |
 | `name` | one name: in which words or letters of a text it stands, and how many of them are wrong |
+| `sound_index` | `SoundIndex`: names in another script than they were given in, by sound |
+| `scripts` | the words of a text in any script, as they sound |
+| `sounds` | phonemes, and how far one name is from another by ear |
+| `hearing` | what each script does to the sounds of names from another |
 | `words` | the words of a text, and those that are no misspelling of anything |
 """
 
