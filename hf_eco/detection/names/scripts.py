@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from .sounds import latin_sounds, pinyin_sounds
 
@@ -101,9 +102,14 @@ def _runs(text: str) -> Iterator[tuple[int, int, str]]:
         while end < len(text):
             c = text[end]
             own = script_of(c)
-            if own == script or (unicodedata.category(c)[0] == "M" and script not in ("kana", "han")):
-                end += 1
-            elif c in _INSIDE and (script == "hebrew" or (end + 1 < len(text) and script_of(text[end + 1]) == script)):
+            if (
+                own == script
+                or (unicodedata.category(c)[0] == "M" and script not in ("kana", "han"))
+                or (
+                    c in _INSIDE
+                    and (script == "hebrew" or (end + 1 < len(text) and script_of(text[end + 1]) == script))
+                )
+            ):
                 end += 1
             else:
                 break
@@ -134,7 +140,7 @@ def _rules(text: str) -> tuple[tuple[re.Pattern[str], str], ...]:
 
 # --- alphabets: letter by letter
 _CYRILLIC = _rules("""
-дж J чж J тш C дз z а a б b в v г g ґ g ѓ g д d е e ё o є e э e ж Z з z и i і i ї i й y ј y к k ќ k л l љ l м m н n њ n
+дж J чж J чх C цз z тш C дз z а a б b в v г g ґ g ѓ g д d е e ё o є e э e ж Z з z и i і i ї i й y ј y к k ќ k л l љ l м m н n њ n
 о o п p р r с s т t ћ C у u ў w ф f х x ц c ч C џ J ш S щ S ъ - ы i ь - ю yu я ya ђ J [^a-zA-Z] - ([a-zA-Z])\\1 \\1
 """)
 _GREEK = _rules("""
@@ -162,16 +168,23 @@ sh S ch C ts c j J ([aeiou])\\1 \\1 [^a-zA-Z] -
 """)
 _HANGUL = _rules("kk k tt t pp p ss s jj J ch C j J eo o eu u ae e ng(?![aeiou]) N wi wi [^a-zA-Z] -")
 _PINYIN_SYLLABLE = _rules("^zh|^j J ^ch|^q C ^sh|^x S ng$ N ^r(?=[aeiou]) Z ^yi i ^yu u ^wu u [^a-zA-Z] -")
-_THAI = _rules("ph p th t kh k ch C ae e ng N [^a-zA-Z] -")
+_THAI = _rules("ph p th t kh k ch C ae e eo e ng N [^a-zA-Z] -")
 # What may stand behind a name in one word with it.
 _PARTICLE = re.compile(
-    "(?:씨|님|군|양)?(?:은|는|이|가|을|를|의|에|에게|에게서|에서|와|과|랑|이랑|도|로|으로|만|께|께서|한테|처럼|보다|부터|까지|라는|이라는|란|"
+    "(?:씨|님|군|양)?(?:은|는|이|가|을|를|의|에|에게|에게서|에서|와|과|랑|이랑|도|로|으로|만|께|께서|한테|처럼|"
+    "보다|부터|까지|라는|이라는|란|"
     "이란|라고|이라고|라면|이라면|야|이야|다|이다|입니다|예요|이에요|였다|이었다|인가|인가요|인지|일까|일까요|에는|에도|와의|과의|이나|나)?"
+)
+# Characters that Chinese writes foreign names with: a name seldom begins or ends between two of them.
+_TRANSCRIBING = frozenset(
+    "阿埃艾奥巴贝彼鲍勃伯布达丹德邓狄迪蒂顿多厄恩尔菲费弗夫戈格根哈赫亨霍基吉加贾杰卡凯科克肯拉莱兰朗勒雷里利莉丽琳卢"
+    "鲁伦罗洛马玛迈麦曼梅蒙米密莫默姆穆娜纳奈内尼涅努诺欧帕佩皮珀普奇齐乔切丘萨塞赛桑森沙莎施史舒斯丝苏索塔泰坦汤唐特滕廷"
+    "图托瓦万威韦维温翁沃乌武西希锡夏谢辛欣休逊雅亚耶伊尤约泽扎詹茨兹"
 )
 _SMALL_KANA = frozenset("ァィゥェォャュョヮぁぃぅぇぉゃゅょゎ")
 _ENDINGS = re.compile("(?:ом|ем|ём|ым|им|ого|его|ому|ему|ой|ою|ых|ами|ах|ю|а|у|е|ы|и|я)$", re.IGNORECASE)
 _ARABIC_PREFIX = re.compile("[وفبلك]?ال|[وفبلك]")
-_HEBREW_PREFIX = re.compile("[והבלמשכ]{1,2}")
+_HEBREW_PREFIX = re.compile("[ושמכ]?[הבלמשכ]|ו")
 
 
 def _plain(text: str) -> str:
@@ -212,8 +225,8 @@ def _prefixed(
     def read(text: str, start: int) -> Iterator[Unit]:
         match = prefix.match(text)
         cut = match.end() if match and len(text) - match.end() > 2 else 0
-        if cut:
-            yield _word(text[:cut], start, script, _substituted(rules, text[:cut]), ends=False)
+        for i in range(cut):
+            yield _word(text[i], start + i, script, _substituted(rules, text[i]), ends=False)
         yield _word(text[cut:], start + cut, script, _substituted(rules, text[cut:]))
 
     return read
@@ -235,7 +248,9 @@ def _indic_letter(character: str, after: str) -> str:
     follows = unicodedata.name(after, "") if after else ""
     consonant = plain[-1:] not in tuple("aeiou") and unicodedata.category(character) == "Lo"
     bare = " SIGN " not in follows and "VOWEL" not in follows
-    return plain + "a" if consonant and after and (bare or "CANDRABINDU" in follows or "ANUSVARA" in follows) else plain
+    return (
+        plain + "a" if consonant and after and (bare or "CANDRABINDU" in follows or "ANUSVARA" in follows) else plain
+    )
 
 
 def _kana(text: str, start: int) -> Iterator[Unit]:
@@ -251,16 +266,18 @@ def _hangul(text: str, start: int) -> Iterator[Unit]:
 
 
 def _han(text: str, start: int) -> Iterator[Unit]:
+    inside = [before in _TRANSCRIBING and c in _TRANSCRIBING for before, c in pairwise(text)]
     for i, c in enumerate(text):
-        yield Unit(start + i, start + i + 1, "han", (_substituted(_PINYIN_SYLLABLE, _ascii(c)),))
+        borders = {"begins": i == 0 or not inside[i - 1], "ends": i + 1 == len(text) or not inside[i]}
+        yield Unit(start + i, start + i + 1, "han", (_substituted(_PINYIN_SYLLABLE, _ascii(c)),), **borders)
 
 
-_THAI_SYLLABLE = re.compile("[เแโใไ]?[ก-ฮ](?:[ก-ฮ]?์)?[^ก-ฮเแโใไ]*")
+_THAI_SYLLABLE = re.compile("[เแโใไ]?[ก-ฮ][ะ-ฺ็-๋]*อ?(?:[ก-ฮ][ิุ]?์)?[^ก-ฮเแโใไ]*")
 
 
 def _thai(text: str, start: int) -> Iterator[Unit]:
     for match in _THAI_SYLLABLE.finditer(text):
-        spoken = re.sub("[ก-ฮ][ิุ]?์", "", match[0])
+        spoken = re.sub("([เแโใไ])([ก-ฮ])", r"\2\1", re.sub("[ก-ฮ][ิุ]?์", "", match[0]))
         sounds = _substituted(_THAI, "".join(map(_ascii, spoken)))
         yield Unit(start + match.start(), start + match.end(), "thai", (sounds,))
 

@@ -6,29 +6,35 @@ looked up by the classes of their consonants, so that the cost hardly grows with
 
 from __future__ import annotations
 
-import threading
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, product
-from typing import Any
 
-from .hearing import DISTANCES, HEARD, OPTIONS, TRANSCRIBING, UNVOWELLED
+from .hearing import DISTANCES, HEARD, OPTIONS, UNVOWELLED
 from .name import Mention
-from .scripts import CASED, UNSPACED, Unit, scripts_in, units
-from .sounds import GAP, Distances, keys, near_keys, pinyin_sounds, weight
+from .scripts import CASED, Unit, scripts_in, units
+from .sounds import GAP, Distances, keys, near_keys, weight
 from .words import without_suffix
 
 _FOREIGN = 0.5  # wrong letters that a name counts for at least
 _WORST = 3.0  # wrong letters that one counts for which is just like enough
 # By how much a name may sound different for each point of its weight beyond the least,
-_LIKE, _LEAST = 0.35, 3.0
-_LIKE_IN_PART = {"arabic": 0.27, "hebrew": 0.27, "thai": 0.25, "hangul": 0.29, "kana": 0.4}  # in some scripts;
-_LIKE_CUT, _LEAST_CUT = 0.2, 4.5  # where the words are cut in other places,
-_LIKE_JOINED, _LEAST_JOINED = 0.12, 3.5  # or not at all, or there is one
+_LIKE, _LEAST = 0.38, 3.0
+_LIKE_IN_PART = {
+    "arabic": 0.3,
+    "hebrew": 0.28,
+    "indic": 0.36,
+    "thai": 0.25,
+    "hangul": 0.28,
+    "kana": 0.43,
+}  # in some scripts;
+_LIKE_CUT, _LEAST_CUT = 0.25, 4.5  # where the words are cut in other places,
+_LIKE_JOINED, _LEAST_JOINED = 0.08, 3.5  # or not at all, or there is one
+_LIKE_JOINED_IN_PART = {"hangul": 0.2}
 _LEAST_UNVOWELLED = 6.5
-_CUT_OUT = 0.8  # what it costs if a letter of another name seems to stand beside
-_REVERSED = 0.4  # of it all, where the last name stands first
+_REVERSED = 0.4  # of it all where the last name stands first
 _OF_A_WORD = 0.36  # of its weight, by which each word may differ
 _MOST_GAPS = 5
 _MOST_KEYS = 32
@@ -76,11 +82,14 @@ class SoundIndex:
                     table.remove(name)
 
     def find(self, text: str) -> dict[str, Mention]:
-        """The surest mention of each name in `text`, by name, of those that stand in a script they were not given in."""
+        """The surest mention of each name in `text`, by name, in scripts it was not given in."""
         if self._given.keys() <= {"latin"} and text.isascii():
             return {}
         pairs = [
-            (source, target) for target in sorted(scripts_in(text)) for source in self._given if _differ(source, target)
+            (source, target)
+            for target in sorted(scripts_in(text))
+            for source in self._given
+            if _differ(source, target)
         ]
         if not pairs:
             return {}
@@ -116,9 +125,8 @@ class _Table:
     def __init__(self, source: str, target: str) -> None:
         self._source, self._target = source, target
         self._distances: Distances = DISTANCES[source] | DISTANCES[target]
-        from_latin, to_latin = source == "latin", target == "latin"
-        self._name_options = (OPTIONS[target] if from_latin else HEARD.get(source, {}), source in UNVOWELLED)
-        self._text_options = (OPTIONS[source] if to_latin else HEARD.get(target, {}), target in UNVOWELLED)
+        self._name_options = (OPTIONS[target] or HEARD.get(source, {}), source in UNVOWELLED)
+        self._text_options = ({**OPTIONS[source], **HEARD.get(target, {})}, target in UNVOWELLED)
         self._name_keys: dict[str, tuple[str, ...]] = {}
         self._text_keys: dict[str, tuple[str, ...]] = {}
         self._heard: dict[str, dict[_Heard, None]] = {}  # key -> names
@@ -144,7 +152,9 @@ class _Table:
                 for key in self._keys(phonemes, self._name_options, self._name_keys):
                     yield key, heard
 
-    def _keys(self, phonemes: str, options: tuple[dict[str, tuple[str, ...]], bool], known: dict[str, tuple[str, ...]]) -> list[str]:
+    def _keys(
+        self, phonemes: str, options: tuple[dict[str, tuple[str, ...]], bool], known: dict[str, tuple[str, ...]]
+    ) -> list[str]:
         """The keys of a name or of a stretch of a text, put together of those of its words."""
         if len(known) > _MOST_KNOWN:
             known.clear()
@@ -160,10 +170,9 @@ class _Table:
         cased = self._target in CASED and any(c.isupper() for c in text)
         for first, last, phonemes in _windows(read, cased):
             start, end = read[first].start, read[last].end
-            cut = _CUT_OUT * _cut_out(text, start, end) if self._target == "han" else 0.0
             for key in self._keys(phonemes, self._text_options, self._text_keys):
                 for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):
-                    edits = self._edits(heard, phonemes, cut)
+                    edits = self._edits(heard, phonemes)
                     if edits is not None and (heard.name not in found or edits < found[heard.name].edits):
                         found[heard.name] = Mention(start, end, edits)
         return found
@@ -175,12 +184,12 @@ class _Table:
             self._known[key] = tuple(dict.fromkeys(h for near in near_keys(key) for h in self._heard.get(near, ())))
         return self._known[key]
 
-    def _edits(self, heard: _Heard, phonemes: str, cut: float) -> float | None:
+    def _edits(self, heard: _Heard, phonemes: str) -> float | None:
         """How many letters are wrong if `phonemes` are those of a name; None if they are not."""
         if GAP not in phonemes:
             least = _LEAST_UNVOWELLED if self._target in UNVOWELLED else _LEAST_JOINED
-            most = _LIKE_JOINED * (heard.weight - least)
-            cost = self._distances.between(heard.phonemes.replace(GAP, ""), phonemes, most)
+            most = _LIKE_JOINED_IN_PART.get(self._target, _LIKE_JOINED) * (heard.weight - least)
+            cost = self._between(heard.phonemes.replace(GAP, ""), phonemes, most)
         else:
             same = heard.phonemes.count(GAP) == phonemes.count(GAP)
             most = (
@@ -189,25 +198,27 @@ class _Table:
                 else _LIKE_CUT * (heard.weight - _LEAST_CUT)
             )
             most *= _REVERSED if heard.extra else 1.0
-            compare = self._by_words if same else self._distances.between
-            cost = cut + compare(heard.phonemes, phonemes, most - cut)
+            compare = self._by_words if same else self._between
+            cost = compare(heard.phonemes, phonemes, most)
         if cost > most:
             return None
         return _FOREIGN + heard.extra + (_WORST - _FOREIGN) * cost / max(most, 0.1)
 
+    def _between(self, name: str, phonemes: str, most: float) -> float:
+        """How far they are apart; the script of either may have changed the sounds of the other."""
+        there = math.inf if self._target == "latin" else self._distances.between(name, phonemes, most)
+        back = math.inf if self._source == "latin" else self._distances.between(phonemes, name, most)
+        return min(there, back)
+
     def _by_words(self, name: str, phonemes: str, most: float) -> float:
         cost = 0.0
         for word, heard in zip(name.split(GAP), phonemes.split(GAP), strict=True):
-            cost += self._distances.between(word, heard, min(most - cost, 0.1 + _OF_A_WORD * weight(word, self._target in UNVOWELLED)))
+            cost += self._between(
+                word, heard, min(most - cost, 0.1 + _OF_A_WORD * weight(word, self._target in UNVOWELLED))
+            )
             if cost > most:
                 break
         return cost
-
-
-def _cut_out(text: str, start: int, end: int) -> int:
-    """On how many sides a stretch is cut out of characters that transcribe."""
-    before = text[start] in TRANSCRIBING and text[start - 1 : start] in TRANSCRIBING
-    return before + (text[end - 1] in TRANSCRIBING and text[end : end + 1] in TRANSCRIBING)
 
 
 def _windows(read: Sequence[Unit], cased: bool) -> Iterator[tuple[int, int, str]]:
@@ -240,7 +251,7 @@ def _by_reading(heard: Iterable[str], sounds: Sequence[str]) -> Iterator[tuple[s
 def _readings(name: str) -> tuple[tuple[str, float], ...]:
     """The phonemes of a name, in each reading and order, and what each counts against it."""
     found = list(dict.fromkeys(_words(without_suffix(name.replace(",", " ")))))
-    made = {}
+    made: dict[str, float] = {}
     for read in found:
         made.setdefault(GAP.join(read), 0.0)
         if len(read) > 1:

@@ -28,9 +28,11 @@ _LATIN_RULES = (
     ("th", "T"), ("gh(?=[aeiou])|gu(?=[eiy])", "g"), ("(?<=[aeiou])gh", ""), ("kh", "x"), ("zh", "Z"),
     ("d(?:zh|j|g(?=[eiy]))", "J"), ("t[sz]", "c"), ("qu", "kw"), ("(?<![a-z])x", "z"), ("x", "ks"),
     ("(?<![a-z])wr", "r"), ("wh", "w"), ("(?<![a-z])kn", "n"), ("ng(?![aeiou])", "N"), ("mb(?![a-z])", "m"),
-    ("sc(?=[iey])", "S"), ("(?<=[aeiou])c(?![a-z])", "C"), ("c(?=[eiy])", "q"), ("c", "k"), ("g(?=[eiy])", "G"), ("bh", "b"), ("dh", "d"),
-    ("y(?=[aeiou])", "y"), ("y", "i"), ("oo|ou", "u"), ("ee|ea", "i"), ("eau|au", "o"),
-    ("w(?![a-z])", "v"), )  # fmt: skip
+    ("sc(?=[iey])", "S"), ("(?<=[aeiou])c(?![a-z])", "C"), ("c(?=[eiy])", "q"), ("c", "k"),
+    ("g(?=[eiy])", "G"), ("bh", "b"), ("dh", "d"),
+    ("y(?=[aeiou])", "y"), ("y", "i"), ("oo|ou", "u"), ("(?<=j)ea(?=n)", "a"), ("ee|ea", "i"), ("eau|au", "o"),
+    ("(?<=[aeo])w(?![a-z])", ""), ("(?<=[oe])w(?=sk|cz)", "v"),
+)  # fmt: skip
 
 # Pinyin, the romanisation of Mandarin, reads some letters in its own way.
 _PINYIN_SYLLABLE = (
@@ -45,7 +47,9 @@ _PINYIN_RULES = (
 
 # Groups of consonants; the first letter names the class in a key.
 _CLASSES = {"P": "pbfv", "T": "td", "S": "szSZCJc", "K": "kgx", "M": "m", "N": "nN", "R": "lr"}
-_CLASS = {sound: name for name, sounds in _CLASSES.items() for sound in sounds} | dict(T="T", G="S", j="S", H="S", q="S")
+_CLASS = {sound: name for name, sounds in _CLASSES.items() for sound in sounds} | dict(
+    T="T", G="S", j="S", H="S", q="S"
+)
 CLASSES = "".join(_CLASSES)
 _MOST_KEYS = 16  # of one name
 _LONG_KEY = 4  # classes of a key of which one may be missing, or too many; one more, and one may be another
@@ -144,11 +148,14 @@ class Distances:
         unheard: sounds before which a script does not write an m or n.
     """
 
-    def __init__(self, near: str = "", dropped: str = "", added: str = "", gap: float = 0.3, unheard: str = "") -> None:
+    def __init__(
+        self, near: str = "", dropped: str = "", added: str = "", gap: float = 0.3, unheard: str = ""
+    ) -> None:
         self.exchanged = {pair: cost for pair, cost in _pairs(near)}
         self.dropped = {part[:1]: float(part[1:]) for part in dropped.split()}
         self.added = {part[:1]: float(part[1:]) for part in added.split()}
         self.gap = gap
+        self._rows: dict[tuple[str, bool], dict[str, float]] = {}
         self.unheard = unheard
 
     def __or__(self, other: Distances) -> Distances:
@@ -168,11 +175,10 @@ class Distances:
             row.append(row[-1] + put)
         for i, sound in enumerate(name):
             before, drop = row, self._drop(name, i)
-            first = _FIRST if i == 0 or name[i - 1] == GAP else 1.0
-            costs = self._row(sound)
+            costs = self._row(sound, i == 0 or name[i - 1] == GAP)
             row = [before[0] + drop]
             for j, other in enumerate(heard):
-                cost = before[j] + (0.0 if sound == other else first * costs.get(other, _UNLIKE))
+                cost = before[j] + (0.0 if sound == other else costs.get(other, _UNLIKE))
                 down = before[j + 1] + drop
                 if down < cost:
                     cost = down
@@ -182,11 +188,14 @@ class Distances:
                 return math.inf
         return row[-1] if row[-1] <= most else math.inf
 
-    def _row(self, sound: str) -> dict[str, float]:
-        rows = self.__dict__.setdefault("_rows", {})
-        if sound not in rows:
-            rows[sound] = self._made(sound)
-        return rows[sound]
+    def _row(self, sound: str, first: bool) -> dict[str, float]:
+        """What it costs to hear each other phoneme for one; `first` of a word or not."""
+        if (sound, first) not in self._rows:
+            made = self._made(sound)
+            self._rows[sound, first] = {
+                other: cost * (_FIRST if first and cost > _ALIKE else 1.0) for other, cost in made.items()
+            }
+        return self._rows[sound, first]
 
     def _made(self, sound: str) -> dict[str, float]:
         made = {}
@@ -228,9 +237,13 @@ class Distances:
         sound = heard[j]
         if sound == GAP:
             return self.gap
-        if sound == "g" and heard[j - 1 : j] in ("n", "N"):
+        if sound in "gJ" and heard[j - 1 : j] in ("n", "N"):
             return 0.15
         if sound in "mnN" and heard[j + 1 : j + 2] == "m":
+            return 0.1
+        if heard[j - 1 : j] == sound:
+            return 0.1
+        if sound == "h" and heard[j + 1 : j + 2] in ("", GAP):
             return 0.1
         if sound in _WEAK and heard[j - 1 : j] in ("", GAP):
             return 0.7
@@ -247,7 +260,8 @@ _UNLIKE = 9.0
 _OTHER = 1.1
 _SAME_CLASS = 0.6
 _VOWEL = 0.35
-_FIRST = 2.0  # times as much as elsewhere costs another sound at the beginning of a word
+_ALIKE = 0.25
+_FIRST = 2.0  # times as much as elsewhere costs a sound that is not alike at the beginning of a word
 _OFTEN_SILENT = frozenset("txsdp")  # at the end of a word
 _DROPPED = dict.fromkeys("aeiou", 0.2) | {"h": 0.3, "w": 0.35, "y": 0.25}
 _EXCHANGED = dict(
