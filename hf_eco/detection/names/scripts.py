@@ -140,7 +140,8 @@ def _rules(text: str) -> tuple[tuple[re.Pattern[str], str], ...]:
 
 # --- alphabets: letter by letter
 _CYRILLIC = _rules("""
-дж J чж J чх C цз z тш C дз z а a б b в v г g ґ g ѓ g д d е e ё o є e э e ж Z з z и i і i ї i й y ј y к k ќ k л l љ l м m н n њ n
+дж J чж J чх C цз z тш C дз z а a б b в v г g ґ g ѓ g д d е e ё o
+є e э e ж Z з z и i і i ї i й y ј y к k ќ k л l љ l м m н n њ n
 о o п p р r с s т t ћ C у u ў w ф f х x ц c ч C џ J ш S щ S ъ - ы i ь - ю yu я ya ђ J [^a-zA-Z] - ([a-zA-Z])\\1 \\1
 """)
 _GREEK = _rules("""
