@@ -13,6 +13,10 @@
 | `common` | names that many people bear |
 | `chance` | how rare words are: what looks like a misspelt name is often another word |
 | `name` | one name: in which words or letters of a text it stands, and how many of them are wrong |
+| `sound_index` | `SoundIndex`: names in another script than they were given in, by sound |
+| `scripts` | the words of a text in any script, as they sound |
+| `sounds` | phonemes, and how far one name is from another by ear |
+| `hearing` | what each script does to the sounds of names from another |
 | `words` | the words of a text, and those that are no misspelling of anything |
 """
 

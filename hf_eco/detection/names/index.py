@@ -10,6 +10,8 @@ where to look; it leaves out none. Candidates come from four tables:
 - joined words, misspelt: by a deletion from the first letters, where a word begins, and from the last, where one ends.
   Of three slips in a long name at most one is in its first letters, or at most one in its last.
 
+Names in another script than they were given in are found by sound (see `sound_index`).
+
 Names are added and removed one by one; nothing is built anew.
 """
 
@@ -28,6 +30,7 @@ from rapidfuzz.distance import OSA
 from ..disguises import skeleton
 from ..disguises.spelling import spelling
 from .name import Mention, Name
+from .sound_index import SoundIndex
 from .words import MIN_NAME, Reading, is_initialism, long_enough, read
 
 _LONGEST = 100  # characters of a name
@@ -55,6 +58,7 @@ class NameIndex(Generic[_KeyT]):
         self._shortest = _FIRST_LETTERS
         self._beginnings: dict[str, dict[str, None]] = defaultdict(dict)  # form of the first letters -> names
         self._endings: dict[str, dict[str, None]] = defaultdict(dict)  # form of the last letters -> names
+        self._sounds = SoundIndex()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -79,6 +83,8 @@ class NameIndex(Generic[_KeyT]):
                     for table, entry in self._entries(made):
                         table[entry][name] = None
                     self._words.add(name, made)
+                    if not made.ordinary:
+                        self._sounds.add(name)
                 self._keys[name][key] = None
 
     def remove(self, key: _KeyT, names: Iterable[str]) -> None:
@@ -93,9 +99,20 @@ class NameIndex(Generic[_KeyT]):
                 for table, entry in self._entries(gone):
                     _drop(table, entry, name)
                 self._words.remove(name, gone)
+                if not gone.ordinary:
+                    self._sounds.remove(name)
 
     def find(self, text: str) -> dict[str, Mention]:
         """The surest mention of each name in `text`, by name."""
+        with self._lock:
+            found = self.find_spelt(text)
+            for name, mention in self._sounds.find(text).items():
+                if name not in found or mention.edits < found[name].edits:
+                    found[name] = mention
+            return found
+
+    def find_spelt(self, text: str) -> dict[str, Mention]:
+        """As `find`, without those that are only found by sound, in another script."""
         with self._lock:
             return self._find(text, *skeleton(text)) if self._names else {}
 

@@ -1,0 +1,271 @@
+"""Names in another script than they were given in, found by sound.
+
+A name and a stretch of a text are compared by what they sound like (see `sounds`). Which names are compared at all is
+looked up by the classes of their consonants, so that the cost hardly grows with their number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice, product
+
+from .hearing import DISTANCES, HEARD, OPTIONS, UNVOWELLED
+from .name import Mention
+from .scripts import CASED, Unit, scripts_in, units
+from .sounds import GAP, Distances, keys, near_keys, weight
+from .words import without_suffix
+
+_FOREIGN = 0.5  # wrong letters that a name counts for at least
+_WORST = 3.0  # wrong letters that one counts for which is just like enough
+# By how much a name may sound different for each point of its weight beyond the least,
+_LIKE, _LEAST = 0.38, 3.0
+_LIKE_IN_PART = {
+    "arabic": 0.3,
+    "hebrew": 0.28,
+    "indic": 0.36,
+    "thai": 0.25,
+    "hangul": 0.28,
+    "kana": 0.43,
+}  # in some scripts;
+_LIKE_CUT, _LEAST_CUT = 0.25, 4.5  # where the words are cut in other places,
+_LIKE_JOINED, _LEAST_JOINED = 0.08, 3.5  # or not at all, or there is one
+_LIKE_JOINED_IN_PART = {"hangul": 0.2}
+_LEAST_UNVOWELLED = 6.5
+_REVERSED = 0.4  # of it all where the last name stands first
+_OF_A_WORD = 0.36  # of its weight, by which each word may differ
+_MOST_GAPS = 5
+_MOST_KEYS = 32
+_MOST_KEY = 14
+_MOST_UNITS = 16
+_MOST_KNOWN = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A name in one of its readings and orders."""
+
+    name: str
+    phonemes: str
+    weight: float
+    extra: float  # wrong letters
+
+
+class SoundIndex:
+    """Names by their sounds; for each script of a text those that were given in another.
+
+    Tables are made when the first text in a script comes. Not safe from several threads by itself.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[str, dict[str, None]] = {}  # script -> names
+        self._tables: dict[tuple[str, str], _Table] = {}
+
+    def add(self, name: str) -> None:
+        """Adds a name."""
+        for script in _given_in(name):
+            self._given.setdefault(script, {})[name] = None
+            for (source, _), table in self._tables.items():
+                if source == script:
+                    table.add(name)
+
+    def remove(self, name: str) -> None:
+        """Removes a name that was added."""
+        for script in _given_in(name):
+            del self._given[script][name]
+            if not self._given[script]:
+                del self._given[script]
+            for (source, _), table in self._tables.items():
+                if source == script:
+                    table.remove(name)
+
+    def find(self, text: str) -> dict[str, Mention]:
+        """The surest mention of each name in `text`, by name, in scripts it was not given in."""
+        if self._given.keys() <= {"latin"} and text.isascii():
+            return {}
+        pairs = [
+            (source, target)
+            for target in sorted(scripts_in(text))
+            for source in self._given
+            if _differ(source, target)
+        ]
+        if not pairs:
+            return {}
+        found: dict[str, Mention] = {}
+        read = units(text, frozenset(target for _, target in pairs))
+        for source, target in pairs:
+            own = [unit for unit in read if unit.script == target]
+            for name, mention in self._table(source, target).find(own, text).items():
+                if name not in found or mention.edits < found[name].edits:
+                    found[name] = mention
+        return found
+
+    def _table(self, source: str, target: str) -> _Table:
+        if (source, target) not in self._tables:
+            table = self._tables[source, target] = _Table(source, target)
+            for name in self._given[source]:
+                table.add(name)
+        return self._tables[source, target]
+
+
+def _given_in(name: str) -> list[str]:
+    return sorted(scripts_in(name))[:1]
+
+
+def _differ(source: str, target: str) -> bool:
+    kana = ("kana", "hiragana")
+    return source != target and not (source in kana and target in kana)
+
+
+class _Table:
+    """Names given in one script, for texts in another."""
+
+    def __init__(self, source: str, target: str) -> None:
+        self._source, self._target = source, target
+        self._distances: Distances = DISTANCES[source] | DISTANCES[target]
+        self._name_options = (OPTIONS[target] or HEARD.get(source, {}), source in UNVOWELLED)
+        self._text_options = ({**OPTIONS[source], **HEARD.get(target, {})}, target in UNVOWELLED)
+        self._name_keys: dict[str, tuple[str, ...]] = {}
+        self._text_keys: dict[str, tuple[str, ...]] = {}
+        self._heard: dict[str, dict[_Heard, None]] = {}  # key -> names
+        self._known: dict[str, tuple[_Heard, ...]] = {}  # key of a text -> names, until one comes or goes
+
+    def add(self, name: str) -> None:
+        self._known.clear()
+        for key, heard in self._entries(name):
+            self._heard.setdefault(key, {})[heard] = None
+
+    def remove(self, name: str) -> None:
+        self._known.clear()
+        for key, heard in self._entries(name):
+            if key in self._heard:
+                self._heard[key].pop(heard, None)
+                if not self._heard[key]:
+                    del self._heard[key]
+
+    def _entries(self, name: str) -> Iterator[tuple[str, _Heard]]:
+        for phonemes, extra in dict(_readings(name)).items():
+            heard = _Heard(name, phonemes, weight(phonemes, self._target in UNVOWELLED), extra)
+            if heard.weight > _LEAST:
+                for key in self._keys(phonemes, self._name_options, self._name_keys):
+                    yield key, heard
+
+    def _keys(
+        self, phonemes: str, options: tuple[dict[str, tuple[str, ...]], bool], known: dict[str, tuple[str, ...]]
+    ) -> list[str]:
+        """The keys of a name or of a stretch of a text, put together of those of its words."""
+        if len(known) > _MOST_KNOWN:
+            known.clear()
+        words = phonemes.split(GAP)
+        for word in words:
+            if word not in known:
+                known[word] = tuple(keys(word, *options))
+        made = islice(product(*(known[word] for word in words)), _MOST_KEYS)
+        return list(dict.fromkeys(map("".join, made)))
+
+    def find(self, read: Sequence[Unit], text: str) -> dict[str, Mention]:
+        found: dict[str, Mention] = {}
+        cased = self._target in CASED and any(c.isupper() for c in text)
+        for first, last, phonemes in _windows(read, cased):
+            start, end = read[first].start, read[last].end
+            for key in self._keys(phonemes, self._text_options, self._text_keys):
+                for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):
+                    edits = self._edits(heard, phonemes)
+                    if edits is not None and (heard.name not in found or edits < found[heard.name].edits):
+                        found[heard.name] = Mention(start, end, edits)
+        return found
+
+    def _candidates(self, key: str) -> tuple[_Heard, ...]:
+        if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = tuple(dict.fromkeys(h for near in near_keys(key) for h in self._heard.get(near, ())))
+        return self._known[key]
+
+    def _edits(self, heard: _Heard, phonemes: str) -> float | None:
+        """How many letters are wrong if `phonemes` are those of a name; None if they are not."""
+        if GAP not in phonemes:
+            least = _LEAST_UNVOWELLED if self._target in UNVOWELLED else _LEAST_JOINED
+            most = _LIKE_JOINED_IN_PART.get(self._target, _LIKE_JOINED) * (heard.weight - least)
+            cost = self._between(heard.phonemes.replace(GAP, ""), phonemes, most)
+        else:
+            same = heard.phonemes.count(GAP) == phonemes.count(GAP)
+            most = (
+                _LIKE_IN_PART.get(self._target, _LIKE) * (heard.weight - _LEAST)
+                if same
+                else _LIKE_CUT * (heard.weight - _LEAST_CUT)
+            )
+            most *= _REVERSED if heard.extra else 1.0
+            compare = self._by_words if same else self._between
+            cost = compare(heard.phonemes, phonemes, most)
+        if cost > most:
+            return None
+        return _FOREIGN + heard.extra + (_WORST - _FOREIGN) * cost / max(most, 0.1)
+
+    def _between(self, name: str, phonemes: str, most: float) -> float:
+        """How far they are apart; the script of either may have changed the sounds of the other."""
+        there = math.inf if self._target == "latin" else self._distances.between(name, phonemes, most)
+        back = math.inf if self._source == "latin" else self._distances.between(phonemes, name, most)
+        return min(there, back)
+
+    def _by_words(self, name: str, phonemes: str, most: float) -> float:
+        cost = 0.0
+        for word, heard in zip(name.split(GAP), phonemes.split(GAP), strict=True):
+            cost += self._between(
+                word, heard, min(most - cost, 0.1 + _OF_A_WORD * weight(word, self._target in UNVOWELLED))
+            )
+            if cost > most:
+                break
+        return cost
+
+
+def _windows(read: Sequence[Unit], cased: bool) -> Iterator[tuple[int, int, str]]:
+    """(first unit, last unit, phonemes) of each stretch that may be a name."""
+    for first, unit in enumerate(read):
+        if not unit.begins or (cased and not unit.capital):
+            continue
+        heard, gaps = {"": None}, 0
+        for last in range(first, min(len(read), first + _MOST_UNITS)):
+            here = read[last]
+            if last > first:
+                gaps += here.near == 1
+                if here.near > 1 or gaps > _MOST_GAPS:
+                    break
+            between = GAP * here.near if last > first else ""
+            heard = {before + between + sounds: None for before, sounds in _by_reading(heard, here.sounds)}
+            if here.ends and not (cased and here.begins and not here.capital):
+                for phonemes in heard:
+                    yield first, last, phonemes
+
+
+def _by_reading(heard: Iterable[str], sounds: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What was heard so far with what comes next, each in the first reading, in the second and so on."""
+    so_far = list(heard)
+    for i in range(max(len(so_far), len(sounds))):
+        yield so_far[min(i, len(so_far) - 1)], sounds[min(i, len(sounds) - 1)]
+
+
+@lru_cache(maxsize=1 << 10)
+def _readings(name: str) -> tuple[tuple[str, float], ...]:
+    """The phonemes of a name, in each reading and order, and what each counts against it."""
+    found = list(dict.fromkeys(_words(without_suffix(name.replace(",", " ")))))
+    made: dict[str, float] = {}
+    for read in found:
+        made.setdefault(GAP.join(read), 0.0)
+        if len(read) > 1:
+            made.setdefault(GAP.join(read[-1:] + read[:-1]), 0.5)
+    return tuple(made.items())
+
+
+def _words(name: str) -> Iterator[tuple[str, ...]]:
+    """The phonemes of the words of a name, in each reading."""
+    read = units(name, scripts_in(name))
+    for i in range(max((len(unit.sounds) for unit in read), default=0)):
+        words: list[str] = []
+        for unit in read:
+            if unit.near or not words:
+                words.append("")
+            words[-1] += unit.sounds[min(i, len(unit.sounds) - 1)]
+        yield tuple(filter(None, words))
