@@ -17,6 +17,7 @@ from ._version import __version__
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"  # of texts, for facts and for trained heads
 TOKEN_SELECTIONS = ("content", "all", "entities", "mentions")
 # The methods that hf_eco.corruption brings: whether each takes one strength for each dimension. By this table a
 # guard's config is read without importing torch. Any other method is looked up where corruptions are registered.
@@ -203,13 +204,24 @@ class ForgetScope:
     name: str = _help("Short name of the scope; letters, digits, '.', '_' and '-'. It names the classifier's folder.")
     classifier: str | None = _help(
         "Path or Hub id of the sequence classifier that gives p(forget | prompt). Scopes may share one. None for a "
-        "scope that is recognised by its names.",
+        "scope that is recognised by its names or documents.",
         default=None,
     )
     names: list[str] = _help(
         "Full names of whom or what is to be forgotten, and other names for them. They are found however they are "
         "spelt; nothing is trained.",
         default_factory=list,
+    )
+    documents: list[str] = _help(
+        "Texts on whom or what is to be forgotten, articles say. Prompts that speak of what they say are found, though "
+        "they name nobody; nothing is trained. A guard keeps vectors of the sentences, never the texts: here the list "
+        "is empty once the guard is made.",
+        default_factory=list,
+    )
+    encoder: str | None = _help(
+        "Path or Hub id of the text encoder that compares prompts with the documents, one for all scopes of a guard; "
+        f"None takes the guard's, or else {DEFAULT_ENCODER}. In a stored guard the folder of its facts.",
+        default=None,
     )
     threshold: float = _help("A prompt is flagged when p(forget) >= threshold.", default=0.5)
     abstain_threshold: float | None = _help(
@@ -221,7 +233,7 @@ class ForgetScope:
     tokens: str = _help(
         "Which tokens are corrupted: 'content' (all but special tokens and the chat template's words), 'all' (all but "
         "the last), 'entities' (those the token classifier marks), 'mentions' (those that flagged the prompt; content "
-        "where there are none, as for entities). '' takes mentions for a scope by names alone, content for any other.",
+        "where there are none, as for entities). '' takes mentions for a scope without a classifier, content for any other.",
         default="",
     )
     label: str = _help("The classifier's label (config.label2id) that means 'forget'.", default="forget")
@@ -252,8 +264,11 @@ class ForgetScope:
         if isinstance(self.names, str) or not all(isinstance(name, str) and name.strip() for name in self.names):
             raise ValueError(f"names must be a list of names, got names={self.names!r}. Use e.g. names=['Jane Doe'].")
         self.names = list(self.names)
+        if isinstance(self.documents, str) or not all(isinstance(text, str) and text.strip() for text in self.documents):
+            raise ValueError(f"documents must be a list of texts, got {_shortened(self.documents)}. Use ['an article'].")
+        self.documents = list(self.documents)
         if self.tokens == "":
-            self.tokens = "mentions" if self.names and self.classifier is None else "content"
+            self.tokens = "mentions" if self.classifier is None and (self.names or self.by_facts) else "content"
         if self.tokens not in TOKEN_SELECTIONS:
             raise ValueError(
                 f"tokens={self.tokens!r} is no selection of tokens. Use one of: {', '.join(TOKEN_SELECTIONS)}."
@@ -275,6 +290,11 @@ class ForgetScope:
             abstain_threshold=calibration.abstain_threshold,
             calibration=calibration,
         )
+
+    @property
+    def by_facts(self) -> bool:
+        """Whether documents help to recognise it."""
+        return bool(self.documents) or self.encoder is not None
 
     @property
     def calibration_in_force(self) -> Calibration | None:
@@ -397,6 +417,12 @@ def _check_strengths(method: str, count: int, dims: int | None) -> None:
     from .corruption import check_strengths
 
     check_strengths(method, count, dims)
+
+
+def _shortened(value: Any) -> str:
+    """What `value` is, without the whole of somebody's article."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _finite_number(name: str, value: Any) -> float:

@@ -236,7 +236,8 @@ class ECOMixin(_Model):
         self, scope: ForgetScope, classifier: PromptClassifier | None = None, tagger: EntityTagger | None = None
     ) -> None:
         """Guards one scope more, without reloading the model. The other scopes' verdicts stay as they are. A scope by
-        names (`ForgetScope(name="request-0017", names=["Jane Doe"])`) needs nothing more, and takes milliseconds. Safe
+        names (`ForgetScope(name="request-0017", names=["Jane Doe"])`) needs nothing more, and takes milliseconds; one with documents,
+        as long as its encoder takes to read them. Safe
         while others use the model: a request sees the old guard or the new one.
 
         Args:
@@ -251,7 +252,8 @@ class ECOMixin(_Model):
         tokenizer = old.tokenizer if old is not None else load_tokenizer(str(self.name_or_path))
         addition = ECOConfig(scopes=[copy.deepcopy(scope)])
         given = {scope.name: classifier} if classifier is not None else {}
-        new = load_guard(addition, tokenizer, given, {scope.name: tagger} if tagger is not None else {})
+        taggers = {scope.name: tagger} if tagger is not None else {}
+        new = load_guard(addition, tokenizer, given, taggers, facts=None if old is None else old.facts)
         self.attach_guard(new if old is None else old.joined_by(new))
 
     def remove_scope(self, name: str) -> None:

@@ -15,8 +15,9 @@ from transformers.utils import logging
 
 from ..configuration import ECOConfig
 from ..detection.classifier import TRAINING_REPORT, PromptClassifier
+from ..detection.facts.storage import save_facts
 from ..guard.guard import Guard
-from .format import check_repo_folder, split_composite_config
+from .format import FACTS_FOLDER, check_repo_folder, split_composite_config
 from .model_card import kept_from, update_card
 from .source import read_eco
 
@@ -36,13 +37,16 @@ __all__ = ["AutoModelForCausalLMWithECO", "GuardedConfig"]
 
 
 def name_folders(guard: Guard) -> None:
-    """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one."""
+    """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one, and so do
+    the facts of all scopes."""
     folders: dict[int, str] = {}
     for scope in guard.config.scopes:
         if scope.name in guard.classifiers:
             scope.classifier = folders.setdefault(id(guard.classifiers[scope.name]), f"classifier-{scope.name}")
         if scope.tokens == "entities":
             scope.entities = folders.setdefault(id(guard.taggers[scope.name]), f"tokens-{scope.name}")
+        if scope.by_facts:
+            scope.encoder = FACTS_FOLDER
 
 
 def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
@@ -50,7 +54,7 @@ def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
     if not os.path.isfile(os.path.join(directory, "config.json")):
         return set()
     eco = read_eco(os.fspath(directory), {})
-    named = {folder for s in eco.scopes for folder in (s.classifier, s.entities)} if eco is not None else set()
+    named = {folder for s in eco.scopes for folder in (s.classifier, s.entities, s.encoder)} if eco is not None else set()
     return {check_repo_folder(folder) for folder in named if folder is not None}
 
 
@@ -65,6 +69,8 @@ def write_guard(
             _write_classifier(guard.classifiers[scope.name], directory / check_repo_folder(scope.classifier))
         if scope.tokens == "entities":
             guard.taggers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.entities)))
+    if guard.facts is not None:
+        save_facts(guard.facts, directory / FACTS_FOLDER)
     guard.tokenizer.save_pretrained(directory)
     (directory / "modeling_eco.py").write_text(STUB, encoding="utf-8")
     update_card(eco, directory, tags=tuple(tags))

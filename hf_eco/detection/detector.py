@@ -22,7 +22,7 @@ class Detection:
         probability: p(forget).
         start: where it begins.
         end: where it ends.
-        channel: who says so: "names" or "classifier".
+        channel: who says so: "names", "facts" or "classifier".
     """
 
     scope: str

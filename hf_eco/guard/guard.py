@@ -14,6 +14,7 @@ from ..corruption import corrupt, mixes_positions
 from ..detection.classifier import ClassifierDetector, PromptClassifier
 from ..detection.detector import Detector
 from ..detection.entities import EntityTagger
+from ..detection.facts import FactsDetector
 from ..detection.log_odds import log_odds
 from ..detection.names.detector import NamesDetector
 from ..detection.sharing import share_encoders
@@ -49,9 +50,11 @@ class Guard:
         tokenizer: the guarded model's tokenizer.
         taggers: the token classifiers of the scopes with `tokens="entities"`, by scope name.
         names: a detector whose index to share.
+        facts: what the documents of the scopes say; None if none has documents. Scopes that the guard does not hold
+            are left behind.
 
     Raises:
-        ValueError: a scope lacks its classifier or tagger, its classifier lacks the scope's label, or a name is too
+        ValueError: a scope lacks its classifier, its facts or its tagger, its classifier lacks the scope's label, or a name is too
             short.
     """
 
@@ -62,6 +65,7 @@ class Guard:
         tokenizer: PreTrainedTokenizerBase,
         taggers: Mapping[str, EntityTagger] | None = None,
         names: NamesDetector | None = None,
+        facts: FactsDetector | None = None,
     ) -> None:
         self.config = config
         self.reader = PromptReader(tokenizer)
@@ -69,7 +73,9 @@ class Guard:
         self._names_of_scopes = frozenset(self._scopes)
         self._order = {name: number for number, name in enumerate(self._scopes)}
         by_classifier = [
-            scope for scope in config.scopes if scope.classifier or scope.name in classifiers or not scope.names
+            scope
+            for scope in config.scopes
+            if scope.classifier or scope.name in classifiers or not (scope.names or scope.by_facts)
         ]
         self.classifiers = share_encoders(
             {scope.name: (_for_scope(classifiers, scope, "classifier"), scope.label) for scope in by_classifier}
@@ -81,6 +87,7 @@ class Guard:
         }
         own_names = {scope.name: scope.names for scope in config.scopes if scope.names}
         self.names = NamesDetector(own_names, names)
+        self.facts = _facts_of(config, facts)
         self._by_classifier = []
         for classifier in {id(c): c for c in self.classifiers.values()}.values():
             labels = {s.name: s.label for s in by_classifier if self.classifiers[s.name] is classifier}
@@ -106,7 +113,10 @@ class Guard:
         """
         config = ECOConfig(**{**vars(self.config), "scopes": [*self.config.scopes, *other.config.scopes]})
         models = {**self.classifiers, **other.classifiers}, {**self.taggers, **other.taggers}
-        return Guard(config, models[0], self.tokenizer, models[1], self.names)
+        facts = self.facts or other.facts
+        if self.facts is not None and other.facts is not None:
+            facts = self.facts.joined_by(other.facts.bank)
+        return Guard(config, models[0], self.tokenizer, models[1], self.names, facts)
 
     def without(self, name: str) -> Guard:
         """A guard of all scopes but one, in milliseconds. This one stays as it is.
@@ -122,7 +132,8 @@ class Guard:
                 f"{name!r} is the guard's last scope. To be rid of the guard, load the base model itself."
             )
         config = ECOConfig(**{**vars(self.config), "scopes": scopes})
-        return Guard(config, self.classifiers, self.tokenizer, self.taggers, self.names)
+        facts = None if self.facts is None else self.facts.without(name)
+        return Guard(config, self.classifiers, self.tokenizer, self.taggers, self.names, facts)
 
     # -- deciding
 
@@ -154,7 +165,13 @@ class Guard:
     @property
     def detectors(self) -> list[Detector]:
         """Who recognises the scopes, each asked once for all of them."""
-        return [*self._by_classifier, *([self.names] if len(self.names) else [])]
+        return [*self._by_classifier, *self._by_mentions]
+
+    @property
+    def _by_mentions(self) -> list[Detector]:
+        """Those that need no training, and say where a scope is mentioned."""
+        facts: list[Detector] = [] if self.facts is None else [self.facts]
+        return [*([self.names] if len(self.names) else []), *facts]
 
     def _verdict(self, prompt: DecodedPrompt, judged: dict[str, Judgement], known: str | None = None) -> Verdict:
         own = sorted((self._scopes[name] for name in judged), key=lambda s: self._order[s.name])
@@ -191,12 +208,12 @@ class Guard:
     def select(self, ids: Sequence[int], scope: str) -> tuple[int, ...]:
         """Indices of the tokens of a row, prompt and answer, that the paper protocol corrupts for `scope`."""
         own, read = self._scopes[scope], self.reader.read(ids)
-        spans = self._spans_of_names(own, read) if own.tokens == "mentions" else ()
+        spans = self._mentions(own, read) if own.tokens == "mentions" else ()
         return self._tokens_of(scope, read, spans)
 
-    def _spans_of_names(self, scope: ForgetScope, read: DecodedPrompt) -> tuple[Span, ...]:
-        """Where a row, prompt and answer, names a scope."""
-        judged = judge_prompts([self.names], lambda _: scope.threshold, [read])[0]
+    def _mentions(self, scope: ForgetScope, read: DecodedPrompt) -> tuple[Span, ...]:
+        """Where a row, prompt and answer, names a scope, or says what its documents say."""
+        judged = judge_prompts(self._by_mentions, lambda _: scope.threshold, [read])[0]
         return judged[scope.name].spans if scope.name in judged else ()
 
     def plan(
@@ -399,6 +416,19 @@ class Guard:
 
 def _band(scope: ForgetScope) -> str:
     return "" if scope.abstain_threshold is None else f" (uncertain from {scope.abstain_threshold:g})"
+
+
+def _facts_of(config: ECOConfig, facts: FactsDetector | None) -> FactsDetector | None:
+    """The facts of a guard's scopes; None if none has any."""
+    wanted = {scope.name for scope in config.scopes if scope.by_facts}
+    if missing := wanted.difference(facts.bank if facts is not None else ()):
+        raise ValueError(
+            f"The facts of scope {min(missing)!r} are missing. Load it with its documents, or download the guard again."
+        )
+    for scope in set(facts.bank if facts is not None else ()) - wanted:
+        assert facts is not None
+        facts = facts.without(scope)
+    return facts if wanted else None
 
 
 def _check_recognised(scope: ForgetScope, probes: Sequence[Probe]) -> None:

@@ -163,7 +163,7 @@ _CHECKPOINT_FILES = (
         "*.model",
         "chat_template*",
     ),
-    *("classifier-*", "tokens-*", "additional_chat_templates"),
+    *("classifier-*", "tokens-*", "facts-*", "additional_chat_templates"),
 )
 
 

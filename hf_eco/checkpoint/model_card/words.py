@@ -61,8 +61,9 @@ def _how_chosen(scope: ForgetScope, c: Calibration | None) -> str:
 
 
 def _training(scope: ForgetScope, data: TrainingData | None) -> str:
-    if scope.names and scope.classifier is None:
-        return "nothing; it is recognised by its names."
+    if scope.classifier is None and (scope.names or scope.by_facts):
+        by = [what for what, there in (("its names", scope.names), ("what documents say", scope.by_facts)) if there]
+        return f"nothing; it is recognised by {' and by '.join(by)}."
     if data is None:
         return "not known; the classifier came without a training report."
     return (
