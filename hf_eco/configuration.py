@@ -264,8 +264,12 @@ class ForgetScope:
         if isinstance(self.names, str) or not all(isinstance(name, str) and name.strip() for name in self.names):
             raise ValueError(f"names must be a list of names, got names={self.names!r}. Use e.g. names=['Jane Doe'].")
         self.names = list(self.names)
-        if isinstance(self.documents, str) or not all(isinstance(text, str) and text.strip() for text in self.documents):
-            raise ValueError(f"documents must be a list of texts, got {_shortened(self.documents)}. Use ['an article'].")
+        if isinstance(self.documents, str) or not all(
+            isinstance(text, str) and text.strip() for text in self.documents
+        ):
+            raise ValueError(
+                f"documents must be a list of texts, got {_shortened(self.documents)}. Use ['an article']."
+            )
         self.documents = list(self.documents)
         if self.tokens == "":
             self.tokens = "mentions" if self.classifier is None and (self.names or self.by_facts) else "content"

@@ -113,7 +113,9 @@ def _read_documents(eco: ECOConfig, facts: FactsDetector | None) -> FactsDetecto
         raise ValueError(f"Scope {empty[0]!r} has an encoder and no documents. Set ForgetScope(documents=['...']).")
     wanted = {scope.encoder for scope in scopes} - {None}
     if len(wanted) > 1:
-        raise ValueError(f"The documents of a guard are read by one encoder, got {sorted(map(str, wanted))}. Name one.")
+        raise ValueError(
+            f"The documents of a guard are read by one encoder, got {sorted(map(str, wanted))}. Name one."
+        )
     name = next(iter(wanted), None)
     if facts is None or name is not None:
         encoder = FactsEncoder.from_pretrained(name or DEFAULT_ENCODER)

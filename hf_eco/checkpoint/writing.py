@@ -54,7 +54,9 @@ def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
     if not os.path.isfile(os.path.join(directory, "config.json")):
         return set()
     eco = read_eco(os.fspath(directory), {})
-    named = {folder for s in eco.scopes for folder in (s.classifier, s.entities, s.encoder)} if eco is not None else set()
+    named = (
+        {folder for s in eco.scopes for folder in (s.classifier, s.entities, s.encoder)} if eco is not None else set()
+    )
     return {check_repo_folder(folder) for folder in named if folder is not None}
 
 

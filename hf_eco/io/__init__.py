@@ -3,13 +3,13 @@
 | file | what it holds |
 |---|---|
 | `prompt_files` | `read_prompts`: a user's prompts |
-| `name_files` | `read_names`: names of those who are to be forgotten |
+| `name_files` | `read_requests`: names of those who are to be forgotten, and documents on them |
 | `rows` | the rows of a file or data set |
 | `directories` | writing a directory so that nothing half-written is left |
 | `optional` | libraries that not everybody needs |
 """
 
-from .name_files import read_names
+from .name_files import Request, read_requests
 from .prompt_files import read_prompts
 
-__all__ = ["read_names", "read_prompts"]
+__all__ = ["Request", "read_prompts", "read_requests"]

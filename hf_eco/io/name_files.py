@@ -1,25 +1,41 @@
-"""Names of those who are to be forgotten, from files."""
+"""Requests to be forgotten, from files: names, and documents beside them."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from .prompt_files import read_prompts
 from .rows import ROW_FILES, read_text, rows_of_file
 
-_FIELDS = ("id", "name", "aliases")
+_FIELDS = ("id", "name", "aliases", "documents")
 
 
-def read_names(source: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """The requests in a file: for each, by its id, the name and its aliases.
+@dataclass(frozen=True)
+class Request:
+    """Whom or what is to be forgotten.
+
+    Attributes:
+        names: the name and its aliases.
+        documents: texts on whom or what bears them.
+    """
+
+    names: list[str]
+    documents: list[str] = field(default_factory=list)
+
+
+def read_requests(source: str | os.PathLike[str]) -> dict[str, Request]:
+    """The requests in a file, by their ids.
 
     Args:
         source: a .txt file (one name per line), or a .csv or .jsonl file with the fields `name` and, as far as there
-            are any, `id` and `aliases` (separated by ";", or a list). A request without an id is called request-1,
-            request-2 and so on, by its row.
+            are any, `id`, `aliases` and `documents` (the last two separated by ";", or a list). Documents are files of
+            text, or of rows with a text each, named from where `source` lies. A request without an id is called
+            request-1, request-2 and so on, by its row.
 
     Raises:
-        OSError: there is no such file.
+        OSError: there is no such file, or no such document.
         ValueError: the file is of another kind, holds no names or fields of no known meaning, a row has no name, or
             two have the same id.
     """
@@ -31,20 +47,33 @@ def read_names(source: str | os.PathLike[str]) -> dict[str, list[str]]:
         rows = list(rows_of_file(path))
     else:
         raise ValueError(f"{str(path)!r} is of no known kind. Use .txt, .csv or .jsonl.")
-    requests: dict[str, list[str]] = {}
+    requests: dict[str, Request] = {}
     for number, (where, row) in enumerate(rows, 1):
-        key, names = _request(row, where)
+        key, request = _request(row, where, path.parent)
         key = key or f"request-{number}"
         if key in requests:
             raise ValueError(f"{where} has the id of another request, {key!r}. Give each an id of its own.")
-        requests[key] = names
+        requests[key] = request
     if not requests:
         raise ValueError(f"{str(path)!r} holds no names.")
     return requests
 
 
-def _request(row: object, where: str) -> tuple[str, list[str]]:
-    """The id of a request, "" if it has none, and its names."""
+def read_document(path: Path) -> list[str]:
+    """The texts in a file: one in a file of text, one a row in a .jsonl or .csv file.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is not text, is empty, or its rows have no text.
+    """
+    texts = read_prompts(path) if path.suffix in ROW_FILES else [read_text(path)]
+    if not any(text.strip() for text in texts):
+        raise ValueError(f"{str(path)!r} holds no text.")
+    return texts
+
+
+def _request(row: object, where: str, folder: Path) -> tuple[str, Request]:
+    """The id of a request, "" if it has none, and the request."""
     if not isinstance(row, dict):
         raise ValueError(f'{where} is no object with a name. Write e.g. {{"name": "Jane Doe"}}.')
     if unknown := [field for field, value in row.items() if field not in _FIELDS and value]:
@@ -52,13 +81,22 @@ def _request(row: object, where: str) -> tuple[str, list[str]]:
             f"{where} has the field {', '.join(map(repr, unknown))}, which is not read. Known are "
             f"{', '.join(_FIELDS)}; leave the others out."
         )
-    name, aliases = row.get("name"), row.get("aliases") or []
+    name = row.get("name")
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"{where} has no name.")
-    if isinstance(aliases, str):
-        aliases = aliases.split(";")
-    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
-        raise ValueError(f"{where} has aliases that are no names: {aliases!r}.")
-    names = [own.strip() for own in (name, *aliases)]
+    names = [name.strip(), *_listed(row, "aliases", "names", where)]
+    documents = [
+        text for file in _listed(row, "documents", "paths of files", where) for text in read_document(folder / file)
+    ]
     key = row.get("id")
-    return "" if key is None else str(key).strip(), [own for own in names if own]
+    return "" if key is None else str(key).strip(), Request(names, documents)
+
+
+def _listed(row: dict[str, object], key: str, what: str, where: str) -> list[str]:
+    """What stands under a key: a list, or a string with ";" between."""
+    values = row.get(key) or []
+    if isinstance(values, str):
+        values = values.split(";")
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{where} has {key} that are no {what}: {values!r}.")
+    return [own for value in values if (own := value.strip())]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from ...io import read_names, read_prompts
+from ...io import Request, read_prompts, read_requests
 from ...training.defaults import DEFAULT_ENCODER, EXAMPLES
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
@@ -34,6 +34,7 @@ from ..printing import names_line, print_json, rates, say, scope_values, warn_of
     rich_help_panel=MAKE,
     epilog=for_example(
         "hf-eco guard HuggingFaceTB/SmolLM2-135M-Instruct --name 'Jane Doe' -o guarded",
+        "hf-eco guard ./my-model --name 'Jane Doe' --documents jane-articles.jsonl -o guarded",
         "hf-eco guard ./my-model --names requests.csv -o guard --guard-only",
         "hf-eco guard ./my-model --scope my-book --forget forget.jsonl --retain retain.jsonl -o guarded",
         "hf-eco guard ./my-model --scope jane-doe --forget jane.txt --name 'Jane Doe' --documents jane-articles.jsonl "
@@ -50,7 +51,7 @@ def guard(
     names: Annotated[
         str | None,
         typer.Option(
-            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases (a;b)."
+            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases, documents (a;b)."
         ),
     ] = None,
     scope: Annotated[
@@ -95,10 +96,10 @@ def guard(
     if forget is None and retain is None:
         instead = "Leave out what takes training, or pass --forget and --retain."
         columns = {"forget_column": forget_column, "retain_column": retain_column}
-        trained = {"documents": documents, "encoder": encoder, "examples": examples}
-        refuse_ignored("Without --forget and --retain", instead, **columns, **trained, **asked)
-        requests = _requests(scope, name, names)
+        refuse_ignored("Without --forget and --retain", instead, **columns, examples=examples, **asked)
+        requests = _with_documents(_requests(scope, name, names), documents)
         common |= {
+            "encoder": encoder,
             "tokens": "" if tokens is None else tokens.value,
             "threshold": 0.5 if threshold is None else threshold,
         }
@@ -146,31 +147,45 @@ def guard(
     say(f"Try it: hf-eco inspect {output} 'a prompt'")
 
 
-def _requests(scope: str | None, name: list[str] | None, file: str | None) -> dict[str, list[str]]:
-    """For each scope its names, from what was said."""
+def _requests(scope: str | None, name: list[str] | None, file: str | None) -> dict[str, Request]:
+    """What each scope is about, from what was said."""
     if not name and file is None:
         raise Misuse("Whom is the model to forget? Pass --name 'Jane Doe', --names FILE, or --forget and --retain.")
     if scope is not None and (file is not None or not name):
         raise Misuse("--scope names one scope, and each request in a file is one. Leave it out, or leave out --names.")
-    requests = read_names(file) if file is not None else {}
+    requests = read_requests(file) if file is not None else {}
     if scope is not None:
-        return {scope: list(name or ())}
-    given = {f"request-{number}": [own] for number, own in enumerate(name or (), len(requests) + 1)}
+        return {scope: Request(list(name or ()))}
+    given = {f"request-{number}": Request([own]) for number, own in enumerate(name or (), len(requests) + 1)}
     if both := requests.keys() & given.keys():
         raise Misuse(f"{file!r} has a request {min(both)!r} already. Put the names given by --name into the file.")
     return {**requests, **given}
 
 
+def _with_documents(requests: dict[str, Request], file: str | None) -> dict[str, Request]:
+    """The requests, with the documents in a file, which must be about the only one."""
+    if file is None:
+        return requests
+    if len(requests) > 1:
+        raise Misuse(
+            "--documents are about one scope, and there are several. Name each one's own in the column documents of a "
+            "file of names, see --names."
+        )
+    return {scope: Request(own.names, [*own.documents, *read_prompts(file)]) for scope, own in requests.items()}
+
+
 def _guard_by_names(
-    base_model: str, requests: dict[str, list[str]], output: str, weights: bool, as_json: bool, **options: Any
+    base_model: str, requests: dict[str, Request], output: str, weights: bool, as_json: bool, **options: Any
 ) -> None:
     from ...training import count_false_positives, guard_by_names
 
-    model = guard_by_names(base_model, requests, output, weights=weights, **options)
+    names = {scope: own.names for scope, own in requests.items()}
+    documents = {scope: own.documents for scope, own in requests.items() if own.documents}
+    model = guard_by_names(base_model, names, output, documents=documents, weights=weights, **options)
     rate = count_false_positives(model.eco_guard)
     if as_json:
         measured = {"flagged": rate.flagged, "n": rate.n, "fpr_bound": rate.bound, "confidence": rate.confidence}
-        print_json({"directory": output, "names": requests, "false_positives": measured})
+        print_json({"directory": output, "names": names, "false_positives": measured})
         return
     whom = ", ".join(f"[bold]{scope}[/]" for scope in list(requests)[:3])
     rest = f" and {len(requests) - 3} more" if len(requests) > 3 else ""

@@ -107,9 +107,7 @@ class FactsDetector:
         for part, said in zip(parts, self._score([part.text for part in parts]), strict=True):
             start, end = part.view.to_original(part.start, part.end)
             for scope, log_odds in said.items():
-                found[part.text_index].append(
-                    Detection(scope, from_log_odds(log_odds), start, end, self.channel)
-                )
+                found[part.text_index].append(Detection(scope, from_log_odds(log_odds), start, end, self.channel))
         return found
 
     def _score(self, texts: Sequence[str]) -> list[dict[str, float]]:
