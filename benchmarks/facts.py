@@ -10,8 +10,8 @@ Rows of the files are objects; `--by` names the field that says whose they are, 
 for their own scope, "general" of prompts flagged for any, at the threshold 0.5; "recall at near" is the recall at the
 threshold that flags .01, .03 or .1 of the near ones.
 
-The cost is that of a verdict on `PROMPT`, with scopes of 20 sentences of random vectors, in milliseconds, and as a ratio
-to that of the first number of scopes, measured alternately in one run.
+The cost is that of a verdict on `PROMPT`, with scopes of 20 sentences of random vectors, in milliseconds, and as a
+ratio to that of the first number of scopes, measured alternately in one run.
 """
 
 from __future__ import annotations

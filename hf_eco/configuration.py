@@ -213,9 +213,9 @@ class ForgetScope:
         default_factory=list,
     )
     documents: list[str] = _help(
-        "Texts on whom or what is to be forgotten, articles say. Prompts that speak of what they say are found, though "
-        "they name nobody; nothing is trained. A guard keeps vectors of the sentences, never the texts: here the list "
-        "is empty once the guard is made.",
+        "Texts on whom or what is to be forgotten, say articles. Prompts that speak of what they say are found, "
+        "though they name nobody; nothing is trained. A guard keeps vectors of the sentences, never the texts: once "
+        "it is made, this list is empty.",
         default_factory=list,
     )
     encoder: str | None = _help(
@@ -233,7 +233,8 @@ class ForgetScope:
     tokens: str = _help(
         "Which tokens are corrupted: 'content' (all but special tokens and the chat template's words), 'all' (all but "
         "the last), 'entities' (those the token classifier marks), 'mentions' (those that flagged the prompt; content "
-        "where there are none, as for entities). '' takes mentions for a scope without a classifier, content for any other.",
+        "where there are none, as for entities). '' takes mentions for a scope without a classifier, content for any "
+        "other.",
         default="",
     )
     label: str = _help("The classifier's label (config.label2id) that means 'forget'.", default="forget")

@@ -236,9 +236,9 @@ class ECOMixin(_Model):
         self, scope: ForgetScope, classifier: PromptClassifier | None = None, tagger: EntityTagger | None = None
     ) -> None:
         """Guards one scope more, without reloading the model. The other scopes' verdicts stay as they are. A scope by
-        names (`ForgetScope(name="request-0017", names=["Jane Doe"])`) needs nothing more, and takes milliseconds; one with documents,
-        as long as its encoder takes to read them. Safe
-        while others use the model: a request sees the old guard or the new one.
+        names (`ForgetScope(name="request-0017", names=["Jane Doe"])`) needs nothing more, and takes milliseconds; one
+        with documents, as long as its encoder takes to read them. Safe while others use the model: a request sees the
+        old guard or the new one.
 
         Args:
             scope: the scope.

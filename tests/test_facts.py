@@ -175,7 +175,7 @@ def test_facts_that_are_missing_are_refused(guarded, base_dir: str, tmp_path: Pa
         AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "guard"))
     config["eco"]["scopes"][1]["encoder"] = "../elsewhere"
     path.write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="'../elsewhere'"):
+    with pytest.raises(ValueError, match=r"'\.\./elsewhere'"):
         AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "guard"))
 
 
@@ -348,16 +348,16 @@ def test_the_command_takes_documents(run, base_dir: str, encoder: str, tmp_path:
     )
     given = ("--encoder", encoder, "--threshold", str(LOW), "--guard-only", "--json")
     one = ("--name", "Jane Quillfeather", "--documents", tmp_path / "jane.jsonl")
-    status, out, err = run("guard", base_dir, *one, "-o", tmp_path / "one", *given)
+    status, _, err = run("guard", base_dir, *one, "-o", tmp_path / "one", *given)
     assert status == 0, err
     loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "one"))
     assert loaded.inspect(ASKED).channel == "facts"
-    status, out, err = run("guard", base_dir, "--names", tmp_path / "names.csv", "-o", tmp_path / "two", *given)
+    status, _, err = run("guard", base_dir, "--names", tmp_path / "names.csv", "-o", tmp_path / "two", *given)
     assert status == 0, err
     loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "two"))
     assert loaded.inspect(OMAR_ASKED).scope == "omar"
     several = ("--names", tmp_path / "names.csv", "--documents", tmp_path / "jane.jsonl")
-    status, out, err = run("guard", base_dir, *several, "-o", tmp_path / "three", *given)
+    status, _, err = run("guard", base_dir, *several, "-o", tmp_path / "three", *given)
     assert status == 2
     assert "--documents are about one scope" in err
 

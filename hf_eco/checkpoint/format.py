@@ -14,7 +14,7 @@ _REPO_FOLDER = re.compile(r"(classifier|tokens|facts)-[A-Za-z0-9][A-Za-z0-9._-]*
 
 
 def check_repo_folder(name: str | None) -> str:
-    """`name` if it is a folder of a guard repository ('classifier-...', 'tokens-...' or 'facts-...'), exactly one deep.
+    """`name` if it is a folder of a guard repository ('classifier-...', 'tokens-...', 'facts-...'), exactly one deep.
 
     Raises:
         ValueError: it is anything else; a downloaded config must not point outside its own repository.

@@ -37,8 +37,8 @@ __all__ = ["AutoModelForCausalLMWithECO", "GuardedConfig"]
 
 
 def name_folders(guard: Guard) -> None:
-    """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one, and so do
-    the facts of all scopes."""
+    """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one, and
+    so do the facts of all scopes."""
     folders: dict[int, str] = {}
     for scope in guard.config.scopes:
         if scope.name in guard.classifiers:

@@ -54,8 +54,8 @@ class Guard:
             are left behind.
 
     Raises:
-        ValueError: a scope lacks its classifier, its facts or its tagger, its classifier lacks the scope's label, or a name is too
-            short.
+        ValueError: a scope lacks its classifier, its facts or its tagger, its classifier lacks the scope's label, or a
+            name is too short.
     """
 
     def __init__(
@@ -423,7 +423,7 @@ def _facts_of(config: ECOConfig, facts: FactsDetector | None) -> FactsDetector |
     wanted = {scope.name for scope in config.scopes if scope.by_facts}
     if missing := wanted.difference(facts.bank if facts is not None else ()):
         raise ValueError(
-            f"The facts of scope {min(missing)!r} are missing. Load it with its documents, or download the guard again."
+            f"The facts of scope {min(missing)!r} are missing. Give its documents again, or download the guard again."
         )
     for scope in set(facts.bank if facts is not None else ()) - wanted:
         assert facts is not None

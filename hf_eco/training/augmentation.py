@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..data import shipped_names, shipped_rows
-from ..detection.names import without_suffix
 from ..data.forms import ASIDE, ASKING, FRAMES, MASKS, QUESTIONS, REVERSE
+from ..detection.names import without_suffix
 from .labelled_prompts import without
 from .subjects import find_satellites, name_pattern
 

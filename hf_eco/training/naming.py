@@ -67,7 +67,7 @@ def guard_by_names(
         The guarded model.
 
     Raises:
-        ValueError: there are no names, or one is too short to be told from parts of other words; or documents are of no
+        ValueError: there are no names, one is too short to be told from parts of other words, or documents are of no
             scope that has names, or hold no sentence.
         OSError: the base model or the encoder cannot be found.
         FileExistsError: `output_dir` holds something else.

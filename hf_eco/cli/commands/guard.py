@@ -51,7 +51,7 @@ def guard(
     names: Annotated[
         str | None,
         typer.Option(
-            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases, documents (a;b)."
+            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases, documents."
         ),
     ] = None,
     scope: Annotated[

@@ -7,7 +7,7 @@
 | `sentences` | the sentences of documents and of prompts |
 | `masking` | names taken out of documents; titles, names and numbers taken out of prompts |
 | `words` | the words of a text, and how rare they are |
-| `background` | what an encoder makes of texts that come with the package: how alike they are, and who asks for somebody |
+| `background` | what an encoder makes of the texts that come with the package |
 | `bank` | `FactBank`: the sentences of all scopes, and those that are near a prompt |
 | `storage` | a guard's facts on disk |
 """

@@ -1,9 +1,9 @@
-"""What an encoder makes of texts that come with the package: how alike any two are, and which of them ask for somebody.
+"""What an encoder makes of the texts that come with the package: how alike any two are, and which ask for somebody.
 
-"Who played the captain in Jaws?" looks for a person, "Who directed Jaws?" for somebody else than whoever has to do with
-it, "When was Jaws released?" for nobody. A prompt of the first kind that shares facts with a scope is one of the
-scope, one of the others is its neighbour. A linear discriminant (Fisher 1936) on the frames of such prompts tells them
-apart. Nothing of any scope is needed for it.
+"Who played the captain in Jaws?" and "When was the star of Jaws born?" look for a person by what is known of them;
+"Who directed Jaws?" and "When was Jaws released?" ask about Jaws. A prompt of the first kind that shares facts with a
+scope is one of the scope, one of the other kind is its neighbour. A linear discriminant (Fisher 1936) on the frames of
+such prompts tells them apart. Nothing of any scope is needed for it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The sentences of all scopes: one table, of which few rows are looked at for a prompt.
 
-A vector is kept on a grid: each number as a whole multiple of 1 / `GRID`. The product of two such vectors, of length 1,
-is exact in float32, in whatever order it is summed; so what a scope's sentences say of a prompt is the same to the bit
-whichever other scopes there are. Which rows are near is told by the signs of their numbers first, a bit each: the share
-of signs in which two vectors differ is about the angle between them, in half turns (Charikar, "Similarity estimation
-techniques from rounding algorithms", STOC 2002).
+A vector is kept on a grid: each number as a whole multiple of 1 / `GRID`. The product of two such vectors, of length
+1, is exact in float32, in whatever order it is summed; so what a scope's sentences say of a prompt is the same to the
+bit whichever other scopes there are. Which rows are near is told by the signs of their numbers first, a bit each: the
+share of signs in which two vectors differ is about the angle between them, in half turns (Charikar, "Similarity
+estimation techniques from rounding algorithms", STOC 2002).
 """
 
 from __future__ import annotations
