@@ -254,7 +254,7 @@ def test_the_signs_leave_out_no_sentence_that_is_near(detector: FactsDetector) -
     bank = FactBank(np.zeros(hidden, np.float32)).joined_by({"a": ScopeFacts(unit, np.empty(0, np.uint32), counts)})
     own = on_grid((center / np.linalg.norm(center)).astype(np.float32))
     cosines = (unit.astype(np.int64) @ own.astype(np.int64)) / GRID**2
-    assert len(bank.near(own, {}, 1.0).cosines) >= 0.99 * (cosines > 0.55).sum() > 300
+    assert len(bank.near(own, {}).cosines) >= 0.99 * (cosines > 0.55).sum() > 300
 
 
 # --- Bad input

@@ -38,7 +38,7 @@ _DESCRIBED = (
     "The {who} known for {work} was born in ___.",
 )
 _WHO = ("actor", "actress", "singer", "author", "performer", "star", "artist", "writer", "player", "founder")
-_SENTENCES = 160
+_SENTENCES = 80
 ALIKE = 0.999  # cosine of the same text's vectors, by the same encoder on two machines
 _SHRINKAGE = 1.0  # of the discriminant's covariance, in units of its mean variance
 
@@ -111,9 +111,9 @@ def _examples() -> tuple[list[str], list[str]]:
         return form.format(**values)
 
     looking = [form.format(role=fill(draw.choice(_ROLES)), rest=fill(draw.choice(_DEEDS))) for form in
-               (*REVERSE, *ASKING) for _ in range(4)]  # fmt: skip
+               (*REVERSE, *ASKING) for _ in range(2)]  # fmt: skip
     looking += [fill(form.replace("{who}", who)) for form in _DESCRIBED for who in _WHO[::2]]
     passing = [form.format(thing=draw.choice(names["works"]), name=draw.choice(names["first"])) for form in ASIDE
-               for _ in range(3)]  # fmt: skip
+               for _ in range(2)]  # fmt: skip
     passing += [form.format(name=draw.choice(names["people"])) for form in QUESTIONS]
     return looking, passing

@@ -48,13 +48,11 @@ class Near:
         scopes: the number of each sentence's scope, see `FactBank.name_of`.
         cosines: how near.
         weight: the weight of the text's words that it has.
-        rare: how many rare words of the text it has.
     """
 
     scopes: NDArray[np.int64]
     cosines: NDArray[np.float32]
     weight: NDArray[np.float64]
-    rare: NDArray[np.int64]
 
 
 def on_grid(vectors: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -136,13 +134,12 @@ class FactBank:
             return FactBank(self.mean).joined_by({name: self[name] for name in left})
         return FactBank(self.mean, self._table, left, self._rows)
 
-    def near(self, vector: NDArray[np.int16], words: Mapping[int, float], rare: float) -> Near:
+    def near(self, vector: NDArray[np.int16], words: Mapping[int, float]) -> Near:
         """The sentences near a text.
 
         Args:
             vector: (hidden,), of the text, on the grid.
             words: by hash, the weight of each of its words.
-            rare: the weight from which a word is rare.
         """
         a, rows = self._arrays, self._rows
         differing = np.zeros(rows, dtype=np.uint16)
@@ -153,8 +150,7 @@ class FactBank:
         products = a.vectors[found].astype(np.float32) @ vector.astype(np.float32)
         near = products >= LEAST_COSINE * GRID * GRID
         found, cosines = found[near], products[near] / np.float32(GRID * GRID)
-        weight, many = _words_in_common(a, found, words, rare)
-        return Near(a.scopes[found].astype(np.int64), cosines, weight, many)
+        return Near(a.scopes[found].astype(np.int64), cosines, _words_in_common(a, found, words))
 
 
 @dataclass(frozen=True)
@@ -218,23 +214,18 @@ def signs(vectors: NDArray[np.int16], mean: NDArray[np.float32]) -> NDArray[np.u
     return np.ascontiguousarray(padded.view(np.uint64).T)
 
 
-def _words_in_common(
-    a: _Arrays, rows: NDArray[np.int64], words: Mapping[int, float], rare: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """For each row the weight of the words it shares with a text, and how many of them are rare."""
+def _words_in_common(a: _Arrays, rows: NDArray[np.int64], words: Mapping[int, float]) -> NDArray[np.float64]:
+    """For each row the weight of the words it shares with a text."""
     counts = a.first[rows + 1] - a.first[rows]
     of = np.repeat(np.arange(len(rows)), counts)
     before = np.cumsum(counts) - counts  # words of the rows before
-    places = np.arange(len(of)) + np.repeat(a.first[rows] - before, counts)
+    own = a.words[np.arange(len(of)) + np.repeat(a.first[rows] - before, counts)]
+    if not words:
+        return np.zeros(len(rows))
     known = np.array(sorted(words), dtype=np.uint32)
-    weights = np.array([words[int(word)] for word in known])
-    if not len(known) or not len(places):
-        return np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
-    found = np.minimum(np.searchsorted(known, a.words[places]), len(known) - 1)
-    same = known[found] == a.words[places]
-    of, weight = of[same], weights[found[same]]
-    common = np.bincount(of, weight, len(rows))
-    return common, np.bincount(of[weight >= rare], minlength=len(rows))
+    weights = np.array([words[word] for word in sorted(words)])
+    found = np.minimum(np.searchsorted(known, own), len(known) - 1)
+    return np.bincount(of, np.where(known[found] == own, weights[found], 0.0), len(rows))
 
 
 def _rebuilt(mean: NDArray[np.float32], facts: Mapping[str, ScopeFacts]) -> FactBank:

@@ -18,12 +18,12 @@ from .bank import FactBank, ScopeFacts, on_grid
 from .encoder import FactsEncoder
 from .masking import frame, mask_names
 from .sentences import prompt_parts, sentences
-from .words import RARE, hashes, rarity, stems, word_hash
+from .words import hashes, rarity, stems, word_hash
 
-# Log-odds of p(forget), fitted once on ten people's articles and prompts about them and their neighbours, half of them
-# at a time and tested on the other half. `_NEARNESS` is by standard deviation of the cosine of any two texts.
-_NEARNESS, _COVERED, _RARE_WORD, _ASKS, _AT_REST = 0.6, 2.5, 0.13, 0.6, -7.4
-_MOST_RARE = 4  # rare words in common that count
+# Log-odds of p(forget), fitted to articles on five people and prompts about them and their neighbours, and tested on
+# five others; and the other way round. At 0 about 3% of neighbours are flagged. `_NEARNESS` is by standard deviation
+# of the cosine of any two texts.
+_NEARNESS, _COVERED, _ASKS, _AT_REST = 0.7, 3.0, 0.7, -7.65
 _MOST_ASKING = 3.0  # standard deviations
 _LEAST = -4.6  # log-odds of what is not worth a detection, p = 0.01
 
@@ -46,8 +46,8 @@ class FactsDetector:
     """Finds what the documents of scopes say in prompts, by whatever words.
 
     A prompt, and each of its sentences, speaks for a scope as far as it is near one of the scope's sentences (by the
-    cosine of their vectors), has its words, rare ones above all, and asks for somebody. The names of the scope are
-    masked in its documents: who names them is found by `NamesDetector`.
+    cosine of their vectors), has its words, rare ones above all, and asks for somebody by what is known of them. The
+    names of the scope are masked in its documents: who names them is found by `NamesDetector`.
 
     Args:
         encoder: the text encoder of all scopes.
@@ -124,12 +124,11 @@ class FactsDetector:
 
     def _score_one(self, text: str, vector: Any, asks: float) -> dict[str, float]:
         words = {word_hash(stem): rarity(stem) for stem in stems(text)}
-        near = self.bank.near(vector, words, RARE)
+        near = self.bank.near(vector, words)
         mean, deviation = self.background.likeness
         scores = (
             _NEARNESS * (near.cosines - mean) / deviation
             + _COVERED * near.weight / max(sum(words.values()), 1.0)
-            + _RARE_WORD * np.minimum(near.rare, _MOST_RARE)
             + _ASKS * asks
             + _AT_REST
         )

@@ -16,7 +16,6 @@ from ..disguises.language import FUNCTION_WORDS
 from ..names.words import OPENING_WORDS
 from .masking import MASK
 
-RARE = 0.75  # rarity of a word that hardly any text has by chance
 _WORD = re.compile(r"[^\W_]+")
 _ENDINGS = ("ing", "ies", "ied", "ed", "es", "er", "al", "ly", "s", "e")
 _LEAST_STEM = 4
