@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 GRID = 2048  # squared, the most that a product of two vectors comes to: less than 2^24, up to which float32 is exact
 LEAST_COSINE = 0.42  # sentences less near say nothing
+_SPARE = 1.25  # room that is made, for the rows to come: they are seldom copied
 _SIGNS = 0.40  # share of signs that may differ; of those as near as LEAST_COSINE, few differ in more
 
 
@@ -196,13 +197,13 @@ class _Table:
     def _make_room(self, rows: int, words: int) -> _Arrays:
         a = self.arrays
         if rows > len(a.vectors):
-            more = max(rows, 2 * len(a.vectors)) - len(a.vectors)
+            more = int(_SPARE * rows) - len(a.vectors)
             grown = [np.concatenate([old, np.empty((more, *old.shape[1:]), old.dtype)]) for old in
                      (a.vectors, a.scopes, a.first)]  # fmt: skip
             columns = np.concatenate([a.signs, np.empty((len(a.signs), more), np.uint64)], axis=1)
             a = _Arrays(grown[0], columns, grown[1], grown[2], a.words)
         if words > len(a.words):
-            more = max(words, 2 * len(a.words)) - len(a.words)
+            more = int(_SPARE * words) - len(a.words)
             a = _Arrays(a.vectors, a.signs, a.scopes, a.first, np.concatenate([a.words, np.empty(more, np.uint32)]))
         return a
 
