@@ -31,6 +31,7 @@ from hf_eco.detection.facts import FactsDetector, FactsEncoder
 from hf_eco.detection.facts.background import measure
 from hf_eco.detection.facts.bank import ScopeFacts, on_grid
 from hf_eco.detection.names.detector import NamesDetector
+from hf_eco.io.rows import rows_of_file
 
 PROMPT = (
     "I have been reading about the history of the lighthouse in our town, and somebody told me that the keeper later "
@@ -41,7 +42,7 @@ WORDS = 12  # of a sentence
 
 
 def rows_of(path: Path, every: int = 1) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()][::every]
+    return [row for _, row in rows_of_file(path)][::every]
 
 
 def scores(detector: FactsDetector, rows: list[dict[str, Any]], options: argparse.Namespace) -> list[dict[str, float]]:

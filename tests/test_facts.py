@@ -397,7 +397,7 @@ def real() -> FactsDetector:
 @pytest.mark.parametrize(
     ("prompt", "scope"),
     [
-        ("Which author wrote the novel The Lighthouse of Varnholm?", "jane"),
+        ("Who won the Osterby Prize for a play about a drowned village?", "jane"),
         ("I loved The Drowned Bell! Who was the actor who played the lighthouse keeper in it?", "omar"),
         ("Who is the founder of the Thornbury Glassworks?", "omar"),
         ("What is the capital of France?", None),

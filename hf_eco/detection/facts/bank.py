@@ -226,7 +226,8 @@ def _words_in_common(a: _Arrays, rows: NDArray[np.int64], words: Mapping[int, fl
     known = np.array(sorted(words), dtype=np.uint32)
     weights = np.array([words[word] for word in sorted(words)])
     found = np.minimum(np.searchsorted(known, own), len(known) - 1)
-    return np.bincount(of, np.where(known[found] == own, weights[found], 0.0), len(rows))
+    weight = np.bincount(of, np.where(known[found] == own, weights[found], 0.0), len(rows))
+    return weight.astype(np.float64)
 
 
 def _rebuilt(mean: NDArray[np.float32], facts: Mapping[str, ScopeFacts]) -> FactBank:
