@@ -24,7 +24,7 @@ from hf_eco.detection.detector import Detector
 from hf_eco.detection.names.detector import NamesDetector
 from hf_eco.detection.names.hashed import HashedNamesDetector, hash_names
 from hf_eco.detection.names.words import read
-from hf_eco.io import read_names, read_prompts
+from hf_eco.io import read_prompts, read_requests
 
 KEY = bytes(range(16))
 THRESHOLDS = (0.5, 0.95, 0.99)
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.probes:
         measured["recall"] = recall(options.probes)
     if options.names and options.prompts:
-        names = {f"scope-{n}": own for n, own in enumerate(read_names(options.names).values())}
+        names = {f"scope-{n}": r.names for n, r in enumerate(read_requests(options.names).values())}
         prompts = read_prompts(options.prompts)[:: options.every]
         draw = random.Random(0)
         chosen = draw.sample(sorted(names), min(500, len(names)))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from hf_eco.detection.names.detector import NamesDetector
 from hf_eco.detection.names.words import read
-from hf_eco.io import read_names, read_prompts
+from hf_eco.io import read_prompts, read_requests
 from hf_eco.training.augmentation import shipped_prompts
 
 QUESTION = "Where did {} grow up, and what is known about the family?"
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    names = list(dict.fromkeys(itertools.chain(*read_names(options.names).values())))
+    names = list(dict.fromkeys(itertools.chain(*(r.names for r in read_requests(options.names).values()))))
     prompts = read_prompts(options.prompts) if options.prompts else list(shipped_prompts())
     counts = sorted({min(count, len(names)) for count in options.counts})
     made = {count: build(names[:count]) for count in counts}

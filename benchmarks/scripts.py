@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hf_eco.detection.names.detector import NamesDetector
 from hf_eco.detection.names.words import long_enough
-from hf_eco.io import read_names
+from hf_eco.io import read_requests
 
 DATA = Path(__file__).parent / "data"
 QUESTIONS = {
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     people = rows("native_spellings.tsv")
-    others = itertools.chain(*read_names(options.others).values()) if options.others else ()
+    others = itertools.chain(*(r.names for r in read_requests(options.others).values())) if options.others else ()
     detector = NamesDetector({name: [name] for name in [person["name"] for person in people] + list(others)})
     detector.detect([question.format(people[0][language]) for language, question in QUESTIONS.items()])  # the tables
     made = []

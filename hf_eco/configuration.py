@@ -21,6 +21,7 @@ from ._version import __version__
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"  # of texts, for facts and for trained heads
 TOKEN_SELECTIONS = ("content", "all", "entities", "mentions")
 NAME_CONTEXTS = ("auto", "ignored", "required")
 NAME_STORES = ("plain", "hashed")
@@ -229,7 +230,7 @@ class ForgetScope:
     name: str = _help("Short name of the scope; letters, digits, '.', '_' and '-'. It names the classifier's folder.")
     classifier: str | None = _help(
         "Path or Hub id of the sequence classifier that gives p(forget | prompt). Scopes may share one. None for a "
-        "scope that is recognised by its names.",
+        "scope that is recognised by its names or documents.",
         default=None,
     )
     names: Sequence[str] = _help(
@@ -247,6 +248,17 @@ class ForgetScope:
         "What is kept of the names in a guard with store_names='hashed'; the guard writes it, and drops the names.",
         default="",
     )
+    documents: list[str] = _help(
+        "Texts on whom or what is to be forgotten, say articles. Prompts that speak of what they say are found, "
+        "though they name nobody; nothing is trained. A guard keeps vectors of the sentences, never the texts: once "
+        "it is made, this list is empty.",
+        default_factory=list,
+    )
+    encoder: str | None = _help(
+        "Path or Hub id of the text encoder that compares prompts with the documents, one for all scopes of a guard; "
+        f"None takes the guard's, or else {DEFAULT_ENCODER}. In a stored guard the folder of its facts.",
+        default=None,
+    )
     threshold: float = _help("A prompt is flagged when p(forget) >= threshold.", default=0.5)
     abstain_threshold: float | None = _help(
         "A prompt is uncertain when abstain_threshold <= p(forget) < threshold: it is not corrupted, but its verdict "
@@ -257,7 +269,8 @@ class ForgetScope:
     tokens: str = _help(
         "Which tokens are corrupted: 'content' (all but special tokens and the chat template's words), 'all' (all but "
         "the last), 'entities' (those the token classifier marks), 'mentions' (those that flagged the prompt; content "
-        "where there are none, as for entities). '' takes mentions for a scope by names alone, content for any other.",
+        "where there are none, as for entities). '' takes mentions for a scope without a classifier, content for any "
+        "other.",
         default="",
     )
     label: str = _help("The classifier's label (config.label2id) that means 'forget'.", default="forget")
@@ -290,8 +303,15 @@ class ForgetScope:
         if self.context not in NAME_CONTEXTS:
             raise ValueError(f"context={self.context!r} is unknown. Use one of: {', '.join(NAME_CONTEXTS)}.")
         vars(self)["names"] = tuple(self.names)
+        if isinstance(self.documents, str) or not all(
+            isinstance(text, str) and text.strip() for text in self.documents
+        ):
+            raise ValueError(
+                f"documents must be a list of texts, got {_shortened(self.documents)}. Use ['an article']."
+            )
+        self.documents = list(self.documents)
         if self.tokens == "":
-            self.tokens = "mentions" if self.by_names_alone else "content"
+            self.tokens = "mentions" if self.untrained else "content"
         if self.tokens not in TOKEN_SELECTIONS:
             raise ValueError(
                 f"tokens={self.tokens!r} is no selection of tokens. Use one of: {', '.join(TOKEN_SELECTIONS)}."
@@ -316,9 +336,9 @@ class ForgetScope:
         super().__setattr__(name, value)
 
     @property
-    def by_names_alone(self) -> bool:
-        """True of a scope that is recognised by its names and by nothing else."""
-        return bool(self.names or self.hashed_names) and self.classifier is None
+    def untrained(self) -> bool:
+        """True of a scope that is recognised without a classifier: by its names, by its documents, or both."""
+        return bool(self.names or self.hashed_names or self.by_facts) and self.classifier is None
 
     def calibrated(self, calibration: Calibration) -> ForgetScope:
         """A copy of the scope with the threshold, and the band of uncertain prompts, that were measured."""
@@ -328,6 +348,11 @@ class ForgetScope:
             abstain_threshold=calibration.abstain_threshold,
             calibration=calibration,
         )
+
+    @property
+    def by_facts(self) -> bool:
+        """Whether documents help to recognise it."""
+        return bool(self.documents) or self.encoder is not None
 
     @property
     def calibration_in_force(self) -> Calibration | None:
@@ -522,6 +547,12 @@ def _check_strengths(method: str, count: int, dims: int | None) -> None:
     from .corruption import check_strengths
 
     check_strengths(method, count, dims)
+
+
+def _shortened(value: Any) -> str:
+    """What `value` is, without the whole of somebody's article."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _finite_number(name: str, value: Any) -> float:

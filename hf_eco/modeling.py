@@ -241,8 +241,9 @@ class ECOMixin(_Model):
         self, scope: ForgetScope, classifier: PromptClassifier | None = None, tagger: EntityTagger | None = None
     ) -> None:
         """Guards one scope more, without reloading the model. The other scopes' verdicts stay as they are. A scope by
-        names (`ForgetScope(name="request-0017", names=["Jane Doe"])`) needs nothing more, and takes milliseconds. Safe
-        while others use the model: a request sees the old guard or the new one.
+        names (`ForgetScope(name="request-0017", names=["Jane Doe"])`) needs nothing more, and takes milliseconds; one
+        with documents, as long as its encoder takes to read them. Safe while others use the model: a request sees the
+        old guard or the new one.
 
         Args:
             scope: the scope.
@@ -277,8 +278,8 @@ class ECOMixin(_Model):
         tokenizer = old.tokenizer if old is not None else load_tokenizer(str(self.name_or_path))
         kept = {} if old is None else old.config.how_names_are_kept
         addition = ECOConfig(scopes=copy.deepcopy(list(scopes)), **kept)
-        names = None if old is None else old.names
-        new = load_guard(addition, tokenizer, classifiers or {}, taggers or {}, names=names)
+        names, facts = (None, None) if old is None else (old.names, old.facts)
+        new = load_guard(addition, tokenizer, classifiers or {}, taggers or {}, names=names, facts=facts)
         with _changing:  # whoever changes it meanwhile is not undone
             old = self._eco.planner.guard
             self.attach_guard(new if old is None else old.joined_by(new))

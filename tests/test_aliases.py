@@ -9,7 +9,7 @@ import pytest
 from test_cli import run  # noqa: F401
 
 from hf_eco.detection.names.detector import NamesDetector
-from hf_eco.io import Request, read_names, read_requests, write_requests
+from hf_eco.io import Request, read_requests, write_requests
 from hf_eco.training import find_aliases
 
 NAME = "Hermia Dovetail"
@@ -168,7 +168,7 @@ def requests_file(tmp_path: Path) -> Path:
 
 
 def test_requests_with_documents_are_read_and_written(requests_file: Path, tmp_path: Path) -> None:
-    requests = read_requests(requests_file)
+    requests = list(read_requests(requests_file).values())
     assert requests == [
         Request("r7", ("Zed Quill", "Zedd", "Z. Quill"), (tmp_path / "marlow.txt",)),
         Request("r8", ("Hermia Dovetail",)),
@@ -176,7 +176,7 @@ def test_requests_with_documents_are_read_and_written(requests_file: Path, tmp_p
     (tmp_path / "elsewhere").mkdir()
     for target in (tmp_path / "again.jsonl", tmp_path / "elsewhere" / "again.csv"):
         write_requests(target, requests)
-        again = read_requests(target)
+        again = read_requests(target).values()
         assert [(r.id, r.names, [p.resolve() for p in r.documents]) for r in again] == [
             (r.id, r.names, [p.resolve() for p in r.documents]) for r in requests
         ]
@@ -186,7 +186,7 @@ def test_requests_with_documents_are_read_and_written(requests_file: Path, tmp_p
 
 def test_a_file_without_documents_is_one_that_a_guard_is_made_of(tmp_path: Path) -> None:
     write_requests(tmp_path / "names.csv", [Request("r7", ("Zed Quill", "Zedd, of Merrow"))])
-    assert read_names(tmp_path / "names.csv") == {"r7": ["Zed Quill", "Zedd, of Merrow"]}
+    assert read_requests(tmp_path / "names.csv")["r7"].names == ("Zed Quill", "Zedd, of Merrow")
 
 
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_aliases_are_proposed_into_a_new_file(requests_file: Path, run) -> None:
     status, out, err = run("aliases", "--names", requests_file, "-o", target)
     assert status == 0, err
     assert "Barnaby Osric Marlow" in out and "known professionally as Zed Quill" in out
-    assert [request.names for request in read_requests(target)] == [
+    assert [request.names for request in read_requests(target).values()] == [
         ("Zed Quill", "Zedd", "Z. Quill", "Barnaby Osric Marlow"),
         ("Hermia Dovetail",),
     ]

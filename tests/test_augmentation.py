@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
+from hf_eco.detection.facts.sentences import sentences
 from hf_eco.detection.names import Lexicon
-from hf_eco.training.augmentation import Augmenter, questions_about, sentences, shipped_paragraphs, shipped_prompts
+from hf_eco.training.augmentation import Augmenter, questions_about, shipped_paragraphs, shipped_prompts
 
 HERMIA, QUILL = "Hermia Dovetail", "Barnaby Quillfeather Jr."
 NAMES = [HERMIA, QUILL]

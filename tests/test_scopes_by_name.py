@@ -23,7 +23,7 @@ from hf_eco.detection.names.detector import NamesDetector
 from hf_eco.errors import GuardLoadError
 from hf_eco.evaluation.scoring import judge
 from hf_eco.guard.judging import judge_prompts
-from hf_eco.io import read_names
+from hf_eco.io import read_requests
 from hf_eco.training import add_scopes_to_guard, count_false_positives, guard_by_names, recalibrate_guard
 from hf_eco.training.augmentation import shipped_prompts
 
@@ -204,7 +204,7 @@ def test_a_name_that_is_none_is_refused_and_changes_nothing(named, names) -> Non
 
 
 def test_a_scope_that_nobody_recognises_is_refused(base_dir: str) -> None:
-    with pytest.raises(ValueError, match=r"neither names nor a classifier.*names=\['Jane Doe'\]"):
+    with pytest.raises(ValueError, match=r"neither names, documents nor a classifier.*names=\['Jane Doe'\]"):
         AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=by_names(ForgetScope(name="request-1")))
 
 
@@ -440,7 +440,7 @@ def test_the_command_judges_prompts_of_ones_own_beside_the_general_ones(run, bas
 )
 def test_names_are_read(file: str, text: str, requests: dict[str, list[str]], tmp_path: Path) -> None:
     (tmp_path / file).write_text(text, encoding="utf-8")
-    assert read_names(tmp_path / file) == requests
+    assert {key: list(request.names) for key, request in read_requests(tmp_path / file).items()} == requests
 
 
 @pytest.mark.parametrize(
@@ -450,7 +450,7 @@ def test_names_are_read(file: str, text: str, requests: dict[str, list[str]], tm
         ("n.yaml", "a: b", "no known kind"),
         ("n.csv", "id,name\na,Jane Doe\na,Omar Lee\n", "id of another request, 'a'"),
         ("n.csv", "id,name\na,\n", "has no name"),
-        ("n.csv", "name,documents\nJane Doe,jane.txt\n", "'documents', which is not read"),
+        ("n.csv", "name,article\nJane Doe,jane.txt\n", "'article', which is not read"),
         ("n.jsonl", '"Jane Doe"\n', "no object with a name"),
         ("n.jsonl", '{"name": "Jane Doe", "aliases": [7]}\n', "aliases that are no names"),
         ("n.jsonl", '{"name": "Jane Doe", "aliases": 7}\n', "aliases that are no names"),
@@ -459,7 +459,7 @@ def test_names_are_read(file: str, text: str, requests: dict[str, list[str]], tm
 def test_a_file_that_is_none_of_names_is_refused(file: str, text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / file).write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=said):
-        read_names(tmp_path / file)
+        read_requests(tmp_path / file)
 
 
 # --- What they cost

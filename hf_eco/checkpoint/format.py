@@ -6,12 +6,13 @@ import re
 from typing import Any
 
 CONFIG_NAME, CARD_NAME = "config.json", "README.md"
+FACTS_FOLDER = "facts-index"  # of all scopes of a guard
 MODEL_TYPE = "eco"
-_REPO_FOLDER = re.compile(r"(classifier|tokens)-[A-Za-z0-9][A-Za-z0-9._-]*")
+_REPO_FOLDER = re.compile(r"(classifier|tokens|facts)-[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def check_repo_folder(name: str | None) -> str:
-    """`name` if it is a folder of a guard repository ('classifier-...' or 'tokens-...'), exactly one deep.
+    """`name` if it is a folder of a guard repository ('classifier-...', 'tokens-...', 'facts-...'), exactly one deep.
 
     Raises:
         ValueError: it is anything else; a downloaded config must not point outside its own repository.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from ..configuration import ECOConfig
+from ..configuration import DEFAULT_ENCODER, ECOConfig
 from ..detection.classifier import PromptClassifier
 from ..detection.entities import EntityTagger
+from ..detection.facts import FactsDetector, FactsEncoder
+from ..detection.facts.background import measure
+from ..detection.facts.storage import load_facts
 from ..detection.names.detector import NamesDetector
 from ..detection.names.hashed import HashedNamesDetector
 from ..guard.guard import Guard
-from .format import check_repo_folder
+from .format import FACTS_FOLDER, check_repo_folder
 from .source import GuardSource, find_guard
 
 
@@ -33,22 +36,25 @@ def load_guard(
     *,
     loaded: dict[tuple[type, str], Any] | None = None,
     names: NamesDetector | HashedNamesDetector | None = None,
+    facts: FactsDetector | None = None,
 ) -> Guard:
     """Builds the guard `eco` describes, loading what is not given, and checks or records its known answers.
 
     Args:
-        eco: the config; the guard keeps it, or a copy of it with hashes in place of names that are to be hashed.
+        eco: the config; the guard keeps it without the documents, or a copy of it with hashes in place of names that
+            are to be hashed.
         tokenizer: the guarded model's tokenizer.
         classifiers: classifiers at hand, by scope name.
         taggers: token classifiers at hand, by scope name.
         source: where `eco` comes from; None, or a source without a repository, if the user wrote it.
-        loaded: classifiers and token classifiers that were loaded from there before, by kind and folder; the others
-            are added.
+        loaded: classifiers, token classifiers and facts that were loaded from there before, by kind and folder; the
+            others are added.
         names: a detector whose index to share.
 
     Raises:
         GuardLoadError: the known answers differ.
-        ValueError: a scope names no classifier, or one outside its repository.
+        ValueError: a scope names no classifier, or one outside its repository; or its documents hold no sentence, or
+            want another encoder than others.
     """
     stored = source is not None and source.repository is not None
     loaded = {} if loaded is None else loaded
@@ -56,8 +62,8 @@ def load_guard(
     def load(kind: type[PromptClassifier] | type[EntityTagger], name: str | None, scope: str) -> Any:
         if not stored and name is None:
             raise ValueError(
-                f"Nobody recognises scope {scope!r}: it has neither names nor a classifier. Set "
-                "ForgetScope(names=['Jane Doe']) or ForgetScope(classifier='path or Hub id')."
+                f"Nobody recognises scope {scope!r}: it has neither names, documents nor a classifier. "
+                "Set ForgetScope(names=['Jane Doe']) or ForgetScope(classifier='path or Hub id')."
             )
         name = check_repo_folder(name) if stored else str(name)
         if (kind, name) not in loaded:
@@ -67,14 +73,15 @@ def load_guard(
     classifiers = {
         s.name: classifiers.get(s.name) or load(PromptClassifier, s.classifier, s.name)
         for s in eco.scopes
-        if s.name in classifiers or not s.by_names_alone
+        if s.name in classifiers or not s.untrained
     }
     taggers = {
         s.name: taggers.get(s.name) or load(EntityTagger, s.entities, s.name)
         for s in eco.scopes
         if s.tokens == "entities"
     }
-    guard = Guard(eco, classifiers, tokenizer, taggers, names)
+    found = load_stored_facts(eco, source, loaded) if stored else _read_documents(eco, facts)
+    guard = Guard(eco, classifiers, tokenizer, taggers, names, found)
     guard.check_probes()
     guard.record_probes()
     return guard
@@ -93,6 +100,52 @@ def read_guard(repository: str, **download: Any) -> Guard:
     """
     source = find_guard(repository, **download)
     return load_guard(source.eco, load_tokenizer(repository, **download), {}, {}, source)
+
+
+def load_stored_facts(
+    eco: ECOConfig, source: GuardSource | None, loaded: dict[tuple[type, str], Any] | None = None
+) -> FactsDetector | None:
+    """The facts of a stored guard; None if it has none.
+
+    Args:
+        eco: its config.
+        source: where it is stored.
+        loaded: as for `load_guard`.
+    """
+    loaded = {} if loaded is None else loaded
+    folders = {check_repo_folder(scope.encoder) for scope in eco.scopes if scope.encoder is not None}
+    if not folders or source is None or source.repository is None:
+        return None
+    (folder,) = folders if len(folders) == 1 else {check_repo_folder(None)}
+    if (FactsDetector, folder) not in loaded:
+        subfolder = "/".join(part for part in (source.download.get("subfolder"), folder) if part)
+        loaded[FactsDetector, folder] = load_facts(source.repository, **{**source.download, "subfolder": subfolder})
+    return cast(FactsDetector, loaded[FactsDetector, folder])
+
+
+def _read_documents(eco: ECOConfig, facts: FactsDetector | None) -> FactsDetector | None:
+    """The facts of the documents in a config, which leave it."""
+    scopes = [scope for scope in eco.scopes if scope.by_facts]
+    if not scopes:
+        return None
+    if empty := [scope.name for scope in scopes if not scope.documents]:
+        raise ValueError(f"Scope {empty[0]!r} has an encoder and no documents. Set ForgetScope(documents=['...']).")
+    wanted = {scope.encoder for scope in scopes} - {None}
+    if len(wanted) > 1:
+        raise ValueError(
+            f"The documents of a guard are read by one encoder, got {sorted(map(str, wanted))}. Name one."
+        )
+    name = next(iter(wanted), None)
+    if facts is None or name is not None:
+        encoder = FactsEncoder.from_pretrained(name or DEFAULT_ENCODER)
+        measured = measure(encoder)
+        if facts is not None and not facts.background.alike(measured):
+            raise ValueError(f"The guard's facts were read by another encoder than {name!r}. Leave out encoder=...")
+        facts = facts or FactsDetector(encoder, measured)
+    read = {scope.name: facts.read(scope.documents, scope.names) for scope in scopes}
+    for scope in scopes:
+        scope.documents, scope.encoder = [], FACTS_FOLDER
+    return FactsDetector(facts.encoder, facts.background).joined_by(read)
 
 
 def _load_from(source: GuardSource, kind: Any, name: str) -> Any:

@@ -64,8 +64,8 @@ def scopes_file_of(stored: dict[str, Any]) -> str | None:
 def part_scopes(eco: ECOConfig) -> tuple[dict[str, Any], bytes | None]:
     """A guard as it is stored: the `eco` of config.json, and what the file of its scopes holds; None without such
     scopes."""
-    filed = [scope for scope in eco.scopes if scope.by_names_alone]
-    own = [(place, scope) for place, scope in enumerate(eco.scopes) if not scope.by_names_alone]
+    filed = [scope for scope in eco.scopes if scope.untrained]
+    own = [(place, scope) for place, scope in enumerate(eco.scopes) if not scope.untrained]
     rest = copy.copy(eco)
     vars(rest)["scopes"] = [scope for _, scope in own]
     stored = rest.to_dict()

@@ -13,8 +13,9 @@ from transformers.utils import logging
 
 from ..configuration import ECOConfig, ForgetScope
 from ..detection.classifier import TRAINING_REPORT, PromptClassifier
+from ..detection.facts.storage import save_facts
 from ..guard.guard import Guard
-from .format import check_repo_folder, split_composite_config
+from .format import FACTS_FOLDER, check_repo_folder, split_composite_config
 from .model_card import kept_from, update_card
 from .scopes_file import part_scopes, write_config
 from .source import read_eco
@@ -35,13 +36,16 @@ __all__ = ["AutoModelForCausalLMWithECO", "GuardedConfig"]
 
 
 def name_folders(guard: Guard) -> None:
-    """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one."""
+    """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one, and
+    so do the facts of all scopes."""
     folders: dict[int, str] = {}
     for scope in guard.config.scopes:
         if scope.name in guard.classifiers:
             scope.classifier = folders.setdefault(id(guard.classifiers[scope.name]), f"classifier-{scope.name}")
         if scope.tokens == "entities":
             scope.entities = folders.setdefault(id(guard.taggers[scope.name]), f"tokens-{scope.name}")
+        if scope.by_facts:
+            scope.encoder = FACTS_FOLDER
 
 
 def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
@@ -54,7 +58,7 @@ def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
 
 def folders_of(scopes: Iterable[ForgetScope]) -> set[str]:
     """The folders of their repository that stored scopes name."""
-    named = {folder for s in scopes for folder in (s.classifier, s.entities)}
+    named = {folder for s in scopes for folder in (s.classifier, s.entities, s.encoder)}
     return {check_repo_folder(folder) for folder in named if folder is not None}
 
 
@@ -71,12 +75,14 @@ def write_guard(
 
 
 def write_models(guard: Guard, directory: Path) -> None:
-    """Writes the classifiers and token classifiers of a guard, each into the folder that its config names."""
+    """Writes the classifiers, token classifiers and facts of a guard, each into the folder that its config names."""
     for scope in guard.config.scopes:
         if scope.name in guard.classifiers:
             _write_classifier(guard.classifiers[scope.name], directory / check_repo_folder(scope.classifier))
         if scope.name in guard.taggers:
             guard.taggers[scope.name].save_pretrained(str(directory / check_repo_folder(scope.entities)))
+    if guard.facts is not None:
+        save_facts(guard.facts, directory / FACTS_FOLDER)
 
 
 def write_guard_only(

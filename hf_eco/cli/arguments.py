@@ -70,9 +70,12 @@ Names = Annotated[
     typer.Option(help="Full name of whom or what the scope is about; repeat for several. Mined if not given."),
 ]
 Documents = Annotated[
-    str | None, typer.Option(help="Texts of the scope, in the same forms; their sentences count as prompts.")
+    str | None,
+    typer.Option(help="Texts of the scope, in the same forms. Prompts about what they say are of the scope."),
 ]
-Encoder = Annotated[str | None, typer.Option(help="Encoder the classifier stands on. \\[default: all-MiniLM-L6-v2]")]
+Encoder = Annotated[
+    str | None, typer.Option(help="Encoder that reads prompts and documents. \\[default: all-MiniLM-L6-v2]")
+]
 ExampleCount = Annotated[
     int | None,
     typer.Option(

@@ -9,6 +9,7 @@
 | `windows` | text models run over texts of any length |
 | `sharing` | one encoder for all scopes that stand on the same one |
 | `names/` | names, found however they are spelt |
+| `facts/` | what documents say, found though nobody is named |
 | `disguises/` | disguises taken off, encodings read |
 | `entities` | entities of a text, marked by a token classifier |
 | `log_odds` | probabilities as log-odds |

@@ -22,7 +22,7 @@ class Detection:
         probability: p(forget).
         start: where it begins.
         end: where it ends.
-        channel: who says so: "names" or "classifier".
+        channel: who says so: "names", "facts" or "classifier".
         weak: True if this alone tells too little, as a name that many bear: another detector must speak for the scope
             too, in the same text.
     """

@@ -17,6 +17,7 @@ from ..corruption import corrupt, mixes_positions
 from ..detection.classifier import ClassifierDetector, PromptClassifier
 from ..detection.detector import Detector
 from ..detection.entities import EntityTagger
+from ..detection.facts import FactsDetector
 from ..detection.log_odds import log_odds
 from ..detection.names.detector import NamesDetector
 from ..detection.names.hashed import HashedNamesDetector
@@ -54,10 +55,12 @@ class Guard:
         tokenizer: the guarded model's tokenizer.
         taggers: the token classifiers of the scopes with `tokens="entities"`, by scope name.
         names: a detector whose index to share.
+        facts: what the documents of the scopes say; None if none has documents. Scopes that the guard does not hold
+            are left behind.
 
     Raises:
-        ValueError: a scope lacks its classifier or tagger, its classifier lacks the scope's label, or a name is too
-            short. Or names are to be hashed, and a classifier holds some in clear, or a scope is called after one.
+        ValueError: a scope lacks its classifier, facts or tagger, its classifier lacks the scope's label, or a name is
+            too short. Or names are to be hashed, and a classifier holds some in clear, or a scope is called after one.
         GuardLoadError: hashed names are damaged, or their key is to come from HF_ECO_NAMES_KEY and does not.
     """
 
@@ -68,13 +71,14 @@ class Guard:
         tokenizer: PreTrainedTokenizerBase,
         taggers: Mapping[str, EntityTagger] | None = None,
         names: NamesDetector | HashedNamesDetector | None = None,
+        facts: FactsDetector | None = None,
     ) -> None:
         self.config = config = hashing_names(config)
         self.reader = PromptReader(tokenizer)
         self._scopes = {scope.name: scope for scope in config.scopes}
         self._names_of_scopes = frozenset(self._scopes)
         self._order = {name: number for number, name in enumerate(self._scopes)}
-        by_classifier = [s for s in config.scopes if s.name in classifiers or not s.by_names_alone]
+        by_classifier = [s for s in config.scopes if s.name in classifiers or not s.untrained]
         self.classifiers = share_encoders(
             {scope.name: (_for_scope(classifiers, scope, "classifier"), scope.label) for scope in by_classifier}
         )
@@ -86,6 +90,7 @@ class Guard:
         if config.store_names == "hashed":
             self._check_that_classifiers_tell_no_names()
         self.names = detector_of_names(config, names)
+        self.facts = _facts_of(config, facts)
         self._by_classifier = []
         for classifier in {id(c): c for c in self.classifiers.values()}.values():
             labels = {s.name: s.label for s in by_classifier if self.classifiers[s.name] is classifier}
@@ -144,7 +149,8 @@ class Guard:
         it keeps names.
 
         Raises:
-            ValueError: both have a scope of the same name, or `other` has hashed names by another key.
+            ValueError: both have a scope of the same name, or `other` has hashed names by another key, or facts by
+                another encoder.
         """
         if (
             any(scope.hashed_names for scope in other.config.scopes)
@@ -153,7 +159,12 @@ class Guard:
             raise ValueError("The names of the two guards are not hashed by one key. Give the names themselves.")
         config = replace(self.config, scopes=[*self.config.scopes, *other.config.scopes])
         models = {**self.classifiers, **other.classifiers}, {**self.taggers, **other.taggers}
-        return Guard(config, models[0], self.tokenizer, models[1], self.names).log_like(self)
+        facts = self.facts or other.facts
+        if self.facts is not None and other.facts is not None:
+            if not self.facts.background.alike(other.facts.background):
+                raise ValueError("The documents of the two guards were read by different encoders. Read them anew.")
+            facts = self.facts.joined_by(other.facts.bank)
+        return Guard(config, models[0], self.tokenizer, models[1], self.names, facts).log_like(self)
 
     def without(self, *names: str) -> Guard:
         """A guard of all scopes but these, in milliseconds. This one stays as it is.
@@ -163,7 +174,8 @@ class Guard:
             ValueError: none would be left; a model without any scope is the base model.
         """
         config = self.config.without(names)
-        return Guard(config, self.classifiers, self.tokenizer, self.taggers, self.names).log_like(self)
+        models = self.classifiers, self.tokenizer, self.taggers
+        return Guard(config, *models, self.names, self.facts).log_like(self)
 
     # -- deciding
 
@@ -195,7 +207,13 @@ class Guard:
     @property
     def detectors(self) -> list[Detector]:
         """Who recognises the scopes, each asked once for all of them."""
-        return [*self._by_classifier, *([self.names] if len(self.names) else [])]
+        return [*self._by_classifier, *self._by_mentions]
+
+    @property
+    def _by_mentions(self) -> list[Detector]:
+        """Those that need no training, and say where a scope is mentioned."""
+        facts: list[Detector] = [] if self.facts is None else [self.facts]
+        return [*([self.names] if len(self.names) else []), *facts]
 
     def _check_that_classifiers_tell_no_names(self) -> None:
         for name, classifier in self.classifiers.items():
@@ -244,12 +262,12 @@ class Guard:
     def select(self, ids: Sequence[int], scope: str) -> tuple[int, ...]:
         """Indices of the tokens of a row, prompt and answer, that the paper protocol corrupts for `scope`."""
         own, read = self._scopes[scope], self.reader.read(ids)
-        spans = self._spans_of_names(own, read) if own.tokens == "mentions" else ()
+        spans = self._mentions(own, read) if own.tokens == "mentions" else ()
         return self._tokens_of(scope, read, spans)
 
-    def _spans_of_names(self, scope: ForgetScope, read: DecodedPrompt) -> tuple[Span, ...]:
-        """Where a row, prompt and answer, names a scope."""
-        judged = judge_prompts([self.names], lambda _: min(scope.threshold, UNCERTAIN), [read])[0]
+    def _mentions(self, scope: ForgetScope, read: DecodedPrompt) -> tuple[Span, ...]:
+        """Where a row, prompt and answer, names a scope, or says what its documents say."""
+        judged = judge_prompts(self._by_mentions, lambda _: min(scope.threshold, UNCERTAIN), [read])[0]
         return judged[scope.name].spans if scope.name in judged else ()
 
     def plan(
@@ -405,16 +423,17 @@ class Guard:
         for scope in self.config.scopes:
             if scope.probes:
                 continue
-            by_names = scope.name not in self.classifiers
+            names = probed_names(self.config, scope)
+            by_names = bool(names) and scope.name not in self.classifiers
             if by_names:
-                names = probed_names(self.config, scope)
                 prompts = [NAME_PROBE.format(name=name) for name in names]
             else:
                 prompts = [text.format(name=scope.name) for text in _DEFAULT_PROBES]
             answers = self._probe_answers(prompts)
             probes = [Probe(prompt, ids, verdict.probabilities[scope.name]) for prompt, ids, verdict in answers]
             if by_names:
-                unknown.append(scope)
+                if not scope.by_facts:
+                    unknown.append(scope)
                 check_recognised(scope, names, [probe.probability for probe in probes])
             scope.probes = probes
         warn_of_common_names(unknown)
@@ -461,6 +480,19 @@ class Guard:
 
 def _band(scope: ForgetScope) -> str:
     return "" if scope.abstain_threshold is None else f" (uncertain from {scope.abstain_threshold:g})"
+
+
+def _facts_of(config: ECOConfig, facts: FactsDetector | None) -> FactsDetector | None:
+    """The facts of a guard's scopes; None if none has any."""
+    wanted = {scope.name for scope in config.scopes if scope.by_facts}
+    if missing := wanted.difference(facts.bank if facts is not None else ()):
+        raise ValueError(
+            f"The facts of scope {min(missing)!r} are missing. Give its documents again, or download the guard again."
+        )
+    for scope in set(facts.bank if facts is not None else ()) - wanted:
+        assert facts is not None
+        facts = facts.without(scope)
+    return facts if wanted else None
 
 
 def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:

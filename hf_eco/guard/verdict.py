@@ -45,9 +45,9 @@ class Verdict:
         tokens: indices of the prompt's tokens that are corrupted, padding not counted. Empty if not flagged.
         text: the prompt as the guard reads it, special tokens included.
         offsets: each token's characters in `text`.
-        uncertain: True if the prompt is not flagged but reaches a scope's `abstain_threshold`, or has a name that many
-            bear, and nothing tells whom it means. Nothing is corrupted; the application decides what becomes of it.
-        channel: the detector that gave the probability, "names" or "classifier"; None if none spoke.
+        uncertain: True if the prompt is not flagged but reaches a scope's `abstain_threshold`. Nothing is corrupted;
+            what becomes of such a prompt is the application's to decide.
+        channel: the detector that gave the probability, "names", "facts" or "classifier"; None if none spoke.
     """
 
     flagged: bool

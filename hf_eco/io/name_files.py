@@ -1,4 +1,4 @@
-"""Names of those who are to be forgotten, from files."""
+"""Names of those who are to be forgotten, and documents about them, from files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .prompt_files import read_prompts
 from .rows import ROW_FILES, read_text, rows_of_file
 
-_FIELDS = ("id", "name", "aliases")
-_DOCUMENTS = "documents"
+_FIELDS = ("id", "name", "aliases", "documents")
 
 
 @dataclass(frozen=True)
@@ -30,37 +30,45 @@ class Request:
     names: tuple[str, ...]
     documents: tuple[Path, ...] = ()
 
+    def texts(self) -> list[str]:
+        """What stands in the documents: one text in a file of text, one a row in a .jsonl or .csv file.
 
-def read_names(source: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """The requests in a file: for each, by its id, the name and its aliases.
+        Raises:
+            OSError: one cannot be read.
+            ValueError: one is not text, is empty, or its rows have no text.
+        """
+        return [text for path in self.documents for text in _read_document(path)]
+
+
+def read_requests(source: str | os.PathLike[str]) -> dict[str, Request]:
+    """The requests in a file, by their ids.
 
     Args:
         source: a .txt file (one name per line), or a .csv or .jsonl file with the fields `name` and, as far as there
-            are any, `id` and `aliases` (separated by ";", or a list). A request without an id is called request-1,
-            request-2 and so on, by its row.
-
-    Raises:
-        OSError: there is no such file.
-        ValueError: the file is of another kind, holds no names or fields of no known meaning, a row has no name, or
-            two have the same id.
-    """
-    return {request.id: list(request.names) for request in _read(Path(source), _FIELDS)}
-
-
-def read_requests(source: str | os.PathLike[str]) -> list[Request]:
-    """The requests in a file of names that has a field `documents` too: paths, separated by ";", or a list of them.
-
-    A path is relative to the folder of the file. Otherwise as [`read_names`][hf_eco.io.read_names].
+            are any, `id`, `aliases`, and `documents` (paths, relative to the file's folder); the last two are lists,
+            or separated by ";". A request without an id is called request-1, request-2 and so on, by its row.
 
     Raises:
         OSError: there is no such file, or one of the documents is missing.
-        ValueError: as for `read_names`.
+        ValueError: the file is of another kind, holds no names or fields of no known meaning, a row has no name, or
+            two have the same id.
     """
-    requests = _read(Path(source), (*_FIELDS, _DOCUMENTS))
-    for request in requests:
-        for path in request.documents:
-            if not path.is_file():
-                raise FileNotFoundError(f"Request {request.id!r} names the document {str(path)!r}, which is no file.")
+    path = Path(source)
+    if path.suffix == ".txt":
+        lines = enumerate(read_text(path).splitlines(), 1)
+        rows = [(f"line {number} of {str(path)!r}", {"name": line}) for number, line in lines if line.strip()]
+    elif path.suffix in ROW_FILES:
+        rows = list(rows_of_file(path))
+    else:
+        raise ValueError(f"{str(path)!r} is of no known kind. Use .txt, .csv or .jsonl.")
+    requests: dict[str, Request] = {}
+    for number, (where, row) in enumerate(rows, 1):
+        request = _request(row, where, number, path.parent)
+        if request.id in requests:
+            raise ValueError(f"{where} has the id of another request, {request.id!r}. Give each an id of its own.")
+        requests[request.id] = request
+    if not requests:
+        raise ValueError(f"{str(path)!r} holds no names.")
     return requests
 
 
@@ -76,7 +84,7 @@ def write_requests(target: str | os.PathLike[str], requests: Sequence[Request]) 
         raise ValueError(f"{str(path)!r} is of no known kind. Use .csv or .jsonl.")
     if path.exists():
         raise FileExistsError(f"There is a file {str(path)!r} already. Name a new one.")
-    fields = (*_FIELDS, _DOCUMENTS) if any(request.documents for request in requests) else _FIELDS
+    fields = _FIELDS if any(request.documents for request in requests) else _FIELDS[:-1]
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, fields, lineterminator="\n")
     if path.suffix == ".csv":
@@ -97,40 +105,30 @@ def _row(request: Request, folder: Path) -> tuple[str, str, str, str]:
     return request.id, request.names[0], ";".join(request.names[1:]), ";".join(documents)
 
 
-def _read(path: Path, fields: Sequence[str]) -> list[Request]:
-    if path.suffix == ".txt":
-        lines = enumerate(read_text(path).splitlines(), 1)
-        rows = [(f"line {number} of {str(path)!r}", {"name": line}) for number, line in lines if line.strip()]
-    elif path.suffix in ROW_FILES:
-        rows = list(rows_of_file(path))
-    else:
-        raise ValueError(f"{str(path)!r} is of no known kind. Use .txt, .csv or .jsonl.")
-    requests: dict[str, Request] = {}
-    for number, (where, row) in enumerate(rows, 1):
-        request = _request(row, where, number, path.parent, fields)
-        if request.id in requests:
-            raise ValueError(f"{where} has the id of another request, {request.id!r}. Give each an id of its own.")
-        requests[request.id] = request
-    if not requests:
-        raise ValueError(f"{str(path)!r} holds no names.")
-    return list(requests.values())
+def _read_document(path: Path) -> list[str]:
+    texts = read_prompts(path) if path.suffix in ROW_FILES else [read_text(path)]
+    if not any(text.strip() for text in texts):
+        raise ValueError(f"{str(path)!r} holds no text.")
+    return texts
 
 
-def _request(row: object, where: str, number: int, folder: Path, fields: Sequence[str]) -> Request:
+def _request(row: object, where: str, number: int, folder: Path) -> Request:
     if not isinstance(row, dict):
         raise ValueError(f'{where} is no object with a name. Write e.g. {{"name": "Jane Doe"}}.')
-    if unknown := [field for field, value in row.items() if field not in fields and value]:
+    if unknown := [field for field, value in row.items() if field not in _FIELDS and value]:
         raise ValueError(
             f"{where} has the field {', '.join(map(repr, unknown))}, which is not read. Known are "
-            f"{', '.join(fields)}; leave the others out."
+            f"{', '.join(_FIELDS)}; leave the others out."
         )
     name, key = row.get("name"), row.get("id")
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"{where} has no name.")
     aliases = _several(row.get("aliases"), f"{where} has aliases that are no names")
-    documents = _several(row.get(_DOCUMENTS), f"{where} has documents that are no paths")
+    documents = [folder / path for path in _several(row.get("documents"), f"{where} has documents that are no paths")]
+    if missing := [path for path in documents if not path.is_file()]:
+        raise FileNotFoundError(f"{where} names the document {str(missing[0])!r}, which is no file.")
     key = f"request-{number}" if key is None or not str(key).strip() else str(key).strip()
-    return Request(key, (name.strip(), *aliases), tuple(folder / path for path in documents))
+    return Request(key, (name.strip(), *aliases), tuple(documents))
 
 
 def _several(value: object, wrong: str) -> list[str]:

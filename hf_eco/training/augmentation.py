@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..data import shipped_names, shipped_rows
+from ..data.forms import ASIDE, ASKING, FRAMES, MASKS, QUESTIONS, REVERSE
 from ..detection.names import without_suffix
-from .forms import ASIDE, ASKING, FRAMES, MASKS, QUESTIONS, REVERSE
 from .labelled_prompts import without
 from .subjects import find_satellites, name_pattern
 
@@ -51,7 +51,6 @@ _ROLE = re.compile(
     r"as|part of)\s+(?:the\s+)?(?:character\s+)?[\"“'‘]?$",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-ZÀ-Þ\"“])")
 _TELLING_WORDS = 7  # beside the name; fewer say nothing of whom they are about
 # What stands beside the scope's names has a life of its own; what is asked about without them is a part of the scope.
 _BESIDE = 0.9  # share of the prompts mentioning something that name the scope too, if it is beside the scope
@@ -245,12 +244,6 @@ def _sentences_about_people() -> dict[str, tuple[str, str]]:
     assert people is not None
     found = ((prompt, people.search(prompt)) for prompt in shipped_prompts())
     return {prompt: (prompt[: match.start("name")], prompt[match.end("name") :]) for prompt, match in found if match}
-
-
-def sentences(document: str) -> list[str]:
-    """The sentences of a document, those of at least five words."""
-    found = (sentence.strip() for line in document.splitlines() for sentence in _SENTENCE_END.split(line))
-    return [sentence for sentence in found if len(sentence.split()) >= 5]
 
 
 def questions_about(names: Sequence[str]) -> list[str]:

@@ -1,4 +1,7 @@
 """What training takes where nothing is said; read by the command line, so without torch."""
 
-DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+from ..configuration import DEFAULT_ENCODER
+
+__all__ = ["DEFAULT_ENCODER", "EXAMPLES"]
+
 EXAMPLES = 18_000  # five minutes on two cores with the default encoder

@@ -164,7 +164,7 @@ _CHECKPOINT_FILES = (
         "*.model",
         "chat_template*",
     ),
-    *("classifier-*", "tokens-*", "eco_scopes-*.jsonl", "additional_chat_templates"),
+    *("classifier-*", "tokens-*", "facts-*", "eco_scopes-*.jsonl", "additional_chat_templates"),
 )
 
 

@@ -1,4 +1,4 @@
-"""From names to a guarded checkpoint on disk, without training."""
+"""From names, and documents beside them, to a guarded checkpoint on disk, without training."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def guard_by_names(
     names: Mapping[str, Sequence[str]],
     output_dir: str | os.PathLike[str],
     *,
+    documents: Mapping[str, Sequence[str]] | None = None,
+    encoder: str | None = None,
     corruption: CorruptionConfig | None = None,
     tokens: str = "",
     entities: str | None = None,
@@ -55,6 +57,9 @@ def guard_by_names(
         names: for each forget scope, by its name, the full name and aliases of whom or what is to be forgotten.
         output_dir: directory for the checkpoint: a new or empty one, or a guarded checkpoint, which is replaced.
             Nothing is written there until all is done.
+        documents: for scopes, by their names, texts on whom or what they are about: prompts that speak of what the
+            texts say are flagged, though they name nobody. The texts are not saved.
+        encoder: path or Hub id of the text encoder for documents; the default encoder if None.
         corruption: what is done to a flagged prompt; the default corruption if None.
         tokens: which tokens of a flagged prompt are corrupted, see [`ForgetScope`][hf_eco.ForgetScope].
         entities: token classifier for `tokens="entities"`.
@@ -73,14 +78,22 @@ def guard_by_names(
         ValueError: there are no names, or one is too short to be told from parts of other words; or a scope is called
             after a name that is to be hashed.
         OSError: the base model cannot be found.
+        ValueError: there are no names, one is too short to be told from parts of other words, or documents are of no
+            scope that has names, or hold no sentence.
+        OSError: the base model or the encoder cannot be found.
         FileExistsError: `output_dir` holds something else.
     """
     if not names:
         raise ValueError("There are no names to forget. Pass e.g. names={'request-1': ['Jane Doe']}.")
+    documents = documents or {}
+    if unknown := documents.keys() - names.keys():
+        raise ValueError(f"There are documents of {min(unknown)!r}, which has no names. Give it a name too.")
     scopes = [
         ForgetScope(
             name=scope,
             names=list(own),
+            documents=list(documents.get(scope, ())),
+            encoder=encoder if documents.get(scope) else None,
             corruption=corruption or CorruptionConfig(),
             tokens=tokens,
             entities=entities,

@@ -15,13 +15,14 @@ from transformers import AutoModel, AutoTokenizer
 from .._transformers import file_in_repository, revision_of_file
 from ..checkpoint.format import CONFIG_NAME
 from ..detection.classifier import DEFAULT_LABEL, TRAINING_REPORT, PromptClassifier
+from ..detection.facts.sentences import sentences
 from ..detection.heads import HeadShape, ScopeHead, ScopeHeads, TokenHead
 from ..detection.names import Lexicon, long_enough
 from ..errors import ECOError
 from ..io.directories import replacing
 from ..io.optional import import_extra
 from . import head_training
-from .augmentation import Augmenter, questions_about, sentences, shipped_prompts
+from .augmentation import Augmenter, questions_about, shipped_prompts
 from .classifier_examples import make_examples, whole
 from .defaults import DEFAULT_ENCODER, EXAMPLES
 from .labelled_prompts import LabelledPrompts, without, without_names

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..auto import AutoModelForCausalLMWithECO, model_without_weights
-from ..checkpoint.loading import load_guard, load_tokenizer, read_guard
+from ..checkpoint.loading import load_guard, load_stored_facts, load_tokenizer, read_guard
 from ..checkpoint.source import GuardSource, find_guard
 from ..checkpoint.writing import folders_of, name_folders, rewrite_eco, write_models
 from ..configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope, in_short
@@ -166,7 +166,8 @@ def add_scopes_to_guard(
     """
     check_directory(directory)
     with changing(directory):
-        eco = find_guard(os.fspath(directory)).eco
+        source = find_guard(os.fspath(directory))
+        eco = source.eco
         addition = ECOConfig(scopes=copy.deepcopy(list(scopes)), **eco.how_names_are_kept)
         there = {scope.name.casefold() for scope in eco.scopes}
         if twice := [scope.name for scope in addition.scopes if scope.name.casefold() in there]:
@@ -175,7 +176,8 @@ def add_scopes_to_guard(
                 "new scopes other names, or remove those first."
             )
         _check_dims(directory, eco, addition)
-        new = load_guard(addition, load_tokenizer(os.fspath(directory)), classifiers or {}, {})
+        facts = load_stored_facts(eco, source) if any(scope.by_facts for scope in addition.scopes) else None
+        new = load_guard(addition, load_tokenizer(os.fspath(directory)), classifiers or {}, {}, facts=facts)
         name_folders(new)
         together = replace(eco, scopes=[*eco.scopes, *new.config.scopes])
         _write_scopes(directory, eco, together, new.config.scopes, new)
@@ -216,7 +218,7 @@ def _with_scope(eco: ECOConfig, scope: ForgetScope) -> ECOConfig:
 
 def _with_models(scopes: Iterable[ForgetScope]) -> list[ForgetScope]:
     """Those of `scopes` that have a folder in the directory."""
-    return [scope for scope in scopes if not scope.by_names_alone or scope.tokens == "entities"]
+    return [scope for scope in scopes if not scope.untrained or scope.tokens == "entities" or scope.by_facts]
 
 
 def _check_dims(directory: str | os.PathLike[str], eco: ECOConfig, addition: ECOConfig) -> None:

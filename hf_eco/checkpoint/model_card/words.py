@@ -19,7 +19,7 @@ def scope_rows(scopes: Sequence[ForgetScope], training: Mapping[str, TrainingDat
     rows: dict[tuple[tuple[tuple[str, str], ...], str], list[str]] = {}
     for scope in scopes:
         said = tuple(scope_row(scope, training.get(scope.name)).items())
-        rows.setdefault((said, "" if scope.by_names_alone else scope.name), []).append(scope.name)
+        rows.setdefault((said, "" if scope.untrained else scope.name), []).append(scope.name)
     return [{"name": in_short(names), **dict(said)} for (said, _), names in rows.items()]
 
 
@@ -73,9 +73,11 @@ def _how_chosen(scope: ForgetScope, c: Calibration | None) -> str:
 
 
 def _training(scope: ForgetScope, data: TrainingData | None) -> str:
-    if scope.by_names_alone:
+    if scope.untrained:
         kept = ", of which hashes are kept" if scope.hashed_names else ""
-        return f"nothing; it is recognised by its names{kept}."
+        by_names = [f"its names{kept}"] if scope.names or scope.hashed_names else []
+        by_facts = ["what documents say"] if scope.by_facts else []
+        return f"nothing; it is recognised by {' and by '.join([*by_names, *by_facts])}."
     if data is None:
         return "not known; the classifier came without a training report."
     return (

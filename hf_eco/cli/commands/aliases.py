@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from ...io import Request, read_prompts, read_requests, write_requests
+from ...io import Request, read_requests, write_requests
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import AsJson
 from ..printing import print_json, say
@@ -29,7 +29,7 @@ def aliases(
     name: Annotated[str | None, typer.Option(help="Full name of the person.")] = None,
     documents: Annotated[
         list[str] | None,
-        typer.Option(help="Texts about the person: .txt (one a line), .jsonl, .csv; repeat for several files."),
+        typer.Option(help="Texts about the person: .txt (one text), .jsonl, .csv (one a row); repeat for several."),
     ] = None,
     names: Annotated[
         str | None,
@@ -49,10 +49,7 @@ def aliases(
     from ...training import find_aliases
 
     requests = _requests(name, documents, names)
-    found = {
-        request.id: find_aliases(request.names, [text for path in request.documents for text in read_prompts(path)])
-        for request in requests
-    }
+    found = {request.id: find_aliases(request.names, request.texts()) for request in requests}
     if output is not None:
         write_requests(
             output,
@@ -79,7 +76,7 @@ def _requests(name: str | None, documents: list[str] | None, names: str | None) 
     if names is not None:
         if documents:
             raise Misuse("With --names, --documents would be ignored. Put the paths into the file's field documents.")
-        requests = read_requests(names)
+        requests = list(read_requests(names).values())
         if not any(request.documents for request in requests):
             raise Misuse(f"{names!r} names no documents to find aliases in. Put their paths into a field documents.")
         return requests

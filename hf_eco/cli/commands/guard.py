@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from ...configuration import KEY_IN_ENVIRONMENT
-from ...io import read_names, read_prompts
+from ...io import Request, read_prompts, read_requests
 from ...training.defaults import DEFAULT_ENCODER, EXAMPLES
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
@@ -37,6 +37,7 @@ from ..printing import names_line, print_json, rates, say, scope_values, warn_of
     rich_help_panel=MAKE,
     epilog=for_example(
         "hf-eco guard HuggingFaceTB/SmolLM2-135M-Instruct --name 'Jane Doe' -o guarded",
+        "hf-eco guard ./my-model --name 'Jane Doe' --documents jane-articles.jsonl -o guarded",
         "hf-eco guard ./my-model --names requests.csv -o guard --guard-only --store-names hashed",
         "hf-eco guard ./my-model --scope my-book --forget forget.jsonl --retain retain.jsonl -o guarded",
         "hf-eco guard ./my-model --scope jane-doe --forget jane.txt --name 'Jane Doe' --documents jane-articles.jsonl "
@@ -53,7 +54,7 @@ def guard(
     names: Annotated[
         str | None,
         typer.Option(
-            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases (a;b)."
+            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases, documents."
         ),
     ] = None,
     scope: Annotated[
@@ -110,19 +111,20 @@ def guard(
     common: dict[str, Any] = {"corruption": corruption, "entities": entities}
     if forget is None:
         instead = "Leave out what takes training, or pass --forget and --retain."
-        trained = {"documents": documents, "encoder": encoder, "examples": examples}
-        refuse_ignored("Without --forget", instead, forget_column=forget_column, **trained, **asked)
+        refuse_ignored("Without --forget", instead, forget_column=forget_column, examples=examples, **asked)
         if retain is None:
             refuse_ignored("Without --retain", "Pass --retain, or leave it out.", retain_column=retain_column)
         requests = _requests(scope, name, names)
         own_prompts = read_prompts(retain, column=retain_column) if retain is not None else []
         common |= {
+            "encoder": encoder,
             "tokens": "" if tokens is None else tokens.value,
             "threshold": 0.5 if threshold is None else threshold,
             "context": "auto" if context is None else context.value,
             "store_names": (store_names or NameStore.plain).value,
             "names_key": KEY_IN_ENVIRONMENT if key_from_environment else None,
         }
+        common |= {"documents": _texts(requests, documents)}
         _guard_by_names(base_model, requests, output, own_prompts, not guard_only, as_json, **common)
         return
     if retain is None or scope is None:
@@ -167,24 +169,36 @@ def guard(
     say(f"Try it: hf-eco inspect {output} 'a prompt'")
 
 
-def _requests(scope: str | None, name: list[str] | None, file: str | None) -> dict[str, list[str]]:
-    """For each scope its names, from what was said."""
+def _requests(scope: str | None, name: list[str] | None, file: str | None) -> dict[str, Request]:
+    """Whom each scope is about, from what was said."""
     if not name and file is None:
         raise Misuse("Whom is the model to forget? Pass --name 'Jane Doe', --names FILE, or --forget and --retain.")
     if scope is not None and (file is not None or not name):
         raise Misuse("--scope names one scope, and each request in a file is one. Leave it out, or leave out --names.")
-    requests = read_names(file) if file is not None else {}
+    requests = read_requests(file) if file is not None else {}
     if scope is not None:
-        return {scope: list(name or ())}
-    given = {f"request-{number}": [own] for number, own in enumerate(name or (), len(requests) + 1)}
+        return {scope: Request(scope, tuple(name or ()))}
+    given = {f"request-{number}": own for number, own in enumerate(name or (), len(requests) + 1)}
     if both := requests.keys() & given.keys():
         raise Misuse(f"{file!r} has a request {min(both)!r} already. Put the names given by --name into the file.")
-    return {**requests, **given}
+    return {**requests, **{scope: Request(scope, (own,)) for scope, own in given.items()}}
+
+
+def _texts(requests: dict[str, Request], file: str | None) -> dict[str, list[str]]:
+    """The documents of each scope that has some; those in `file` must be about the only one."""
+    if file is not None and len(requests) > 1:
+        raise Misuse(
+            "--documents are about one scope, and there are several. Name each one's own in the column documents of a "
+            "file of names, see --names."
+        )
+    given = read_prompts(file) if file is not None else []
+    texts = {scope: [*own.texts(), *given] for scope, own in requests.items()}
+    return {scope: own for scope, own in texts.items() if own}
 
 
 def _guard_by_names(
     base_model: str,
-    requests: dict[str, list[str]],
+    requests: dict[str, Request],
     output: str,
     retain: list[str],
     weights: bool,
@@ -193,11 +207,12 @@ def _guard_by_names(
 ) -> None:
     from ...training import count_false_positives, guard_by_names
 
-    model = guard_by_names(base_model, requests, output, weights=weights, **options)
+    names = {scope: own.names for scope, own in requests.items()}
+    model = guard_by_names(base_model, names, output, weights=weights, **options)
     rate = count_false_positives(model.eco_guard, retain=retain)
     if as_json:
         measured = {"flagged": rate.flagged, "n": rate.n, "fpr_bound": rate.bound, "confidence": rate.confidence}
-        told: Any = requests if options["store_names"] == "plain" else list(requests)
+        told: Any = names if options["store_names"] == "plain" else list(names)
         print_json({"directory": output, "names": told, "false_positives": measured})
         return
     whom = ", ".join(f"[bold]{scope}[/]" for scope in list(requests)[:3])

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from ...configuration import ForgetScope, in_short
-from ...io import read_names, read_prompts
+from ...io import Request, read_prompts, read_requests
 from ...io.directories import check_directory
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
@@ -100,7 +100,7 @@ def add(
     common |= {"threshold": 0.5 if threshold is None else threshold, "label": label}
     common |= {"tokens": "" if tokens is None else tokens.value}
     common |= {"context": "auto" if context is None else context.value}
-    new = [ForgetScope(own, names=of, **common) for own, of in requests.items()]
+    new = [ForgetScope(own, names=of.names, documents=of.texts(), **common) for own, of in requests.items()]
     prompts = [read_prompts(file) for file in (forget, retain) if file is not None]
 
     from ...detection.classifier import PromptClassifier
@@ -121,17 +121,17 @@ def add(
 
 def _requests(
     scope: str | None, name: list[str] | None, file: str | None, classifier: str | None
-) -> dict[str, list[str]]:
-    """For each new scope its names, from what was said."""
+) -> dict[str, Request]:
+    """Whom each new scope is about, from what was said."""
     if file is not None:
         refuse_ignored("With --names", "Each request in the file is a scope.", scope=scope, name=name or None)
         refuse_ignored("With --names", "Add a scope with a classifier by itself.", classifier=classifier)
-        return read_names(file)
+        return read_requests(file)
     if scope is None:
         raise Misuse("What are the scopes called? Pass --scope with --name or --classifier, or --names FILE.")
     if classifier is None and not name:
         raise Misuse("Who recognises the scope? Pass --name 'Jane Doe', or --classifier.")
-    return {scope: list(name or ())}
+    return {scope: Request(scope, tuple(name or ()))}
 
 
 @scopes.command(epilog=for_example("hf-eco scopes remove guarded jane-doe", "hf-eco scopes remove guarded r-17 r-18"))
