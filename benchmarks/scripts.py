@@ -43,7 +43,7 @@ def rows(file: str) -> list[dict[str, str]]:
 
 
 def found(detector: NamesDetector, text: str) -> set[str]:
-    return {own.scope for own in detector.detect([text])[0] if own.probability >= THRESHOLD}
+    return {own.scope for own in detector.detect([text])[0] if own.probability >= THRESHOLD and not own.weak}
 
 
 def share(flags: list[bool]) -> float:

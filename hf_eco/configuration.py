@@ -338,7 +338,7 @@ class ForgetScope:
     @property
     def untrained(self) -> bool:
         """True of a scope that is recognised without a classifier: by its names, by its documents, or both."""
-        return bool(self.names or self.hashed_names or self.by_facts) and self.classifier is None
+        return self.classifier is None and bool(self.names or self.hashed_names or self.by_facts)
 
     def calibrated(self, calibration: Calibration) -> ForgetScope:
         """A copy of the scope with the threshold, and the band of uncertain prompts, that were measured."""
@@ -413,9 +413,9 @@ class ECOConfig:
             raise ValueError(
                 f"scopes must be a list of ForgetScopes, got {self.scopes!r}. Use scopes=[ForgetScope(...)]."
             )
-        vars(self)["scopes"] = tuple(_from_dict(ForgetScope, scope) for scope in self.scopes)
-        counts = Counter(scope.name.casefold() for scope in self.scopes)  # some file systems know no case
-        if len(counts) < len(self.scopes):
+        vars(self)["scopes"] = tuple([_from_dict(ForgetScope, scope) for scope in self.scopes])
+        if len({scope.name.casefold() for scope in self.scopes}) < len(self.scopes):  # some file systems know no case
+            counts = Counter(scope.name.casefold() for scope in self.scopes)
             twice = [scope.name for scope in self.scopes if counts[scope.name.casefold()] > 1]
             raise ValueError(
                 f"Two scopes share a name: {in_short(twice)}. Give each its own; it names the classifier's folder."

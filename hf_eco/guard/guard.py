@@ -78,7 +78,7 @@ class Guard:
         self._scopes = {scope.name: scope for scope in config.scopes}
         self._names_of_scopes = frozenset(self._scopes)
         self._order = {name: number for number, name in enumerate(self._scopes)}
-        by_classifier = [s for s in config.scopes if s.name in classifiers or not s.untrained]
+        by_classifier = [s for s in config.scopes if not s.untrained or s.name in classifiers]
         self.classifiers = share_encoders(
             {scope.name: (_for_scope(classifiers, scope, "classifier"), scope.label) for scope in by_classifier}
         )

@@ -7,6 +7,7 @@ news, subtitles and the web.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -24,6 +25,7 @@ UNKNOWN = 8.5  # rarity of words that no list holds
 _RAREST = 8.0  # rarer ones are mostly slips themselves: lists counted over the web are full of them
 _ENGLISH = "en"
 _OTHERS = ("de", "fr", "es", "it", "pt", "nl", "pl", "sv", "tr")
+_BY_SCRIPT = ((re.compile("[\u0370-\u03ff]"), ("el",)), (re.compile("[\u0400-\u04ff]"), ("ru", "uk", "bg")))
 _ENOUGH = 60  # words of a text that tell its language
 
 
@@ -40,7 +42,8 @@ def tables_of(words: Sequence[str]) -> tuple[Mapping[str, float], ...]:
     """The lists that tell how rare words are in a text that has `words`, in small letters: those of English, and of
     the language that the words are most frequent in."""
     some = words[:_ENOUGH]
-    tables = [_table(language) for language in (_ENGLISH, *_OTHERS)]
+    others = next((languages for script, languages in _BY_SCRIPT if any(map(script.search, some))), _OTHERS)
+    tables = [_table(language) for language in (_ENGLISH, *others)]
     best = min(tables, key=lambda table: sum(table.get(word, UNKNOWN) for word in some))
     return (tables[0],) if best is tables[0] else (tables[0], best)
 

@@ -55,17 +55,23 @@ class NamesDetector:
         like: NamesDetector | None = None,
         contexts: Mapping[str, str] | None = None,
     ) -> None:
-        contexts = contexts or {}
-        keys = [NameKey(scope, tuple(own), contexts.get(scope, "auto")) for scope, own in names.items() if own]
-        self._own = frozenset(keys)
+        contexts, known = contexts or {}, {} if like is None else like._keys
+        self._keys: dict[str, NameKey] = {}
+        for scope, own in names.items():
+            key, context = known.get(scope), contexts.get(scope, "auto")
+            if key is None or key.names is not own or key.context != context:  # most are known
+                key = NameKey(scope, tuple(own), context)
+            if own:
+                self._keys[scope] = key
         self._index: NameTables = NameTables() if like is None else like._index
-        self._index.users.enter(self, keys)
+        self._own = self._index.users.enter(self, list(self._keys.values()))
 
     def __len__(self) -> int:
         return len(self._own)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), ({k.scope: k.names for k in self._own}, None, {k.scope: k.context for k in self._own})
+        own = self._keys.values()
+        return type(self), ({key.scope: key.names for key in own}, None, {key.scope: key.context for key in own})
 
     def detect(self, texts: Sequence[str]) -> list[list[Detection]]:
         """As for any detector. A text is read in every view of it, as [`views`][hf_eco.detection.disguises.views]
@@ -79,7 +85,7 @@ class NamesDetector:
         found = []
         for view in views(text):
             said = [
-                (key, mention.log_odds, mention.start, mention.end, needs_context(name, key.context))
+                (key, mention.log_odds, mention.start, mention.end, mention.weak or needs_context(name, key.context))
                 for name, mention in self._mentions(view.text)
                 for key in self._index.names.keys(name)
                 if key in self._own

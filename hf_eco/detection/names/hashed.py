@@ -96,9 +96,8 @@ class HashedNamesDetector:
     def __init__(self, records: Mapping[str, str], key: bytes, like: HashedNamesDetector | None = None) -> None:
         entries = [(scope, record) for scope, record in records.items() if record]
         self._key = key
-        self._own = frozenset(entries)
         self._table: _HashTable = _HashTable(key) if like is None or like._key != key else like._table
-        self._table.users.enter(self, entries)
+        self._own = self._table.users.enter(self, entries)
         self._longest = max((_longest(record) for _, record in entries), default=0)
 
     def __len__(self) -> int:

@@ -51,11 +51,13 @@ SENTENCE_END = re.compile(r"[.?!]\s")
 
 @dataclass(frozen=True)
 class Mention:
-    """A name of the scope in a text: `text[start:end]`, with `edits` letters of it wrong; unlikely ones count more."""
+    """A name of the scope in a text: `text[start:end]`, with `edits` letters of it wrong; unlikely ones count more.
+    `weak` if it may well be somebody else's, which only sounds like it."""
 
     start: int
     end: int
     edits: float
+    weak: bool = False
 
     @property
     def log_odds(self) -> float:

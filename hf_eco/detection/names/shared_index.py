@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
-from collections import Counter, deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections import deque
+from collections.abc import Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 _EntryT = TypeVar("_EntryT", bound=Hashable)
@@ -34,27 +35,34 @@ class SharedIndex(Generic[_EntryT]):
 
     def __init__(self, table: Table[_EntryT]) -> None:
         self._table = table
-        self._left: deque[Iterable[_EntryT]] = deque()  # of detectors that are gone; any thread may append at any time
-        self._users: Counter[_EntryT] = Counter()
+        self._there: set[_EntryT] = set()
+        self._of: dict[int, frozenset[_EntryT]] = {}  # the entries of each detector that lives
+        self._left: deque[int] = deque()  # detectors that are gone; any thread may append at any time
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
 
-    def enter(self, detector: object, entries: Sequence[_EntryT]) -> None:
-        """Adds a detector's entries, for as long as it lives. Raises ValueError if one cannot be added, and then
-        changes nothing."""
+    def enter(self, detector: object, entries: Sequence[_EntryT]) -> frozenset[_EntryT]:
+        """Adds a detector's entries, for as long as it lives, and returns them as a set. Raises ValueError if one
+        cannot be added, and then changes nothing."""
+        own = frozenset(entries)
         with self._lock:
-            new = [entry for entry in entries if entry not in self._users]
+            fresh = own - self._there  # set by set: of thousands of entries, few are looked at one by one
+            new = [entry for entry in dict.fromkeys(entries) if entry in fresh] if fresh else []
             for entry in new:
                 self._table.check(entry)
             for entry in new:
                 self._table.add(entry)
-            self._users.update(entries)
+            self._there |= fresh
+            number = next(self._numbers)
+            self._of[number] = own
             while self._left:
-                for entry in self._left.popleft():
-                    self._leave(entry)
-        weakref.finalize(detector, self._left.append, entries).atexit = False
+                self._leave(self._of.pop(self._left.popleft()))
+        weakref.finalize(detector, self._left.append, number).atexit = False
+        return own
 
-    def _leave(self, entry: _EntryT) -> None:
-        self._users[entry] -= 1
-        if not self._users[entry]:
-            del self._users[entry]
+    def _leave(self, entries: frozenset[_EntryT]) -> None:
+        for others in self._of.values():
+            entries -= others
+        for entry in entries:
             self._table.remove(entry)
+        self._there -= entries

@@ -20,6 +20,7 @@ from .words import without_suffix
 
 _FOREIGN = 0.5  # wrong letters that a name counts for at least
 _WORST = 3.0  # wrong letters that one counts for which is just like enough
+_SURE = 2.55  # of those with more, many are somebody else's
 # By how much a name may sound different for each point of its weight beyond the least,
 _LIKE, _LEAST = 0.38, 3.0
 _LIKE_IN_PART = {
@@ -174,7 +175,7 @@ class _Table:
                 for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):
                     edits = self._edits(heard, phonemes)
                     if edits is not None and (heard.name not in found or edits < found[heard.name].edits):
-                        found[heard.name] = Mention(start, end, edits)
+                        found[heard.name] = Mention(start, end, edits, weak=edits > _SURE)
         return found
 
     def _candidates(self, key: str) -> tuple[_Heard, ...]:
