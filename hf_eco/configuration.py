@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import json
 import logging
 import math
 import numbers
@@ -48,7 +49,7 @@ _BUILT_IN_METHODS = {
 _BEFORE_THE_FORMAT = ("0.1.0",)
 
 SCOPES_FILE = "scopes_file"  # says, in config.json, which file holds the scopes by names alone
-_FIXED = ("name", "names", "hashed_names", "context", "label")  # of a scope, once it is made
+_FIXED = ("name", "names", "hashed_names", "context", "detectors", "label")  # of a scope, once it is made
 _NAMES_KEY = re.compile(r"(?:[0-9a-f]{2}){16,64}")
 _SCOPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -259,6 +260,11 @@ class ForgetScope:
         f"None takes the guard's, or else {DEFAULT_ENCODER}. In a stored guard the folder of its facts.",
         default=None,
     )
+    detectors: dict[str, dict[str, Any]] = _help(
+        "Detectors of your own that recognise the scope: by the name each is registered under, its settings for the "
+        "scope, in types that JSON knows.",
+        default_factory=dict,
+    )
     threshold: float = _help("A prompt is flagged when p(forget) >= threshold.", default=0.5)
     abstain_threshold: float | None = _help(
         "A prompt is uncertain when abstain_threshold <= p(forget) < threshold: it is not corrupted, but its verdict "
@@ -310,6 +316,7 @@ class ForgetScope:
                 f"documents must be a list of texts, got {_shortened(self.documents)}. Use ['an article']."
             )
         self.documents = list(self.documents)
+        vars(self)["detectors"] = _plain_settings(self.detectors)
         if self.tokens == "":
             self.tokens = "mentions" if self.untrained else "content"
         if self.tokens not in TOKEN_SELECTIONS:
@@ -337,8 +344,9 @@ class ForgetScope:
 
     @property
     def untrained(self) -> bool:
-        """True of a scope that is recognised without a classifier: by its names, by its documents, or both."""
-        return self.classifier is None and bool(self.names or self.hashed_names or self.by_facts)
+        """True of a scope that is recognised without a classifier: by its names, its documents, or detectors of your
+        own."""
+        return self.classifier is None and bool(self.names or self.hashed_names or self.by_facts or self.detectors)
 
     def calibrated(self, calibration: Calibration) -> ForgetScope:
         """A copy of the scope with the threshold, and the band of uncertain prompts, that were measured."""
@@ -547,6 +555,17 @@ def _check_strengths(method: str, count: int, dims: int | None) -> None:
     from .corruption import check_strengths
 
     check_strengths(method, count, dims)
+
+
+def _plain_settings(detectors: Any) -> dict[str, dict[str, Any]]:
+    """A copy of the settings of detectors, as JSON keeps them. Raises ValueError if it cannot."""
+    try:
+        plain = json.loads(json.dumps(detectors))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"detectors must be types that JSON knows: {error}.") from error
+    if not isinstance(plain, dict) or not all(isinstance(settings, dict) for settings in plain.values()):
+        raise ValueError(f"detectors must be settings by detector, got {detectors!r}. Use e.g. {{'keywords': {{}}}}.")
+    return plain
 
 
 def _shortened(value: Any) -> str:

@@ -3,6 +3,7 @@
 | file | what it holds |
 |---|---|
 | `detector` | `Detector`, what each way of recognising scopes gives |
+| `registry` | `register_detector`, for detectors of your own |
 | `classifier` | `PromptClassifier`: texts as they stand, without disguise, decoded; heads and names on each |
 | `heads` | what is known of each scope, on an encoder that all scopes share |
 | `packed_heads` | `PackedHead`, a head as it is used in scoring |

@@ -1,7 +1,7 @@
 """What every detector gives: texts in; for each, which scopes it speaks of, how surely, where, and by which channel.
 
-A detector answers for all of its scopes at once. To add one, write a class with `channel`, `detect` and `to` in a file
-of this folder, and have the guard make it (`hf_eco/guard/guard.py`).
+A detector answers for all of its scopes at once. To add one, write a class with `channel`, `detect` and `to`, made from
+its scopes' settings, and register it; see [`register_detector`][hf_eco.detection.registry.register_detector].
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Detection:
         probability: p(forget).
         start: where it begins.
         end: where it ends.
-        channel: who says so: "names", "facts" or "classifier".
+        channel: who says so: "names", "facts", "classifier", or a detector of your own.
         weak: True if this alone tells too little, as a name that many bear: another detector must speak for the scope
             too, in the same text.
     """

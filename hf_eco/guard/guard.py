@@ -21,6 +21,7 @@ from ..detection.facts import FactsDetector
 from ..detection.log_odds import log_odds
 from ..detection.names.detector import NamesDetector
 from ..detection.names.hashed import HashedNamesDetector
+from ..detection.registry import make_detectors
 from ..detection.sharing import share_encoders
 from ..detection.windows import Span
 from ..errors import GuardError, GuardLoadError
@@ -95,6 +96,11 @@ class Guard:
         for classifier in {id(c): c for c in self.classifiers.values()}.values():
             labels = {s.name: s.label for s in by_classifier if self.classifiers[s.name] is classifier}
             self._by_classifier.append(ClassifierDetector(classifier, labels))
+        registered: dict[str, dict[str, dict[str, Any]]] = {}
+        for scope in config.scopes:
+            for detector, settings in scope.detectors.items():
+                registered.setdefault(detector, {})[scope.name] = settings
+        self._registered = make_detectors(registered)
         self._trail: AuditTrail | None = None
         self.base_fingerprint: str | None = None  # of the model that runs, which says so; for the log
 
@@ -213,7 +219,7 @@ class Guard:
     def _by_mentions(self) -> list[Detector]:
         """Those that need no training, and say where a scope is mentioned."""
         facts: list[Detector] = [] if self.facts is None else [self.facts]
-        return [*([self.names] if len(self.names) else []), *facts]
+        return [*([self.names] if len(self.names) else []), *facts, *self._registered]
 
     def _check_that_classifiers_tell_no_names(self) -> None:
         for name, classifier in self.classifiers.items():

@@ -87,8 +87,8 @@ def warn_of_common_names(scopes: Sequence[ForgetScope]) -> None:
         more = f" and {len(common) - 5} more" if len(common) > 5 else ""
         logger.warning(
             f"Thousands of people in the United States bear {', '.join(common[:5])}{more}. A prompt with nothing but "
-            "such a name is left uncertain, not flagged. Give the scope a classifier that knows whom it means, or set "
-            "context='ignored' to flag everybody of that name."
+            "such a name is left uncertain, not flagged. Give the scope documents or a classifier that know whom it "
+            "means, or set context='ignored' to flag everybody of that name."
         )
 
 

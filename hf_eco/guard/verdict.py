@@ -47,7 +47,8 @@ class Verdict:
         offsets: each token's characters in `text`.
         uncertain: True if the prompt is not flagged but reaches a scope's `abstain_threshold`. Nothing is corrupted;
             what becomes of such a prompt is the application's to decide.
-        channel: the detector that gave the probability, "names", "facts" or "classifier"; None if none spoke.
+        channel: the detector that gave the probability, "names", "facts", "classifier", or one of your own; None if
+            none spoke.
     """
 
     flagged: bool
