@@ -1,6 +1,6 @@
 """What every detector gives: texts in; for each, which scopes it speaks of, how surely, where, and by which channel.
 
-A detector answers for all of its scopes at once. To add one, write a class with `channel`, `detect` and `to`, made from
+A detector answers for all of its scopes at once. To add one, write a class with `channel`, `detect` and `to`, made of
 its scopes' settings, and register it; see [`register_detector`][hf_eco.detection.registry.register_detector].
 """
 
