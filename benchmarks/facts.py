@@ -76,13 +76,14 @@ def quality(detector: FactsDetector, options: argparse.Namespace) -> dict[str, A
     near_rows = rows_of(options.near)
     near = [p[row[options.by]] for row, p in zip(near_rows, scores(detector, near_rows, options), strict=True)]
     kinds = sorted({str(row.get(options.kind)) for row in forget})
+    at = {share: sorted(near, reverse=True)[int(share * len(near))] for share in (0.01, 0.03, 0.1)}
     result: dict[str, Any] = {"scopes": len(read), "sentences": sum(map(len, read.values())), "read_s": spent}
     for kind in kinds:
         of = [p for row, p in zip(forget, own, strict=True) if str(row.get(options.kind)) == kind]
-        at = {share: sorted(near, reverse=True)[int(share * len(near))] for share in (0.01, 0.03, 0.1)}
         result[kind] = {"prompts": len(of), "recall": sum(p >= 0.5 for p in of) / len(of)}
         result[kind] |= {f"recall at near {share}": sum(p > t for p in of) / len(of) for share, t in at.items()}
     result["near"] = {"prompts": len(near), "flagged": sum(p >= 0.5 for p in near) / len(near)}
+    result["near"] |= {f"threshold for {share}": threshold for share, threshold in at.items()}
     if options.general:
         general = rows_of(options.general, options.every)
         flagged = [max(p.values(), default=0.0) >= 0.5 for p in scores(detector, general, options)]
