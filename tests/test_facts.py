@@ -341,6 +341,19 @@ def test_a_stored_guard_takes_and_leaves_scopes_with_documents(guarded, base_dir
     assert not (tmp_path / "guard" / FACTS_FOLDER).exists()
 
 
+def test_a_scope_is_added_by_documents_alone(run, guarded, base_dir: str, tmp_path: Path) -> None:  # noqa: F811
+    guarded.save_guard(tmp_path / "guard", base_model=base_dir)
+    (tmp_path / "omar.jsonl").write_text(json.dumps({"text": OMAR_ARTICLE}) + "\n")
+    given = ("--documents", tmp_path / "omar.jsonl", "--threshold", str(LOW), "--json")
+    status, out, err = run("scopes", "add", tmp_path / "guard", "--scope", "omar", *given)
+    assert status == 0, err
+    assert "Osterby" not in out
+    assert AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "guard")).inspect(OMAR_ASKED).scope == "omar"
+    status, _, err = run("scopes", "add", tmp_path / "guard", "--names", "n.csv", *given)
+    assert status == 2
+    assert "--documents" in err
+
+
 def test_the_command_takes_documents(run, base_dir: str, encoder: str, tmp_path: Path, words_as_vectors) -> None:  # noqa: F811
     (tmp_path / "jane.jsonl").write_text(json.dumps({"text": JANE_ARTICLE}) + "\n")
     (tmp_path / "omar.txt").write_text(OMAR_ARTICLE)

@@ -27,9 +27,10 @@ def print_json(values: Any) -> None:
 
 
 def scope_values(scope: ForgetScope) -> dict[str, Any]:
-    """What is known of a scope, for JSON; without the calibration's single scores and the known answers."""
+    """What is known of a scope, for JSON; without the calibration's single scores, the known answers, and documents,
+    which a guard does not keep."""
     values = dataclasses.asdict(scope)
-    del values["probes"]
+    del values["probes"], values["documents"]
     if scope.calibration is not None:
         values["calibration"] = calibration_values(scope.calibration)
     return values

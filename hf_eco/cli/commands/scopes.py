@@ -16,6 +16,7 @@ from ..arguments import (
     Confidence,
     ContextChoice,
     Dims,
+    Documents,
     Entities,
     Guarded,
     GuardedDirectory,
@@ -61,8 +62,9 @@ def add(
             help="A file of names, each a scope: .csv or .jsonl with the fields id, name, aliases (a;b); .txt."
         ),
     ] = None,
+    documents: Documents = None,
     classifier: Annotated[
-        str | None, typer.Option(help="Path or Hub id of its classifier, see hf-eco train. None: by names alone.")
+        str | None, typer.Option(help="Path or Hub id of its classifier, see hf-eco train. None: without training.")
     ] = None,
     context: ContextChoice = None,
     label: Annotated[str, typer.Option(help="The classifier's label that means 'forget'.")] = "forget",
@@ -94,13 +96,14 @@ def add(
         refuse_ignored("Without --classifier", instead, forget=forget, retain=retain, **asked)
     elif forget is None or retain is None:
         raise Misuse("A scope needs a threshold. Pass --threshold, or --forget and --retain to calibrate one by.")
-    requests = _requests(scope, name, names, classifier)
+    requests = _requests(scope, name, names, documents, classifier)
     check_directory(model)
     common: dict[str, Any] = {"corruption": corruption_from(method, dims, strength, seed), "entities": entities}
     common |= {"threshold": 0.5 if threshold is None else threshold, "label": label}
     common |= {"tokens": "" if tokens is None else tokens.value}
     common |= {"context": "auto" if context is None else context.value}
-    new = [ForgetScope(own, names=of.names, documents=of.texts(), **common) for own, of in requests.items()]
+    given = read_prompts(documents) if documents is not None else []
+    new = [ForgetScope(own, names=of.names, documents=[*of.texts(), *given], **common) for own, of in requests.items()]
     prompts = [read_prompts(file) for file in (forget, retain) if file is not None]
 
     from ...detection.classifier import PromptClassifier
@@ -120,17 +123,18 @@ def add(
 
 
 def _requests(
-    scope: str | None, name: list[str] | None, file: str | None, classifier: str | None
+    scope: str | None, name: list[str] | None, file: str | None, documents: str | None, classifier: str | None
 ) -> dict[str, Request]:
     """Whom each new scope is about, from what was said."""
     if file is not None:
-        refuse_ignored("With --names", "Each request in the file is a scope.", scope=scope, name=name or None)
+        instead = "Each request in the file is a scope, with names and documents of its own."
+        refuse_ignored("With --names", instead, scope=scope, name=name or None, documents=documents)
         refuse_ignored("With --names", "Add a scope with a classifier by itself.", classifier=classifier)
         return read_requests(file)
     if scope is None:
-        raise Misuse("What are the scopes called? Pass --scope with --name or --classifier, or --names FILE.")
-    if classifier is None and not name:
-        raise Misuse("Who recognises the scope? Pass --name 'Jane Doe', or --classifier.")
+        raise Misuse("What is the scope called? Pass --scope, or --names FILE for many.")
+    if classifier is None and not name and documents is None:
+        raise Misuse("Who recognises the scope? Pass --name 'Jane Doe', --documents or --classifier.")
     return {scope: Request(scope, tuple(name or ()))}
 
 
