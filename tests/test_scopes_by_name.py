@@ -20,7 +20,7 @@ from hf_eco.checkpoint.source import find_guard
 from hf_eco.checkpoint.writing import rewrite_eco
 from hf_eco.detection.detector import Detection
 from hf_eco.detection.names.detector import NamesDetector
-from hf_eco.errors import GuardLoadError
+from hf_eco.errors import GuardError, GuardLoadError
 from hf_eco.evaluation.scoring import judge
 from hf_eco.guard.judging import judge_prompts
 from hf_eco.io import read_requests
@@ -566,7 +566,6 @@ def by_context(**fields) -> ECOConfig:
         ({}, False),
         ({"context": "ignored"}, True),
         ({"names": ["Jane Quillfeather"]}, True),
-        ({"names": ["Jane Quillfeather"], "context": "required"}, False),
     ],
 )
 def test_a_name_that_many_bear_leaves_a_prompt_uncertain(fields, flagged: bool) -> None:
@@ -596,7 +595,35 @@ def test_a_name_that_many_bear_adds_to_what_the_rest_of_the_prompt_tells(context
     assert (named["smith"].probability >= 0.5) == flagged
     assert named["smith"].probability > unnamed["smith"].probability or context == 0.9
     assert unnamed["smith"].probability == context
-    assert not named["smith"].weak
+    assert not named["smith"].weak  # a classifier has decided
+
+
+@pytest.mark.parametrize(("context", "flagged"), [(0.02, False), (0.04, False), (0.1, True)])
+def test_what_documents_do_not_say_tells_nothing_against_a_name(context: float, flagged: bool) -> None:
+    guard, facts = Guard(by_context(), {}, byte_level_tokenizer()), Context(context)
+    facts.channel = "facts"
+    prompts = [guard.reader.read(guard.reader.encode("Who is John Smith?"))]
+    named = judge_prompts([guard.names, facts], lambda _: 0.5, prompts)[0]["smith"]
+    assert named.weak == (not flagged)
+    assert named.probability >= 0.4
+
+
+def test_a_low_threshold_flags_no_name_that_many_bear() -> None:
+    guard = Guard(by_context(threshold=0.3), {}, byte_level_tokenizer())
+    verdict = guard.inspect(["Who is John Smith?"])[0]
+    assert not verdict.flagged and verdict.uncertain and not verdict.tokens
+
+
+def test_names_that_are_not_enough_need_something_else() -> None:
+    with pytest.raises(ValueError, match=r"'smith' says that its names are not enough.*documents"):
+        Guard(by_context(names=["Jane Quillfeather"], context="required"), {}, byte_level_tokenizer())
+
+
+@pytest.mark.parametrize("probability", [float("nan"), -0.1, 1.5])
+def test_a_detector_that_gives_no_probability_is_refused(guard: Guard, probability: float) -> None:
+    prompts = [guard.reader.read(guard.reader.encode("Who is it?"))]
+    with pytest.raises(GuardError, match="'classifier' gives p"):
+        judge_prompts([Context(probability)], lambda _: 0.5, prompts)
 
 
 def test_making_a_guard_says_which_names_many_bear(base_dir: str, caplog) -> None:

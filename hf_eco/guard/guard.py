@@ -75,6 +75,7 @@ class Guard:
         facts: FactsDetector | None = None,
     ) -> None:
         self.config = config = hashing_names(config)
+        _check_context(config, classifiers)
         self.reader = PromptReader(tokenizer)
         self._scopes = {scope.name: scope for scope in config.scopes}
         self._names_of_scopes = frozenset(self._scopes)
@@ -232,9 +233,9 @@ class Guard:
 
     def _verdict(self, prompt: DecodedPrompt, judged: dict[str, Judgement], known: str | None = None) -> Verdict:
         own = sorted((self._scopes[name] for name in judged), key=lambda s: self._order[s.name])
-        flagged = [s for s in own if judged[s.name].probability >= s.threshold]
-        if known is not None:  # unless that scope is guarded no more
-            flagged = [self._scopes[known]] if known in self._scopes else flagged
+        reached = [s for s in own if judged[s.name].probability >= s.threshold and not judged[s.name].weak]
+        # a conversation stays flagged, unless that scope is guarded no more
+        flagged = [self._scopes[known]] if known is not None and known in self._scopes else reached
         uncertain = [
             s
             for s in own
@@ -245,8 +246,9 @@ class Guard:
         scope = max(candidates, key=lambda s: judged[s.name].probability if s.name in judged else 0.0)
         judgement = judged.get(scope.name, Judgement())
         probabilities = dict.fromkeys(self.classifiers, 0.0) | {s.name: judged[s.name].probability for s in own}
-        reached = dict.fromkeys(s.name for s in own if judged[s.name].probability >= s.threshold)
-        touched = {scope.name: None, **reached} if flagged else {}  # what speaks for any of them is corrupted
+        touched = (
+            {scope.name: None, **dict.fromkeys(s.name for s in reached)} if flagged else {}
+        )  # what speaks for any of them is corrupted
         tokens = {t for name in touched for t in self._tokens_of(name, prompt, judged.get(name, Judgement()).spans)}
         return Verdict(
             flagged=bool(flagged),
@@ -273,7 +275,7 @@ class Guard:
 
     def _mentions(self, scope: ForgetScope, read: DecodedPrompt) -> tuple[Span, ...]:
         """Where a row, prompt and answer, names a scope, or says what its documents say."""
-        judged = judge_prompts(self._by_mentions, lambda _: min(scope.threshold, UNCERTAIN), [read])[0]
+        judged = judge_prompts(self._by_mentions, lambda _: min(scope.threshold, UNCERTAIN), [read], weak_too=True)[0]
         return judged[scope.name].spans if scope.name in judged else ()
 
     def plan(
@@ -499,6 +501,17 @@ def _facts_of(config: ECOConfig, facts: FactsDetector | None) -> FactsDetector |
         assert facts is not None
         facts = facts.without(scope)
     return facts if wanted else None
+
+
+def _check_context(config: ECOConfig, classifiers: Mapping[str, PromptClassifier]) -> None:
+    """Raises ValueError for a scope whose names are not enough, and which has nothing else: it would never flag."""
+    for scope in config.scopes:
+        if scope.context == "required" and scope.untrained and scope.name not in classifiers:
+            if not scope.by_facts and not scope.detectors:
+                raise ValueError(
+                    f"Scope {scope.name!r} says that its names are not enough, and has nothing else. Give it documents "
+                    "or a classifier, or leave out context='required'."
+                )
 
 
 def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:

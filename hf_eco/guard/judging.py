@@ -10,6 +10,7 @@ from ..detection.detector import Detection, Detector
 from ..detection.log_odds import from_log_odds, log_odds
 from ..detection.names import LAST_NAME_LOG_ODDS
 from ..detection.windows import Span
+from ..errors import GuardError
 from .prompt_reader import DecodedPrompt
 
 UNCERTAIN = 0.4  # p(forget) of a text in which nothing but a name that many bear speaks for a scope
@@ -34,7 +35,10 @@ class Judgement:
 
 
 def judge_prompts(
-    detectors: Sequence[Detector], threshold_of: Callable[[str], float], prompts: Sequence[DecodedPrompt]
+    detectors: Sequence[Detector],
+    threshold_of: Callable[[str], float],
+    prompts: Sequence[DecodedPrompt],
+    weak_too: bool = False,
 ) -> list[dict[str, Judgement]]:
     """For each prompt, a judgement of every scope that a detector speaks of.
 
@@ -42,6 +46,10 @@ def judge_prompts(
         detectors: each is asked once, for all scopes and all texts.
         threshold_of: a scope's threshold.
         prompts: the prompts.
+        weak_too: whether the spans of weak detections count: where the scope is known to be meant.
+
+    Raises:
+        GuardError: a detector gives what is no probability.
     """
     groups = [_read_together(p.segments) for p in prompts]  # what each text is made of
     texts = [
@@ -52,15 +60,19 @@ def judge_prompts(
     for detector in detectors:
         for text, detections in zip(unique, detector.detect(unique), strict=True):
             for detection in detections:
+                if not 0.0 <= detection.probability <= 1.0:  # not a number would be less than any threshold
+                    raise GuardError(f"The detector {detection.channel!r} gives p(forget) = {detection.probability}.")
                 said[text].setdefault(detection.scope, []).append(detection)
     return [
-        _judgements([(said[text], group) for text, group in zip(*own, strict=True)], threshold_of)
+        _judgements([(said[text], group) for text, group in zip(*own, strict=True)], threshold_of, weak_too)
         for own in zip(texts, groups, strict=True)
     ]
 
 
 def _judgements(
-    read: Sequence[tuple[dict[str, list[Detection]], tuple[Span, ...]]], threshold_of: Callable[[str], float]
+    read: Sequence[tuple[dict[str, list[Detection]], tuple[Span, ...]]],
+    threshold_of: Callable[[str], float],
+    weak_too: bool,
 ) -> dict[str, Judgement]:
     """The judgements of one prompt, from what was said of each text read from it, and the messages it is made of."""
     found: dict[str, Judgement] = {}
@@ -75,7 +87,7 @@ def _judgements(
                 judgement.weak = surest.weak
             # Where a message is guilty by itself, the whole tells nothing new. Names are found wherever they stand.
             telling = [d for d in detections if len(group) == 1 or not own or d.channel == "names"]
-            reached = [d for d in telling if d.probability >= threshold_of(scope)]
+            reached = [d for d in telling if d.probability >= threshold_of(scope) and (weak_too or not d.weak)]
             own.update(*(_back_to_prompt((d.start, d.end), group) for d in reached))
     for scope, judgement in found.items():
         judgement.spans = tuple(sorted(guilty[scope]))
@@ -84,12 +96,14 @@ def _judgements(
 
 def _in_context(detections: Sequence[Detection]) -> list[Detection]:
     """The detections of one scope in one text, weak ones with the probability that the others lend them: as in a
-    trained head, a name adds to the log-odds of a text that speaks for the scope besides."""
-    others = [d.probability for d in detections if not d.weak and d.channel != "names"]
-    if not others:
-        return [replace(d, probability=min(d.probability, UNCERTAIN)) if d.weak else d for d in detections]
-    lent = from_log_odds(log_odds(max(others)) + LAST_NAME_LOG_ODDS)
-    return [replace(d, probability=min(d.probability, lent), weak=False) if d.weak else d for d in detections]
+    trained head, a name adds to the log-odds of a text that speaks for the scope besides. A text that does not leaves
+    a weak one as it is, unless a classifier says so, which has learnt what is of the scope and what is not."""
+    others = [d for d in detections if not d.weak and d.channel != "names"]
+    surest = max(others, key=lambda d: d.probability, default=None)
+    lent = 0.0 if surest is None else from_log_odds(log_odds(surest.probability) + LAST_NAME_LOG_ODDS)
+    decided = lent >= UNCERTAIN or any(d.channel == "classifier" for d in others)
+    most = lent if decided else UNCERTAIN
+    return [replace(d, probability=min(d.probability, most), weak=not decided) if d.weak else d for d in detections]
 
 
 def _read_together(messages: tuple[Span, ...]) -> list[tuple[Span, ...]]:
