@@ -246,10 +246,8 @@ class Guard:
         scope = max(candidates, key=lambda s: judged[s.name].probability if s.name in judged else 0.0)
         judgement = judged.get(scope.name, Judgement())
         probabilities = dict.fromkeys(self.classifiers, 0.0) | {s.name: judged[s.name].probability for s in own}
-        touched = (
-            {scope.name: None, **dict.fromkeys(s.name for s in reached)} if flagged else {}
-        )  # what speaks for any of them is corrupted
-        tokens = {t for name in touched for t in self._tokens_of(name, prompt, judged.get(name, Judgement()).spans)}
+        touched = [scope, *(s for s in reached if s is not scope)] if flagged else []  # what speaks for any of them
+        tokens = {t for s in touched for t in self._tokens_of(s.name, prompt, judged.get(s.name, Judgement()).spans)}
         return Verdict(
             flagged=bool(flagged),
             scope=scope.name if flagged else None,
@@ -505,13 +503,13 @@ def _facts_of(config: ECOConfig, facts: FactsDetector | None) -> FactsDetector |
 
 def _check_context(config: ECOConfig, classifiers: Mapping[str, PromptClassifier]) -> None:
     """Raises ValueError for a scope whose names are not enough, and which has nothing else: it would never flag."""
-    for scope in config.scopes:
-        if scope.context == "required" and scope.untrained and scope.name not in classifiers:
-            if not scope.by_facts and not scope.detectors:
-                raise ValueError(
-                    f"Scope {scope.name!r} says that its names are not enough, and has nothing else. Give it documents "
-                    "or a classifier, or leave out context='required'."
-                )
+    required = [s for s in config.scopes if s.context == "required" and s.untrained and s.name not in classifiers]
+    for scope in required:
+        if not scope.by_facts and not scope.detectors:
+            raise ValueError(
+                f"Scope {scope.name!r} says that its names are not enough, and has nothing else. Give it documents or "
+                "a classifier, or leave out context='required'."
+            )
 
 
 def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:
