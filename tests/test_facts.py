@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from test_cli import run  # noqa: F401
 
 from hf_eco import AutoModelForCausalLMWithECO, ECOConfig, ForgetScope, Guard
@@ -178,6 +180,65 @@ def test_facts_that_are_missing_are_refused(guarded, base_dir: str, tmp_path: Pa
     rewrite_eco(tmp_path, replace(eco, scopes=[replace(eco.scopes[0], encoder="../elsewhere")]))
     with pytest.raises(ValueError, match=r"'\.\./elsewhere'"):
         AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
+
+
+def zeroed(part: str):
+    return lambda tensors, sizes: ({**tensors, part: torch.zeros_like(tensors[part])}, sizes)
+
+
+def exchanged(tensors, sizes):
+    return tensors, dict(zip(reversed(sizes), sizes.values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [zeroed("vectors"), zeroed("words"), zeroed("counts"), zeroed("background.asking"), exchanged],
+    ids=["vectors", "words", "counts", "asking", "exchanged"],
+)
+def test_damaged_or_exchanged_facts_are_refused(guarded, base_dir: str, tmp_path: Path, damage) -> None:
+    guarded.add_scope(omar())
+    guarded.save_guard(tmp_path, base_model=base_dir)
+    file = tmp_path / FACTS_FOLDER / "facts.safetensors"
+    with safe_open(file, "pt") as opened:
+        described = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    tensors, sizes = damage(tensors, json.loads(described["scopes"]))
+    save_file(tensors, file, metadata={**described, "scopes": json.dumps(sizes)})
+    with pytest.raises((GuardLoadError, ValueError), match="Download the guard again"):
+        AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
+    with pytest.raises((GuardLoadError, ValueError), match="Download the guard again"):
+        add_scopes_to_guard(tmp_path, [ForgetScope(name="kim", documents=[OMAR_ARTICLE])])
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 64])
+def test_facts_without_their_digest_are_refused(guarded, base_dir: str, tmp_path: Path, digest: str) -> None:
+    guarded.save_guard(tmp_path, base_model=base_dir)
+    eco = find_guard(str(tmp_path)).eco
+    rewrite_eco(tmp_path, replace(eco, scopes=[replace(eco.scopes[0], facts_sha256=digest)]))
+    with pytest.raises(GuardLoadError, match="facts of scope 'jane' are damaged"):
+        AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
+
+
+def test_facts_of_another_guard_are_refused(guarded, base_dir: str, encoder: str, tmp_path: Path) -> None:
+    guarded.save_guard(tmp_path / "a", base_model=base_dir)
+    other = ECOConfig(scopes=[jane(encoder, documents=[OMAR_ARTICLE])])
+    other_model = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=other)
+    other_model.save_guard(tmp_path / "b", base_model=base_dir)
+    assert other_model.eco_guard.fingerprint != guarded.eco_guard.fingerprint
+    swapped = (tmp_path / "b" / FACTS_FOLDER / "facts.safetensors").read_bytes()
+    (tmp_path / "a" / FACTS_FOLDER / "facts.safetensors").write_bytes(swapped)
+    with pytest.raises(GuardLoadError, match="belong to another guard"):
+        AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "a"))
+
+
+def test_facts_load_after_scopes_came_and_went(guarded, base_dir: str, tmp_path: Path) -> None:
+    guarded.add_scope(omar())
+    guarded.add_scope(ForgetScope(name="ivo", names=["Ivo Thistlewood"]))
+    guarded.remove_scope("jane")
+    guarded.save_guard(tmp_path, base_model=base_dir)
+    loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
+    assert loaded.inspect(OMAR_ASKED).scope == "omar"
+    assert loaded.eco_guard.fingerprint == guarded.eco_guard.fingerprint
 
 
 # --- Coming and going

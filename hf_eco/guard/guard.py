@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -126,7 +127,8 @@ class Guard:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that decides: the scopes' settings, names, and known answers, which differ with a classifier.
+        """A hash of all that decides: the scopes' settings, names, detectors of your own, facts by their digests, and
+        known answers, which differ with a classifier.
         It is computed once: what is changed in the config afterwards is not seen."""
         digest = hashlib.sha256()
         for s in self.config.scopes:
@@ -139,6 +141,8 @@ class Guard:
                 s.threshold,
                 s.abstain_threshold,
                 s.corruption,
+                sorted((name, json.dumps(own, sort_keys=True)) for name, own in s.detectors.items()),
+                s.facts_sha256,
             )
             digest.update(repr((*settings, s.tokens, [probe.probability for probe in s.probes])).encode())
         return digest.hexdigest()[:32]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..detector import Detection
 from ..disguises import View, views
@@ -82,6 +85,24 @@ class FactsDetector:
         counts = np.array([len(own) for own in words], dtype=np.int32)
         return ScopeFacts(on_grid(self.encoder.embed(masked).numpy()), np.concatenate(words), counts)
 
+    def digest_of(self, scope: str) -> str:
+        """SHA-256, in hexadecimal, of all that is kept of a scope: its name, vectors and words, and what is known of
+        the encoder.
+
+        Raises:
+            KeyError: it has no such scope.
+        """
+        own = self.bank[scope]
+        digest = hashlib.sha256(self._background_sha256)
+        for part in (scope.encode(), *(_bytes(a) for a in (own.vectors, own.words, own.counts))):
+            digest.update(len(part).to_bytes(8, "little") + part)
+        return digest.hexdigest()
+
+    @cached_property
+    def _background_sha256(self) -> bytes:
+        parts = sorted(self.background.tensors().items())
+        return hashlib.sha256(b"".join(_bytes(tensor.numpy()) for _, tensor in parts)).digest()
+
     def joined_by(self, facts: FactBank | Mapping[str, ScopeFacts]) -> FactsDetector:
         """A detector of more scopes, in milliseconds. This one stays as it is."""
         return FactsDetector(self.encoder, self.background, self.bank.joined_by(facts))
@@ -137,3 +158,8 @@ class FactsDetector:
             scope = self.bank.name_of(number)
             best[scope] = max(best[scope], score)
         return {scope: score for scope, score in best.items() if score > _LEAST}
+
+
+def _bytes(array: NDArray[Any]) -> bytes:
+    """An array's numbers, the same on every machine."""
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
