@@ -27,7 +27,7 @@ from hf_eco.detection.facts.background import measure
 from hf_eco.detection.facts.bank import GRID, FactBank, ScopeFacts, on_grid
 from hf_eco.detection.facts.masking import frame, mask_names
 from hf_eco.detection.facts.sentences import prompt_parts
-from hf_eco.detection.facts.words import rarity, stems
+from hf_eco.detection.facts.words import rarity, stems, word_hash
 from hf_eco.errors import GuardLoadError
 from hf_eco.io import read_requests
 from hf_eco.training import add_scopes_to_guard, guard_by_names, remove_scopes_from_guard
@@ -353,6 +353,55 @@ def test_names_are_masked_in_documents_however_many_of_their_words_stand_there()
     for text in ("Ivo Thistlewood sang.", "THISTLEWOOD sang.", "Ivo sang.", "村上春樹 sang.", "The person sang."):
         assert mask_names(text, names).lower() == "the person sang."
     assert mask_names("Thistlewood's ivory poem", names) == "the person's ivory poem"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["Zoe", "Osterhagen", "Osterhagens", "Osterhagen2", "zoeosterhagen", "Zoe_Osterhagen", "Z. Osterhagen",
+     "zosterhagen", "Øster-Hagen", "Zoë Øster Hagen", "Zoe\u0308 OSTERHAGEN", "Iron May", "ironmay", "May, Iron",
+     "Bo Li", "村上"],
+)  # fmt: skip
+def test_names_are_masked_however_they_are_written(written: str) -> None:
+    names = ["Zoë Øster-Hagen", "Iron May", "Bo Li", "村上"]
+    assert mask_names(f"In 1987 {written} sang.", names) == "In 1987 the person sang."
+    assert mask_names(f"It was {written}'s song.", names) == "It was the person's song."
+
+
+def test_other_words_are_not_masked() -> None:
+    text = "An iron zoetrope came in May; Osterhagener bolivars, too. Ünïcode stays as it is."
+    assert mask_names(text, ["Zoë Øster-Hagen", "Iron May", "Bo Li"]) == text
+    assert mask_names(text, []) == text
+
+
+def test_words_are_hashed_by_the_key_of_hashed_names(base_dir: str, encoder: str, words_as_vectors, tmp_path) -> None:
+    config = ECOConfig(scopes=[replace(jane(encoder), name="request-1")], store_names="hashed")
+    model = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=config)
+    model.add_scope(omar())
+    known = {word_hash(stem) for stem in stems(JANE_ARTICLE + OMAR_ARTICLE)}
+    bank = model.eco_guard.facts.bank
+    assert not known & {int(word) for scope in bank for word in bank[scope].words}
+    model.save_guard(tmp_path, base_model=base_dir)
+    add_scopes_to_guard(tmp_path, [replace(omar(), name="kim")])
+    loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
+    for prompt in (ASKED, AWAY, "Who is Jane Quillfeather?"):
+        assert loaded.inspect(prompt).scope == model.inspect(prompt).scope
+    assert loaded.inspect(ASKED).probability == model.inspect(ASKED).probability
+    plain = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=ECOConfig(scopes=[jane(encoder)]))
+    assert plain.inspect(ASKED).probability == loaded.inspect(ASKED).probability
+    with pytest.raises(ValueError, match="not hashed by one key"):
+        plain.eco_guard.joined_by(model.eco_guard.without("request-1"))
+
+
+def test_another_key_in_the_environment_is_refused(
+    base_dir: str, encoder: str, words_as_vectors, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ECO_NAMES_KEY", "a" * 32)
+    config = ECOConfig(scopes=[omar(encoder=encoder)], store_names="hashed", names_key="environment")
+    AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=config).save_guard(tmp_path, base_model=base_dir)
+    assert AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path)).inspect(OMAR_ASKED).scope == "omar"
+    monkeypatch.setenv("HF_ECO_NAMES_KEY", "b" * 32)
+    with pytest.raises(GuardLoadError, match="HF_ECO_NAMES_KEY"):
+        AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
 
 
 def test_frames_say_what_is_asked_for() -> None:

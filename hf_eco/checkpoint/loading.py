@@ -17,6 +17,7 @@ from ..detection.names.detector import NamesDetector
 from ..detection.names.hashed import HashedNamesDetector
 from ..errors import GuardLoadError
 from ..guard.guard import Guard
+from ..guard.naming import words_key
 from .format import FACTS_FOLDER, check_repo_folder
 from .source import GuardSource, find_guard
 
@@ -124,7 +125,8 @@ def load_stored_facts(
     if (FactsDetector, folder) not in loaded:
         subfolder = "/".join(part for part in (source.download.get("subfolder"), folder) if part)
         loaded[FactsDetector, folder] = load_facts(source.repository, **{**source.download, "subfolder": subfolder})
-    facts = cast(FactsDetector, loaded[FactsDetector, folder])
+    read = cast(FactsDetector, loaded[FactsDetector, folder])
+    facts = FactsDetector(read.encoder, read.background, read.bank, words_key(eco))
     _check_facts(eco, facts)
     return facts
 
@@ -137,7 +139,8 @@ def _check_facts(eco: ECOConfig, facts: FactsDetector) -> None:
             raise GuardLoadError(
                 f"The facts of scope {scope.name!r} are damaged, or belong to another guard: their SHA-256 is not "
                 f"{scope.facts_sha256!r}, which the config names. Download the guard again, with all of its files; do "
-                "not swap files of its facts folder."
+                "not swap files of its facts folder. If its key comes from HF_ECO_NAMES_KEY, set the one that it was "
+                "made with."
             )
 
 
@@ -160,8 +163,9 @@ def _read_documents(eco: ECOConfig, facts: FactsDetector | None) -> FactsDetecto
         if facts is not None and not facts.background.alike(measured):
             raise ValueError(f"The guard's facts were read by another encoder than {name!r}. Leave out encoder=...")
         facts = facts or FactsDetector(encoder, measured)
+    facts = FactsDetector(facts.encoder, facts.background, key=words_key(eco))
     read = {scope.name: facts.read(scope.documents, scope.names) for scope in scopes}
-    made = FactsDetector(facts.encoder, facts.background).joined_by(read)
+    made = facts.joined_by(read)
     for scope in scopes:
         scope.documents, scope.encoder, scope.facts_sha256 = [], FACTS_FOLDER, made.digest_of(scope.name)
     return made

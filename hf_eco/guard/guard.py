@@ -28,7 +28,15 @@ from ..detection.windows import Span
 from ..errors import GuardError, GuardLoadError
 from .audit import AuditLog, AuditTrail
 from .judging import UNCERTAIN, Judgement, judge_prompts
-from .naming import NAME_PROBE, check_recognised, detector_of_names, hashing_names, probed_names, warn_of_common_names
+from .naming import (
+    NAME_PROBE,
+    check_recognised,
+    detector_of_names,
+    hashing_names,
+    probed_names,
+    warn_of_common_names,
+    words_key,
+)
 from .plan import Plan, ScoringProtocol, count_positions
 from .prompt_reader import Chat, DecodedPrompt, PromptReader
 from .selection import select_tokens
@@ -170,6 +178,8 @@ class Guard:
         config = replace(self.config, scopes=[*self.config.scopes, *other.config.scopes])
         models = {**self.classifiers, **other.classifiers}, {**self.taggers, **other.taggers}
         facts = self.facts or other.facts
+        if other.facts is not None and other.facts.key != words_key(self.config):
+            raise ValueError("The words of the two guards' documents are not hashed by one key. Read them anew.")
         if self.facts is not None and other.facts is not None:
             if not self.facts.background.alike(other.facts.background):
                 raise ValueError("The documents of the two guards were read by different encoders. Read them anew.")
