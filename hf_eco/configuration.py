@@ -260,6 +260,11 @@ class ForgetScope:
         f"None takes the guard's, or else {DEFAULT_ENCODER}. In a stored guard the folder of its facts.",
         default=None,
     )
+    facts_sha256: str = _help(
+        "SHA-256 of what is kept of the documents; the guard writes it, and facts that differ are refused when a "
+        "stored guard is loaded.",
+        default="",
+    )
     detectors: dict[str, dict[str, Any]] = _help(
         "Detectors of your own that recognise the scope: by the name each is registered under, its settings for the "
         "scope, in types that JSON knows.",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import multiprocessing
+import os
 import pickle
 import stat
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import CLEAN, FLAGGED, in_threads
+from conftest import CLEAN, FLAGGED, byte_level_tokenizer, in_threads
 
-from hf_eco import AutoModelForCausalLMWithECO, ECOConfig, ForgetScope
+from hf_eco import AutoModelForCausalLMWithECO, ECOConfig, ForgetScope, Guard
 from hf_eco.errors import GuardError
 from hf_eco.guard import AuditEvent, JsonLinesLog
 from hf_eco.inference.fingerprint import fingerprint
@@ -151,6 +152,58 @@ def test_the_log_and_its_key_are_the_owners_alone_and_the_key_stays(named, tmp_p
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
     again, other = JsonLinesLog(tmp_path / "audit.jsonl"), JsonLinesLog(tmp_path / "other.jsonl")
     assert again.key == named.eco_guard.log.key != other.key
+
+
+def an_event(scope: str) -> AuditEvent:
+    return AuditEvent("2026-01-01T00:00:00+00:00", scope, "names", 0.9, 0.5, "strict", "g", None, "00")
+
+
+def test_what_is_written_in_part_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = JsonLinesLog(tmp_path / "audit.jsonl")
+    log(an_event("first"))
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda file, data: write(file, data[:17]))
+        with pytest.raises(OSError, match="only 17 of"):
+            log(an_event("second"))
+    log(an_event("third"))
+    assert [line["scope"] for line in lines(tmp_path / "audit.jsonl")] == ["first", "third"]
+
+
+def test_a_log_whose_key_has_gone_is_refused(tmp_path: Path) -> None:
+    log = JsonLinesLog(tmp_path / "audit.jsonl")
+    log(an_event("first"))
+    (tmp_path / "audit.jsonl.key").unlink()
+    with pytest.raises(FileNotFoundError, match=r"audit\.jsonl\.key"):
+        JsonLinesLog(tmp_path / "audit.jsonl")
+    assert not (tmp_path / "audit.jsonl.key").exists()
+    assert JsonLinesLog(tmp_path / "audit.jsonl", log.key).key == log.key
+
+
+class _Always:
+    """A detector of one's own that finds nothing."""
+
+    channel = "always"
+
+    def __init__(self, settings: dict) -> None:
+        self.settings = settings
+
+    def detect(self, texts: list[str]) -> list[list]:
+        return [[] for _ in texts]
+
+    def to(self, device: str) -> None:
+        pass
+
+
+def test_the_fingerprint_tells_detectors_and_facts_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hf_eco.guard.guard.make_detectors", lambda given: [_Always(given)] if given else [])
+    tokenizer = byte_level_tokenizer()
+    given = [{}, {"detectors": {"own": {"level": 1}}}, {"detectors": {"own": {"level": 2}}}, {"facts_sha256": "ab"}]
+    prints = [
+        Guard(ECOConfig(scopes=[ForgetScope(name="ivo", names=["Ivo Thistlewood"], **own)]), {}, tokenizer).fingerprint
+        for own in given
+    ]
+    assert len(set(prints)) == len(given)
 
 
 def test_a_key_of_the_users(tmp_path: Path) -> None:

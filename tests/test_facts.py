@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from test_cli import run  # noqa: F401
 
 from hf_eco import AutoModelForCausalLMWithECO, ECOConfig, ForgetScope, Guard
@@ -25,7 +27,7 @@ from hf_eco.detection.facts.background import measure
 from hf_eco.detection.facts.bank import GRID, FactBank, ScopeFacts, on_grid
 from hf_eco.detection.facts.masking import frame, mask_names
 from hf_eco.detection.facts.sentences import prompt_parts
-from hf_eco.detection.facts.words import rarity, stems
+from hf_eco.detection.facts.words import rarity, stems, word_hash
 from hf_eco.errors import GuardLoadError
 from hf_eco.io import read_requests
 from hf_eco.training import add_scopes_to_guard, guard_by_names, remove_scopes_from_guard
@@ -180,6 +182,65 @@ def test_facts_that_are_missing_are_refused(guarded, base_dir: str, tmp_path: Pa
         AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
 
 
+def zeroed(part: str):
+    return lambda tensors, sizes: ({**tensors, part: torch.zeros_like(tensors[part])}, sizes)
+
+
+def exchanged(tensors, sizes):
+    return tensors, dict(zip(reversed(sizes), sizes.values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [zeroed("vectors"), zeroed("words"), zeroed("counts"), zeroed("background.asking"), exchanged],
+    ids=["vectors", "words", "counts", "asking", "exchanged"],
+)
+def test_damaged_or_exchanged_facts_are_refused(guarded, base_dir: str, tmp_path: Path, damage) -> None:
+    guarded.add_scope(omar())
+    guarded.save_guard(tmp_path, base_model=base_dir)
+    file = tmp_path / FACTS_FOLDER / "facts.safetensors"
+    with safe_open(file, "pt") as opened:
+        described = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    tensors, sizes = damage(tensors, json.loads(described["scopes"]))
+    save_file(tensors, file, metadata={**described, "scopes": json.dumps(sizes)})
+    with pytest.raises((GuardLoadError, ValueError), match="Download the guard again"):
+        AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
+    with pytest.raises((GuardLoadError, ValueError), match="Download the guard again"):
+        add_scopes_to_guard(tmp_path, [ForgetScope(name="kim", documents=[OMAR_ARTICLE])])
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 64])
+def test_facts_without_their_digest_are_refused(guarded, base_dir: str, tmp_path: Path, digest: str) -> None:
+    guarded.save_guard(tmp_path, base_model=base_dir)
+    eco = find_guard(str(tmp_path)).eco
+    rewrite_eco(tmp_path, replace(eco, scopes=[replace(eco.scopes[0], facts_sha256=digest)]))
+    with pytest.raises(GuardLoadError, match="facts of scope 'jane' are damaged"):
+        AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
+
+
+def test_facts_of_another_guard_are_refused(guarded, base_dir: str, encoder: str, tmp_path: Path) -> None:
+    guarded.save_guard(tmp_path / "a", base_model=base_dir)
+    other = ECOConfig(scopes=[jane(encoder, documents=[OMAR_ARTICLE])])
+    other_model = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=other)
+    other_model.save_guard(tmp_path / "b", base_model=base_dir)
+    assert other_model.eco_guard.fingerprint != guarded.eco_guard.fingerprint
+    swapped = (tmp_path / "b" / FACTS_FOLDER / "facts.safetensors").read_bytes()
+    (tmp_path / "a" / FACTS_FOLDER / "facts.safetensors").write_bytes(swapped)
+    with pytest.raises(GuardLoadError, match="belong to another guard"):
+        AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path / "a"))
+
+
+def test_facts_load_after_scopes_came_and_went(guarded, base_dir: str, tmp_path: Path) -> None:
+    guarded.add_scope(omar())
+    guarded.add_scope(ForgetScope(name="ivo", names=["Ivo Thistlewood"]))
+    guarded.remove_scope("jane")
+    guarded.save_guard(tmp_path, base_model=base_dir)
+    loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
+    assert loaded.inspect(OMAR_ASKED).scope == "omar"
+    assert loaded.eco_guard.fingerprint == guarded.eco_guard.fingerprint
+
+
 # --- Coming and going
 
 
@@ -292,6 +353,55 @@ def test_names_are_masked_in_documents_however_many_of_their_words_stand_there()
     for text in ("Ivo Thistlewood sang.", "THISTLEWOOD sang.", "Ivo sang.", "村上春樹 sang.", "The person sang."):
         assert mask_names(text, names).lower() == "the person sang."
     assert mask_names("Thistlewood's ivory poem", names) == "the person's ivory poem"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["Zoe", "Osterhagen", "Osterhagens", "Osterhagen2", "zoeosterhagen", "Zoe_Osterhagen", "Z. Osterhagen",
+     "zosterhagen", "Øster-Hagen", "Zoë Øster Hagen", "Zoe\u0308 OSTERHAGEN", "Iron May", "ironmay", "May, Iron",
+     "Bo Li", "村上"],
+)  # fmt: skip
+def test_names_are_masked_however_they_are_written(written: str) -> None:
+    names = ["Zoë Øster-Hagen", "Iron May", "Bo Li", "村上"]
+    assert mask_names(f"In 1987 {written} sang.", names) == "In 1987 the person sang."
+    assert mask_names(f"It was {written}'s song.", names) == "It was the person's song."
+
+
+def test_other_words_are_not_masked() -> None:
+    text = "An iron zoetrope came in May; Osterhagener bolivars, too. Ünïcode stays as it is."
+    assert mask_names(text, ["Zoë Øster-Hagen", "Iron May", "Bo Li"]) == text
+    assert mask_names(text, []) == text
+
+
+def test_words_are_hashed_by_the_key_of_hashed_names(base_dir: str, encoder: str, words_as_vectors, tmp_path) -> None:
+    config = ECOConfig(scopes=[replace(jane(encoder), name="request-1")], store_names="hashed")
+    model = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=config)
+    model.add_scope(omar())
+    known = {word_hash(stem) for stem in stems(JANE_ARTICLE + OMAR_ARTICLE)}
+    bank = model.eco_guard.facts.bank
+    assert not known & {int(word) for scope in bank for word in bank[scope].words}
+    model.save_guard(tmp_path, base_model=base_dir)
+    add_scopes_to_guard(tmp_path, [replace(omar(), name="kim")])
+    loaded = AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
+    for prompt in (ASKED, AWAY, "Who is Jane Quillfeather?"):
+        assert loaded.inspect(prompt).scope == model.inspect(prompt).scope
+    assert loaded.inspect(ASKED).probability == model.inspect(ASKED).probability
+    plain = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=ECOConfig(scopes=[jane(encoder)]))
+    assert plain.inspect(ASKED).probability == loaded.inspect(ASKED).probability
+    with pytest.raises(ValueError, match="not hashed by one key"):
+        plain.eco_guard.joined_by(model.eco_guard.without("request-1"))
+
+
+def test_another_key_in_the_environment_is_refused(
+    base_dir: str, encoder: str, words_as_vectors, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ECO_NAMES_KEY", "a" * 32)
+    config = ECOConfig(scopes=[omar(encoder=encoder)], store_names="hashed", names_key="environment")
+    AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=config).save_guard(tmp_path, base_model=base_dir)
+    assert AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path)).inspect(OMAR_ASKED).scope == "omar"
+    monkeypatch.setenv("HF_ECO_NAMES_KEY", "b" * 32)
+    with pytest.raises(GuardLoadError, match="HF_ECO_NAMES_KEY"):
+        AutoModelForCausalLMWithECO.from_pretrained(str(tmp_path))
 
 
 def test_frames_say_what_is_asked_for() -> None:

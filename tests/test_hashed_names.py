@@ -154,6 +154,36 @@ def test_the_config_that_a_guard_was_made_from_stays_the_owners(named) -> None:
     assert config.scopes[0].names == ("Jane Quillfeather",)
 
 
+@pytest.mark.parametrize(
+    ("scope", "name"),
+    [("osterhagen2", "Zoe Osterhagen"), ("zosterhagen", "Zoe Osterhagen"), ("oster_hagen", "Zoe Osterhagen"),
+     ("oster.4.hagen", "Zoe Osterhagen"), ("ostergard", "Ivo Østergård"), ("oestergaard", "Ivo Østergård"),
+     ("moller-2026", "Kim Möller"), ("moeller", "Kim Möller"), ("brook", "Lily Brook"),
+     ("obrannigan", "Al O'Brannigan"),
+     ("request-brook", "Lily Brook"), ("lim7", "Bo Lim")],
+)  # fmt: skip
+def test_a_scope_that_tells_a_part_of_the_name_is_refused(scope: str, name: str) -> None:
+    with pytest.raises(ValueError, match="called after the name"):
+        hash_names(scope, [name], KEY)
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"), [("request-17", "Ann Quest"), ("case-4", "Lily Brook"), ("the-4", "The Brook")]
+)
+def test_a_scope_that_tells_nothing_of_the_name_is_taken(scope: str, name: str) -> None:
+    assert hash_names(scope, [name], KEY)
+
+
+def test_a_warning_of_a_common_name_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("hf_eco.guard.naming.logger.warning", said.append)
+    config = ECOConfig(scopes=[ForgetScope(name="request-5", names=["Mary Johnson"])], store_names="hashed")
+    Guard(config, {}, byte_level_tokenizer())
+    assert len(said) == 1
+    assert "request-5" in said[0]
+    assert not [word for word in ("mary", "johnson", "people)") if word in said[0].lower()]
+
+
 @pytest.mark.parametrize("scope", ["jane-doe", "JaneDoe", "r1.jane_x", "the-doe-file"])
 def test_a_scope_that_is_called_after_the_name_is_refused(scope: str) -> None:
     config = ECOConfig(scopes=[ForgetScope(name=scope, names=["Jane Doe"])], store_names="hashed")

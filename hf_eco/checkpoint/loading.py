@@ -15,7 +15,9 @@ from ..detection.facts.background import measure
 from ..detection.facts.storage import load_facts
 from ..detection.names.detector import NamesDetector
 from ..detection.names.hashed import HashedNamesDetector
+from ..errors import GuardLoadError
 from ..guard.guard import Guard
+from ..guard.naming import words_key
 from .format import FACTS_FOLDER, check_repo_folder
 from .source import GuardSource, find_guard
 
@@ -111,6 +113,9 @@ def load_stored_facts(
         eco: its config.
         source: where it is stored.
         loaded: as for `load_guard`.
+
+    Raises:
+        GuardLoadError: they are not those that the config was written with.
     """
     loaded = {} if loaded is None else loaded
     folders = {check_repo_folder(scope.encoder) for scope in eco.scopes if scope.encoder is not None}
@@ -120,7 +125,23 @@ def load_stored_facts(
     if (FactsDetector, folder) not in loaded:
         subfolder = "/".join(part for part in (source.download.get("subfolder"), folder) if part)
         loaded[FactsDetector, folder] = load_facts(source.repository, **{**source.download, "subfolder": subfolder})
-    return cast(FactsDetector, loaded[FactsDetector, folder])
+    read = cast(FactsDetector, loaded[FactsDetector, folder])
+    facts = FactsDetector(read.encoder, read.background, read.bank, words_key(eco))
+    _check_facts(eco, facts)
+    return facts
+
+
+def _check_facts(eco: ECOConfig, facts: FactsDetector) -> None:
+    """Raises GuardLoadError if facts differ from those that `eco` names. Scopes without any are the guard's to
+    refuse."""
+    for scope in eco.scopes:
+        if scope.by_facts and scope.name in facts.bank and facts.digest_of(scope.name) != scope.facts_sha256:
+            raise GuardLoadError(
+                f"The facts of scope {scope.name!r} are damaged, or belong to another guard: their SHA-256 is not "
+                f"{scope.facts_sha256!r}, which the config names. Download the guard again, with all of its files; do "
+                "not swap files of its facts folder. If its key comes from HF_ECO_NAMES_KEY, set the one that it was "
+                "made with."
+            )
 
 
 def _read_documents(eco: ECOConfig, facts: FactsDetector | None) -> FactsDetector | None:
@@ -142,10 +163,12 @@ def _read_documents(eco: ECOConfig, facts: FactsDetector | None) -> FactsDetecto
         if facts is not None and not facts.background.alike(measured):
             raise ValueError(f"The guard's facts were read by another encoder than {name!r}. Leave out encoder=...")
         facts = facts or FactsDetector(encoder, measured)
+    facts = FactsDetector(facts.encoder, facts.background, key=words_key(eco))
     read = {scope.name: facts.read(scope.documents, scope.names) for scope in scopes}
+    made = facts.joined_by(read)
     for scope in scopes:
-        scope.documents, scope.encoder = [], FACTS_FOLDER
-    return FactsDetector(facts.encoder, facts.background).joined_by(read)
+        scope.documents, scope.encoder, scope.facts_sha256 = [], FACTS_FOLDER, made.digest_of(scope.name)
+    return made
 
 
 def _load_from(source: GuardSource, kind: Any, name: str) -> Any:

@@ -37,15 +37,15 @@ __all__ = ["AutoModelForCausalLMWithECO", "GuardedConfig"]
 
 def name_folders(guard: Guard) -> None:
     """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one, and
-    so do the facts of all scopes."""
+    so do the facts of all scopes, whose digests it writes too."""
     folders: dict[int, str] = {}
     for scope in guard.config.scopes:
         if scope.name in guard.classifiers:
             scope.classifier = folders.setdefault(id(guard.classifiers[scope.name]), f"classifier-{scope.name}")
         if scope.tokens == "entities":
             scope.entities = folders.setdefault(id(guard.taggers[scope.name]), f"tokens-{scope.name}")
-        if scope.by_facts:
-            scope.encoder = FACTS_FOLDER
+        if scope.by_facts and guard.facts is not None:
+            scope.encoder, scope.facts_sha256 = FACTS_FOLDER, guard.facts.digest_of(scope.name)
 
 
 def guard_folders(directory: str | os.PathLike[str]) -> set[str]:

@@ -117,6 +117,7 @@ class JsonLinesLog:
 
     Raises:
         ValueError: the key is of another length.
+        FileNotFoundError: the log is there, and the file of its key has gone.
         OSError: the key's file can be neither read nor made.
     """
 
@@ -133,9 +134,19 @@ class JsonLinesLog:
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             if (written := os.write(file, line)) < len(line):
+                self._take_back(file, line[:written])
                 raise OSError(f"only {written} of {len(line)} bytes could be written to {str(self.path)!r}")
         finally:
             os.close(file)
+
+    def _take_back(self, file: int, fragment: bytes) -> None:
+        """Cuts off a fragment at the end of the file. Where another writer's line stands behind it, which is not to be
+        lost, the fragment stays."""
+        start = os.fstat(file).st_size - len(fragment)
+        with open(self.path, "rb") as stream:
+            stream.seek(max(start, 0))
+            if stream.read() == fragment:
+                os.ftruncate(file, start)
 
     def hash_of(self, text: str) -> str:
         """What the log says in place of a prompt, to look for it: `log.hash_of(model.inspect(prompt).text)`."""
@@ -146,6 +157,11 @@ def _key_beside(path: Path) -> bytes:
     """The key of the log at `path`. Of several processes that make one at the same time, one succeeds."""
     file = path.with_name(path.name + ".key")
     if not file.exists():
+        if path.exists() and path.stat().st_size and not file.exists():  # another process may have made both meanwhile
+            raise FileNotFoundError(
+                f"The log {str(path)!r} is there, and {str(file)!r}, the key that its prompts were hashed by, is not. "
+                "Put the key back, pass it as JsonLinesLog(path, key), or move the log away to begin a new one."
+            )
         handle, made = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")  # readable by its owner alone
         try:
             with os.fdopen(handle, "w", encoding="ascii") as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -27,7 +28,15 @@ from ..detection.windows import Span
 from ..errors import GuardError, GuardLoadError
 from .audit import AuditLog, AuditTrail
 from .judging import UNCERTAIN, Judgement, judge_prompts
-from .naming import NAME_PROBE, check_recognised, detector_of_names, hashing_names, probed_names, warn_of_common_names
+from .naming import (
+    NAME_PROBE,
+    check_recognised,
+    detector_of_names,
+    hashing_names,
+    probed_names,
+    warn_of_common_names,
+    words_key,
+)
 from .plan import Plan, ScoringProtocol, count_positions
 from .prompt_reader import Chat, DecodedPrompt, PromptReader
 from .selection import select_tokens
@@ -127,7 +136,8 @@ class Guard:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that decides: the scopes' settings, names, and known answers, which differ with a classifier.
+        """A hash of all that decides: the scopes' settings, names, detectors of your own, facts by their digests, and
+        known answers, which differ with a classifier.
         It is computed once: what is changed in the config afterwards is not seen."""
         digest = hashlib.sha256()
         for s in self.config.scopes:
@@ -140,6 +150,8 @@ class Guard:
                 s.threshold,
                 s.abstain_threshold,
                 s.corruption,
+                sorted((name, json.dumps(own, sort_keys=True)) for name, own in s.detectors.items()),
+                s.facts_sha256,
             )
             digest.update(repr((*settings, s.tokens, [probe.probability for probe in s.probes])).encode())
         return digest.hexdigest()[:32]
@@ -167,6 +179,8 @@ class Guard:
         config = replace(self.config, scopes=[*self.config.scopes, *other.config.scopes])
         models = {**self.classifiers, **other.classifiers}, {**self.taggers, **other.taggers}
         facts = self.facts or other.facts
+        if other.facts is not None and other.facts.key != words_key(self.config):
+            raise ValueError("The words of the two guards' documents are not hashed by one key. Read them anew.")
         if self.facts is not None and other.facts is not None:
             if not self.facts.background.alike(other.facts.background):
                 raise ValueError("The documents of the two guards were read by different encoders. Read them anew.")

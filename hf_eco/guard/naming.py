@@ -53,6 +53,15 @@ def detector_of_names(
     )
 
 
+def words_key(config: ECOConfig) -> bytes:
+    """The key by which the words of documents are hashed: of no bytes where names stand in clear.
+
+    Raises:
+        GuardLoadError: it is to come from HF_ECO_NAMES_KEY, and does not.
+    """
+    return _key(config) if config.store_names == "hashed" else b""
+
+
 def probed_names(config: ECOConfig, scope: ForgetScope) -> Sequence[str]:
     """The names by which a scope's known answers are asked: its own, or one that nobody bears."""
     return [made_up_name(scope.name, _key(config))] if scope.hashed_names else scope.names
@@ -75,10 +84,12 @@ def check_recognised(scope: ForgetScope, names: Sequence[str], probabilities: Se
             )
 
 
-def warn_of_common_names(scopes: Sequence[ForgetScope]) -> None:
-    """Says so where nobody can tell whom a name means."""
+def warn_of_common_names(scopes: Sequence[ForgetScope], *, tell: bool = True) -> None:
+    """Says so where nobody can tell whom a name means. Without `tell` no name is logged, nor how many bear it."""
     common = [
         f"{name!r} of scope {scope.name!r} (some {bearers(name):,} people)"
+        if tell
+        else f"a name of scope {scope.name!r}"
         for scope in scopes
         for name in scope.names
         if scope.context == "auto" and needs_context(name, scope.context)
@@ -101,5 +112,5 @@ def _hashed(scope: ForgetScope, key: bytes) -> ForgetScope:
     detector = HashedNamesDetector({scope.name: record}, key)
     asked = detector.detect([NAME_PROBE.format(name=name) for name in scope.names])
     check_recognised(scope, scope.names, [max((d.probability for d in own), default=0.0) for own in asked])
-    warn_of_common_names([scope])
+    warn_of_common_names([scope], tell=False)
     return replace(scope, names=(), hashed_names=record, probes=[])

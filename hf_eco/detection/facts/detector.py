@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..detector import Detection
 from ..disguises import View, views
@@ -53,14 +56,18 @@ class FactsDetector:
         encoder: the text encoder of all scopes.
         background: what is known of it, see [`measure`][hf_eco.detection.facts.background.measure].
         bank: the sentences of the scopes; of none if None.
+        key: of the hashes of words, up to 64 bytes; none where the guard's names stand in clear.
     """
 
     channel = "facts"
 
-    def __init__(self, encoder: FactsEncoder, background: Background, bank: FactBank | None = None) -> None:
+    def __init__(
+        self, encoder: FactsEncoder, background: Background, bank: FactBank | None = None, key: bytes = b""
+    ) -> None:
         self.encoder = encoder
         self.background = background
         self.bank = FactBank(background.mean) if bank is None else bank
+        self.key = key
 
     def __len__(self) -> int:
         return len(self.bank)
@@ -78,17 +85,38 @@ class FactsDetector:
         masked = [mask_names(s, names) for s in dict.fromkeys(s for text in documents for s in sentences(text))]
         if not masked:
             raise ValueError("The documents hold no sentence of five words or more. Give articles or passages.")
-        words = [hashes(sentence) for sentence in masked]
+        words = [hashes(sentence, self.key) for sentence in masked]
         counts = np.array([len(own) for own in words], dtype=np.int32)
         return ScopeFacts(on_grid(self.encoder.embed(masked).numpy()), np.concatenate(words), counts)
 
+    def digest_of(self, scope: str) -> str:
+        """SHA-256, in hexadecimal, of all that is kept of a scope: its name, vectors and words, their key, and what
+        is known of the encoder.
+
+        Raises:
+            KeyError: it has no such scope.
+        """
+        own = self.bank[scope]
+        digest = hashlib.sha256(self._background_sha256)
+        keyed = hashlib.blake2b(scope.encode(), key=self.key, person=b"facts").digest()
+        for part in (scope.encode(), keyed, *(_bytes(a) for a in (own.vectors, own.words, own.counts))):
+            digest.update(len(part).to_bytes(8, "little") + part)
+        return digest.hexdigest()
+
+    @cached_property
+    def _background_sha256(self) -> bytes:
+        parts = sorted(self.background.tensors().items())
+        return hashlib.sha256(b"".join(_bytes(tensor.numpy()) for _, tensor in parts)).digest()
+
     def joined_by(self, facts: FactBank | Mapping[str, ScopeFacts]) -> FactsDetector:
         """A detector of more scopes, in milliseconds. This one stays as it is."""
-        return FactsDetector(self.encoder, self.background, self.bank.joined_by(facts))
+        return FactsDetector(self.encoder, self.background, self.bank.joined_by(facts), self.key)
 
     def without(self, scope: str) -> FactsDetector:
         """A detector of all scopes but one, if it has that one. This one stays as it is."""
-        return FactsDetector(self.encoder, self.background, self.bank.without(scope)) if scope in self.bank else self
+        if scope not in self.bank:
+            return self
+        return FactsDetector(self.encoder, self.background, self.bank.without(scope), self.key)
 
     def to(self, device: torch.device | str) -> None:
         """Moves the encoder to `device`."""
@@ -123,7 +151,7 @@ class FactsDetector:
         return [once[text] for text in texts]
 
     def _score_one(self, text: str, vector: Any, asks: float) -> dict[str, float]:
-        words = {word_hash(stem): rarity(stem) for stem in stems(text)}
+        words = {word_hash(stem, self.key): rarity(stem) for stem in stems(text)}
         near = self.bank.near(vector, words)
         mean, deviation = self.background.likeness
         scores = (
@@ -137,3 +165,8 @@ class FactsDetector:
             scope = self.bank.name_of(number)
             best[scope] = max(best[scope], score)
         return {scope: score for scope, score in best.items() if score > _LEAST}
+
+
+def _bytes(array: NDArray[Any]) -> bytes:
+    """An array's numbers, the same on every machine."""
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()

@@ -4,33 +4,73 @@ numbers taken out of prompts, so that what is left says what is asked for."""
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
+from ..disguises.spelling import spelling
 from ..names.words import OPENING_WORDS, SUFFIXES, UNSPACED, ordinary_words
 
 MASK = "the person"
 _BLANK = "X"  # what a title, a name or a number becomes
 _LEAST_LETTERS = 3
-_WORD = re.compile(r"[^\W\d_]+")
+_LETTER = r"[^\W\d_]"
+_WORD = re.compile(rf"{_LETTER}+")
+_GAP = r"[\s.,_'’-]*"  # between the words of a name
 _CAPITALISED = r"(?:[A-ZÀ-Þ][\w’'&-]*|\d[\w.,-]*)"
 _RUN = re.compile(rf"['\"“‘]?\b{_CAPITALISED}(?:[\s:,.]*(?:(?:of|the|and|in|for|&)\s+)?{_CAPITALISED})*['\"”’]?")
 _QUOTED = re.compile(r"(?<!\w)[\"“'‘]([^\"“”'‘’\n]{2,60})[\"”'’](?!\w)")
 
 
 def mask_names(text: str, names: Sequence[str]) -> str:
-    """`text` with a scope's names, and each of their words by itself, as "the person"."""
-    words = {
-        word.lower()
-        for name in names
-        for word in (*_WORD.findall(name), *([name] if UNSPACED.search(name) else []))
-        if len(word) >= _LEAST_LETTERS or UNSPACED.search(word)
-    }
-    words -= ordinary_words() | SUFFIXES
-    if not words:
+    """`text` with a scope's names, and each of their telling words by itself, as "the person": in any case, without
+    their accents, in one piece, behind an initial, with an s or a number at the end."""
+    own = _pattern(tuple(names))
+    if own is None:
         return text
-    any_of = "|".join(map(re.escape, sorted(words, key=lambda word: (-len(word), word))))
-    own = re.compile(rf"(?<![^\W_])(?:(?:{any_of})(?:[\s.-]+(?={any_of})|(?![^\W_])))+(['’]s)?", re.IGNORECASE)
-    return own.sub(lambda match: MASK + ("'s" if match[1] else ""), text)
+    folded, places = _folded(text)
+    masked, last = [], 0
+    for match in own.finditer(folded):
+        masked += [text[last : places[match.start()]], MASK + ("'s" if match["owns"] else "")]
+        last = places[match.end()]
+    return "".join([*masked, text[last:]])
+
+
+@lru_cache(maxsize=16)
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str] | None:
+    """What finds names in a text that is folded; None for no name."""
+    single, whole, unspaced, initials = set(), set(), set(), set()
+    for name in names:
+        words = _WORD.findall(_folded(name)[0])
+        chunks = ["".join(_WORD.findall(chunk)) for chunk in _folded(name)[0].split()]
+        unspaced |= {word for word in (*words, "".join(words)) if UNSPACED.search(word)}
+        single |= {word for word in (*words, *chunks) if len(word) >= _LEAST_LETTERS and not UNSPACED.search(word)}
+        initials |= {word[0] for word in words}
+        named = [word for word in words if word not in SUFFIXES]
+        whole |= {_GAP.join(order) for order in (words, named, [*named[-1:], *named[:-1]]) if order}
+    single -= ordinary_words() | SUFFIXES
+    units = [*sorted(whole, key=len, reverse=True), *sorted(single, key=len, reverse=True)]
+    if not units:
+        return None
+    any_of, initial = "|".join(units), "".join(sorted(initials))
+    spaced = (
+        rf"(?<!{_LETTER})(?:[{initial}]{_GAP})?(?:{any_of})(?:{_GAP}(?:{any_of}))*\d*"
+        rf"(?:(?P<owns>['’]s)|e?s)?(?!{_LETTER})"
+    )
+    return re.compile("|".join([spaced, *sorted(unspaced, key=len, reverse=True)]))
+
+
+def _folded(text: str) -> tuple[str, list[int]]:
+    """`text` in small letters without accents, and where each of them stands in `text`; at last, where it ends."""
+    letters: list[str] = []
+    places: list[int] = []
+    for place, character in enumerate(text):
+        if unicodedata.combining(character):
+            continue
+        plain = character if UNSPACED.match(character) else spelling(character).letters or character
+        letters.append(plain)
+        places += [place] * len(plain)
+    return "".join(letters), [*places, len(text)]
 
 
 def frame(text: str) -> str:

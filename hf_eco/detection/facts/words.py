@@ -34,14 +34,14 @@ def rarity(stem: str) -> float:
 
 
 @lru_cache(maxsize=1 << 16)
-def word_hash(stem: str) -> int:
-    """A stem as 32 bits."""
-    return int.from_bytes(hashlib.blake2b(stem.encode(), digest_size=4).digest(), "little")
+def word_hash(stem: str, key: bytes = b"") -> int:
+    """A stem as 32 bits, keyed where the guard hides its names."""
+    return int.from_bytes(hashlib.blake2b(stem.encode(), digest_size=4, key=key).digest(), "little")
 
 
-def hashes(text: str) -> NDArray[np.uint32]:
+def hashes(text: str, key: bytes = b"") -> NDArray[np.uint32]:
     """The stems of `text` as sorted hashes."""
-    return np.array(sorted({word_hash(stem) for stem in stems(text)}), dtype=np.uint32)
+    return np.array(sorted({word_hash(stem, key) for stem in stems(text)}), dtype=np.uint32)
 
 
 @lru_cache(maxsize=1 << 16)

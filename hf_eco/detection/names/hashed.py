@@ -25,6 +25,7 @@ import torch
 from ...errors import GuardLoadError
 from ..detector import Detection
 from ..disguises import views
+from ..disguises.spelling import spelling
 from ..log_odds import from_log_odds
 from .common import needs_context
 from .index import check_name
@@ -35,6 +36,9 @@ from .words import ordinary_words, words_elsewhere
 _BYTES = 8  # of a hash
 _EVEN = 16  # random hashes are added up to a multiple of so many
 _LEAST_KEY = 16  # bytes
+_TELLING = 4  # letters of a word that tells the name wherever it stands
+_LETTERS = re.compile(r"[^\W\d_]+")
+_TRANSCRIBED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa", "æ": "ae"})
 _SYLLABLES = tuple(consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou")
 
 _Key = tuple[str, str]  # a scope and its record
@@ -134,8 +138,8 @@ class HashedNamesDetector:
                 yield _Found(entry[0], probability, form.start, form.end, weak)
                 mention = entry[0], text[form.start : form.end].lower()
                 mentions[mention] = max((probability, not weak), mentions.get(mention, (0.0, False)))
-        for (scope, spelling), (probability, strong) in mentions.items():
-            for start, end in words_elsewhere(spelling, text):
+        for (scope, spelt), (probability, strong) in mentions.items():
+            for start, end in words_elsewhere(spelt, text):
                 yield _Found(scope, probability, start, end, not strong)
 
 
@@ -213,15 +217,19 @@ def names_key(source: str, environment: Mapping[str, str]) -> bytes:
 
 
 def _check_scope_is_not_called(scope: str, name: str) -> None:
-    """Raises ValueError if a scope's own name, which anybody may read, tells the name."""
-    parts = re.findall(r"[^\W_]+", scope.lower())
-    words = re.findall(r"[^\W_]+", name.lower())
-    telling = [word for word in words if len(word) > 2 and word in parts and word not in ordinary_words()]
-    if telling or "".join(words) in "".join(parts):
-        raise ValueError(
-            f"Scope {scope!r} is called after the name that is to be hashed, and a scope's name stands in clear. Call "
-            "it after the request, e.g. 'request-0017'."
-        )
+    """Raises ValueError if a scope's own name, which anybody may read, tells the name or a word of it: in any case,
+    without its accents, with digits, separators or other letters about it."""
+    parts = _LETTERS.findall(scope.lower().replace("request", " "))
+    for spelt in {name, name.lower().translate(_TRANSCRIBED)}:
+        words = [spelling(word).letters for word in _LETTERS.findall(spelt)]
+        chunks = ["".join(spelling(word).letters for word in _LETTERS.findall(chunk)) for chunk in spelt.split()]
+        telling = [word for word in (*words, *chunks, "".join(words)) if len(word) >= _TELLING]
+        short = [word for word in words if len(word) == _TELLING - 1 and word not in ordinary_words()]
+        if any(word in "".join(parts) for word in telling) or any(word in parts for word in short):
+            raise ValueError(
+                f"Scope {scope!r} is called after the name that is to be hashed, and a scope's name stands in clear. "
+                "Call it after the request, e.g. 'request-0017'."
+            )
 
 
 def _hash(form: str, key: bytes) -> bytes:
