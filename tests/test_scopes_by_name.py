@@ -19,7 +19,10 @@ from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, For
 from hf_eco.checkpoint.source import find_guard
 from hf_eco.checkpoint.writing import rewrite_eco
 from hf_eco.detection.detector import Detection
+from hf_eco.detection.names.common import bearers
 from hf_eco.detection.names.detector import NamesDetector
+from hf_eco.detection.names.hashed import HashedNamesDetector, hash_names
+from hf_eco.detection.names.last_names import last_name_of
 from hf_eco.errors import GuardLoadError
 from hf_eco.evaluation.scoring import judge
 from hf_eco.guard.judging import judge_prompts
@@ -637,3 +640,39 @@ def test_a_name_is_found_in_the_ways_in_which_people_say_it(name: str, text: str
 def test_a_short_name_that_is_a_word_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="too short"):
         NamesDetector({"a": [name]})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("Fernsby, Clara Odette", "Clara Odette Fernsby"),
+        ("FERNSBY, CLARA ODETTE", "Clara Odette Fernsby"),
+        ("Fernsby, Hugo, Jr.", "Hugo Fernsby"),
+        ("Fernsby Jr., Hugo", "Hugo Fernsby"),
+        ("Fernsby, Hugo Marlow III", "Hugo Marlow Fernsby"),
+        ("Ortega Windle, Inés", "Inés Ortega Windle"),
+        ("van Thornbury, Ilse", "Ilse van Thornbury"),
+        ("Fernsby، Clara", "Clara Fernsby"),
+        ("Hugo Fernsby, Jr.", "Hugo Fernsby"),
+        ("Hugo Fernsby, MD", "Hugo Fernsby"),
+        ("Clara Fernsby, Duchess of Marlowe", "Clara Fernsby Duchess of Marlowe"),
+        ("Edmund, the Elder", "Edmund the Elder"),
+        ("Good Evening, Marlowe", "Good Evening, Marlowe"),
+    ],
+)
+def test_a_name_that_is_given_with_its_last_name_first_is_found(given: str, said: str) -> None:
+    key = bytes(16)
+    for detector in (
+        NamesDetector({"a": [given]}),
+        HashedNamesDetector({"a": hash_names("a", [given], key)}, key),
+    ):
+        (found,) = detector.detect([f"Who is {said}?"])
+        assert max(detection.probability for detection in found) > 0.95
+        (found,) = detector.detect(["Who is Peter Ashdown?"])
+        assert not found
+
+
+def test_a_last_name_that_is_given_first_is_the_last_name() -> None:
+    assert last_name_of("Fernsby, Clara Odette") == "Fernsby"
+    assert last_name_of("Clara Fernsby, Duchess of Marlowe") is None
+    assert bearers("Brown, David") == bearers("David Brown") > 0

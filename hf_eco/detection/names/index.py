@@ -153,7 +153,7 @@ class NameIndex(Generic[_KeyT]):
             return
         if name.ordinary:  # found word by word alone
             return
-        for folded in {name.folded: None, name.reversed: None}:
+        for folded in name.skeletons:
             self._shortest = min(self._shortest, len(folded))
             yield self._letters, folded[:_FIRST_LETTERS]
         if name.edits:
@@ -170,7 +170,7 @@ class NameIndex(Generic[_KeyT]):
             for start in range(len(folded) - size + 1):
                 for name in self._letters.get(folded[start : start + size], ()):
                     own = self._names[name]
-                    if folded.startswith((own.folded, own.reversed), start):
+                    if folded.startswith(own.skeletons, start):
                         found[name] = None
         return found
 
