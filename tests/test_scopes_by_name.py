@@ -8,6 +8,7 @@ import gc
 import json
 import pickle
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -676,3 +677,38 @@ def test_a_last_name_that_is_given_first_is_the_last_name() -> None:
     assert last_name_of("Fernsby, Clara Odette") == "Fernsby"
     assert last_name_of("Clara Fernsby, Duchess of Marlowe") is None
     assert bearers("Brown, David") == bearers("David Brown") > 0
+
+
+@pytest.mark.parametrize("stored", ["plain", "hashed"])
+@pytest.mark.parametrize("filler", [("?", " so an Open Window"), ("", "An Open Window "), ("An Open Window", "! ")])
+def test_the_time_that_a_text_takes_grows_with_its_length(stored: str, filler: tuple[str, str]) -> None:
+    key, names = bytes(16), ["Open Window", "Clara Fernsby"]
+    hashed = HashedNamesDetector({"a": hash_names("a", names, key)}, key)
+    detector = NamesDetector({"a": names}) if stored == "plain" else hashed
+    once, often = filler
+
+    def work(length: int) -> int:
+        """Processor time, in nanoseconds; only the ratio of two is compared, and generously."""
+        text = once * (length if len(once) == 1 else 1) + often * (length // len(often))
+        start = time.process_time_ns()
+        detector.detect([text])
+        return time.process_time_ns() - start
+
+    work(100)  # what is read once, is read
+    assert work(16_000) < 8 * 4 * work(2_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Window is what he read.", False),
+        ("He paused. Window is what he read.", False),
+        ("He paused: “Window", False),
+        ("He read Window twice.", True),
+        ("He read … Window", True),
+        ("the_ Window", True),
+        ("HE READ WINDOW TWICE.", False),
+    ],
+)
+def test_a_word_that_begins_a_sentence_is_not_capitalised_as_a_name(text: str, found: bool) -> None:
+    assert bool(NamesDetector({"a": ["Window"]}).detect([text])[0]) is found

@@ -167,7 +167,7 @@ class Name:
                         and SENTENCE_END.search(text, reading.ends[first], reading.starts[last])
                     ):
                         continue
-                    if self.ordinary and not written_as_name(text, reading.starts[first], reading.ends[last]):
+                    if self.ordinary and not written_as_name(reading, first, last):
                         continue
                     if wrong <= _MOST_WRONG and (best is None or wrong < best.edits):
                         best = Mention(reading.starts[numbers[0]], reading.ends[numbers[-1]], wrong)
@@ -299,15 +299,14 @@ class Name:
         return None
 
 
-def written_as_name(text: str, start: int, end: int) -> bool:
-    """Whether ordinary words in `text[start:end]` are capitalised like a name, in a text that has small letters too,
-    and by more than the beginning of a sentence."""
-    every = list(TOKEN.finditer(text, start, end))
-    words = [word for word in every if word[0].lower() not in FUNCTION_WORDS] or every
-    if text.isupper() or not all(word[0][0].isupper() for word in words):
+def written_as_name(reading: Reading, first: int, last: int) -> bool:
+    """Whether ordinary words, from word `first` to word `last` of a text, are capitalised like a name, in a text that
+    has small letters too, and by more than the beginning of a sentence."""
+    every = range(first, last + 1)
+    telling = [number for number in every if reading.words[number].lower() not in FUNCTION_WORDS] or every
+    if reading.upper or not all(reading.words[number][0].isupper() for number in telling):
         return False
-    begins = not re.search(r"\w", text[:start]) or re.search(r"[.?!:\n]\W*$", text[:start])
-    return len(words) > 1 or not begins or words[0].start() > start
+    return len(telling) > 1 or not reading.begins[first] or telling[0] > first
 
 
 def _numbers(order: _Order, pivot: int, number: int, text: str, reading: Reading) -> Iterator[Sequence[int]]:

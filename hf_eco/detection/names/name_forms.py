@@ -132,7 +132,7 @@ class _TextWords:
         own, several = self.letters[first:behind], behind - first > 1
         start, end = self.reading.starts[first], self.reading.ends[behind - 1]
         if all(self.ordinary[first:behind]):
-            if len(own) <= longest and self.text[start].isupper() and written_as_name(self.text, start, end):
+            if len(own) <= longest and self.text[start].isupper() and written_as_name(self.reading, first, behind - 1):
                 yield TextForm(_form("ordinary", own), start, end, _SURE)
             return
         odd = [number for number in range(first, behind) if self.odd[number]]

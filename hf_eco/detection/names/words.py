@@ -31,6 +31,7 @@ OPENING_WORDS = frozenset(
 )  # fmt: skip
 TOKEN = re.compile(r"[^\W_]+(?:[*#~^•·]+[^\W_]+)*[\u0300-\u036f]*")
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
+_BEGINNING = re.compile(r"[.?!:\n]")
 _INITIALISM = re.compile("(?=.*[A-Z])[A-Z0-9]{3}")
 _LONG_WORD = re.compile(r"[^\W_]{4,}")
 _CARELESS = 0.2  # of the words without a capital; in a text where so many are misspelt others are, too
@@ -163,6 +164,20 @@ class Reading:
     def between(self, first: int, last: int) -> str:
         """What stands between two words: other words and all."""
         return self.text[self.ends[first] : self.starts[last]]
+
+    @cached_property
+    def upper(self) -> bool:
+        """Whether the text has capitals and no small letters."""
+        return self.text.isupper()
+
+    @cached_property
+    def begins(self) -> tuple[bool, ...]:
+        """Of each word, whether a sentence, a line or the text begins with it."""
+        begins = []
+        for number, start in enumerate(self.starts):
+            _, word, gap = self.text[self.ends[number - 1] if number else 0 : start].rpartition("_")
+            begins.append(_BEGINNING.search(gap) is not None or (number == 0 and not word))
+        return tuple(begins)
 
     @cached_property
     def _tables(self) -> tuple[Mapping[str, float], ...]:
