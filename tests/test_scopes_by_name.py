@@ -712,3 +712,37 @@ def test_the_time_that_a_text_takes_grows_with_its_length(stored: str, filler: t
 )
 def test_a_word_that_begins_a_sentence_is_not_capitalised_as_a_name(text: str, found: bool) -> None:
     assert bool(NamesDetector({"a": ["Window"]}).detect([text])[0]) is found
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["Clara Fernsby", "Hugo Fernsby"], "Clara Fernsby met Hugo Fernsby."),
+        (["Clara Fernsby", "Hugo Clara"], "Hugo Clara Fernsby, then Clara fernsby. Fernsby left."),
+        (["Clara Fernsby", "Clara Fernsby Windle"], "Clara Fernsby Windle saw Clara Fernsby, and clara went."),
+    ],
+)
+@pytest.mark.parametrize("stored", ["plain", "hashed"])
+def test_what_is_corrupted_for_a_scope_does_not_hang_on_the_other_scopes(stored: str, names, text: str) -> None:
+    key, scopes = bytes(16), {f"scope-{number}": [name] for number, name in enumerate(names)}
+
+    def places(*wanted: str) -> dict[str, set[tuple[int, int]]]:
+        own = {scope: scopes[scope] for scope in wanted}
+        records = {scope: hash_names(scope, given, key, "required") for scope, given in own.items()}
+        contexts = dict.fromkeys(own, "required")
+        plain = NamesDetector(own, contexts=contexts) if stored == "plain" else HashedNamesDetector(records, key)
+        found: dict[str, set[tuple[int, int]]] = {}
+        for detection in plain.detect([text])[0]:
+            found.setdefault(detection.scope, set()).update((i, i + 1) for i in range(detection.start, detection.end))
+        return found
+
+    together = places(*scopes)
+    assert together == {scope: places(scope)[scope] for scope in scopes}
+
+
+@pytest.mark.parametrize("name", ["Clara Ferns\ud83dby", "\udc80Clara Fernsby"])
+def test_a_name_with_half_of_a_character_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="lone surrogate"):
+        NamesDetector({"a": [name]})
+    with pytest.raises(ValueError, match="lone surrogate"):
+        hash_names("a", [name], bytes(16))

@@ -293,9 +293,11 @@ class _WordTable:
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError if a name is blank, too long, or too short to be told from parts of other words."""
+    """Raises ValueError if a name is blank, too long, invalid Unicode, or too short to be told from other words."""
     if not name.strip():
         raise ValueError(f"The name {name!r} is blank. Leave it out.")
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise ValueError(f"The name {name!r} holds half of a character (a lone surrogate). Give it in valid Unicode.")
     if len(name) > _LONGEST:
         raise ValueError(f"The name {name[:20] + '...'!r} has {len(name)} characters. Names have {_LONGEST} at most.")
     if not long_enough(name) and not is_initialism(name):
