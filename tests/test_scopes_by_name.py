@@ -8,6 +8,7 @@ import gc
 import json
 import pickle
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, For
 from hf_eco.checkpoint.source import find_guard
 from hf_eco.checkpoint.writing import rewrite_eco
 from hf_eco.detection.detector import Detection
+from hf_eco.detection.names.common import bearers
 from hf_eco.detection.names.detector import NamesDetector
+from hf_eco.detection.names.hashed import HashedNamesDetector, hash_names
+from hf_eco.detection.names.last_names import last_name_of
 from hf_eco.errors import GuardError, GuardLoadError
 from hf_eco.evaluation.scoring import judge
 from hf_eco.guard.judging import judge_prompts
@@ -664,3 +668,108 @@ def test_a_name_is_found_in_the_ways_in_which_people_say_it(name: str, text: str
 def test_a_short_name_that_is_a_word_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="too short"):
         NamesDetector({"a": [name]})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("Fernsby, Clara Odette", "Clara Odette Fernsby"),
+        ("FERNSBY, CLARA ODETTE", "Clara Odette Fernsby"),
+        ("Fernsby, Hugo, Jr.", "Hugo Fernsby"),
+        ("Fernsby Jr., Hugo", "Hugo Fernsby"),
+        ("Fernsby, Hugo Marlow III", "Hugo Marlow Fernsby"),
+        ("Ortega Windle, Inés", "Inés Ortega Windle"),
+        ("van Thornbury, Ilse", "Ilse van Thornbury"),
+        ("Fernsby، Clara", "Clara Fernsby"),
+        ("Hugo Fernsby, Jr.", "Hugo Fernsby"),
+        ("Hugo Fernsby, MD", "Hugo Fernsby"),
+        ("Clara Fernsby, Duchess of Marlowe", "Clara Fernsby Duchess of Marlowe"),
+        ("Edmund, the Elder", "Edmund the Elder"),
+        ("Good Evening, Marlowe", "Good Evening, Marlowe"),
+    ],
+)
+def test_a_name_that_is_given_with_its_last_name_first_is_found(given: str, said: str) -> None:
+    key = bytes(16)
+    for detector in (
+        NamesDetector({"a": [given]}),
+        HashedNamesDetector({"a": hash_names("a", [given], key)}, key),
+    ):
+        (found,) = detector.detect([f"Who is {said}?"])
+        assert max(detection.probability for detection in found) > 0.95
+        (found,) = detector.detect(["Who is Peter Ashdown?"])
+        assert not found
+
+
+def test_a_last_name_that_is_given_first_is_the_last_name() -> None:
+    assert last_name_of("Fernsby, Clara Odette") == "Fernsby"
+    assert last_name_of("Clara Fernsby, Duchess of Marlowe") is None
+    assert bearers("Brown, David") == bearers("David Brown") > 0
+
+
+@pytest.mark.parametrize("stored", ["plain", "hashed"])
+@pytest.mark.parametrize("filler", [("?", " so an Open Window"), ("", "An Open Window "), ("An Open Window", "! ")])
+def test_the_time_that_a_text_takes_grows_with_its_length(stored: str, filler: tuple[str, str]) -> None:
+    key, names = bytes(16), ["Open Window", "Clara Fernsby"]
+    hashed = HashedNamesDetector({"a": hash_names("a", names, key)}, key)
+    detector = NamesDetector({"a": names}) if stored == "plain" else hashed
+    once, often = filler
+
+    def work(length: int) -> int:
+        """Processor time, in nanoseconds; only the ratio of two is compared, and generously."""
+        text = once * (length if len(once) == 1 else 1) + often * (length // len(often))
+        start = time.process_time_ns()
+        detector.detect([text])
+        return time.process_time_ns() - start
+
+    work(100)  # what is read once, is read
+    assert work(16_000) < 8 * 4 * work(2_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Window is what he read.", False),
+        ("He paused. Window is what he read.", False),
+        ("He paused: “Window", False),
+        ("He read Window twice.", True),
+        ("He read … Window", True),
+        ("the_ Window", True),
+        ("HE READ WINDOW TWICE.", False),
+    ],
+)
+def test_a_word_that_begins_a_sentence_is_not_capitalised_as_a_name(text: str, found: bool) -> None:
+    assert bool(NamesDetector({"a": ["Window"]}).detect([text])[0]) is found
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["Clara Fernsby", "Hugo Fernsby"], "Clara Fernsby met Hugo Fernsby."),
+        (["Clara Fernsby", "Hugo Clara"], "Hugo Clara Fernsby, then Clara fernsby. Fernsby left."),
+        (["Clara Fernsby", "Clara Fernsby Windle"], "Clara Fernsby Windle saw Clara Fernsby, and clara went."),
+    ],
+)
+@pytest.mark.parametrize("stored", ["plain", "hashed"])
+def test_what_is_corrupted_for_a_scope_does_not_hang_on_the_other_scopes(stored: str, names, text: str) -> None:
+    key, scopes = bytes(16), {f"scope-{number}": [name] for number, name in enumerate(names)}
+
+    def places(*wanted: str) -> dict[str, set[tuple[int, int]]]:
+        own = {scope: scopes[scope] for scope in wanted}
+        records = {scope: hash_names(scope, given, key, "required") for scope, given in own.items()}
+        contexts = dict.fromkeys(own, "required")
+        plain = NamesDetector(own, contexts=contexts) if stored == "plain" else HashedNamesDetector(records, key)
+        found: dict[str, set[tuple[int, int]]] = {}
+        for detection in plain.detect([text])[0]:
+            found.setdefault(detection.scope, set()).update((i, i + 1) for i in range(detection.start, detection.end))
+        return found
+
+    together = places(*scopes)
+    assert together == {scope: places(scope)[scope] for scope in scopes}
+
+
+@pytest.mark.parametrize("name", ["Clara Ferns\ud83dby", "\udc80Clara Fernsby"])
+def test_a_name_with_half_of_a_character_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="lone surrogate"):
+        NamesDetector({"a": [name]})
+    with pytest.raises(ValueError, match="lone surrogate"):
+        hash_names("a", [name], bytes(16))

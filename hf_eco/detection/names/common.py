@@ -10,7 +10,7 @@ import json
 from functools import cache
 
 from ...data import SHIPPED
-from .words import without_suffix
+from .words import first_name_first
 
 _OF_EACH_SEX = 150e6  # people in the United States, about
 _MANY = 5_000
@@ -29,7 +29,7 @@ def is_first_name(word: str) -> bool:
 def bearers(name: str) -> int:
     """How many people in the United States bear a name of two words, as if first and last names went together by
     chance; 0 for rarer names, and for names of more words or of one."""
-    words = without_suffix(name.replace(",", " ")).split()
+    words = first_name_first(name).split()
     if len(words) != 2:
         return 0
     first, last = _census()["first"].get(words[0].capitalize(), 0.0), _census()["last"].get(words[1].capitalize(), 0.0)

@@ -104,20 +104,28 @@ class NamesDetector:
         is the last mention."""
         names = found = self._index.names.find(text)
         whole, spellings = text, 0
+        elsewhere = dict.fromkeys(names, whole)  # for each name, what is left without its own mentions
         while found:
             for name, mention in found.items():
-                for place in re.finditer(re.escape(whole[mention.start : mention.end]), whole):
+                spelling = whole[mention.start : mention.end]
+                for place in re.finditer(re.escape(spelling), whole):
                     yield name, replace(mention, start=place.start(), end=place.end())
+                elsewhere[name] = _blanked(elsewhere[name], spelling)
             if spellings == _MOST_SPELLINGS:
                 yield from ((name, replace(mention, start=0, end=len(whole))) for name, mention in found.items())
                 return
-            for spelling in {whole[mention.start : mention.end] for mention in found.values()}:
-                text = text.replace(spelling, "\n" * len(spelling))
+            said = {whole[mention.start : mention.end] for mention in found.values()}
+            for spelling in sorted(said, key=lambda spelling: (-len(spelling), spelling)):
+                text = _blanked(text, spelling)
             found = {name: mention for name, mention in self._index.names.find(text).items() if name in names}
             spellings += 1
         for name, mention in names.items():
-            for start, end in words_elsewhere(name, text):
+            for start, end in words_elsewhere(name, elsewhere[name]):
                 yield name, replace(mention, start=start, end=end)
+
+
+def _blanked(text: str, spelling: str) -> str:
+    return text.replace(spelling, "\n" * len(spelling))
 
 
 class NameTables:

@@ -153,7 +153,7 @@ class NameIndex(Generic[_KeyT]):
             return
         if name.ordinary:  # found word by word alone
             return
-        for folded in {name.folded: None, name.reversed: None}:
+        for folded in name.skeletons:
             self._shortest = min(self._shortest, len(folded))
             yield self._letters, folded[:_FIRST_LETTERS]
         if name.edits:
@@ -170,7 +170,7 @@ class NameIndex(Generic[_KeyT]):
             for start in range(len(folded) - size + 1):
                 for name in self._letters.get(folded[start : start + size], ()):
                     own = self._names[name]
-                    if folded.startswith((own.folded, own.reversed), start):
+                    if folded.startswith(own.skeletons, start):
                         found[name] = None
         return found
 
@@ -293,9 +293,11 @@ class _WordTable:
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError if a name is blank, too long, or too short to be told from parts of other words."""
+    """Raises ValueError if a name is blank, too long, invalid Unicode, or too short to be told from other words."""
     if not name.strip():
         raise ValueError(f"The name {name!r} is blank. Leave it out.")
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise ValueError(f"The name {name!r} holds half of a character (a lone surrogate). Give it in valid Unicode.")
     if len(name) > _LONGEST:
         raise ValueError(f"The name {name[:20] + '...'!r} has {len(name)} characters. Names have {_LONGEST} at most.")
     if not long_enough(name) and not is_initialism(name):

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from .chance import RARE, rarity_in_english
 from .common import is_first_name
-from .words import OPENING_WORDS, TOKEN, ordinary_words, without_suffix
+from .words import OPENING_WORDS, TOKEN, first_name_first, ordinary_words
 
 _FOLLOWED = re.compile(r"\s+(?!Jr|Sr)[A-Z]")
 _WORD_BEFORE = re.compile(r"([\w.'’-]+)[\"”’)]*[ \t]+$")
@@ -49,7 +49,7 @@ class LastName(Generic[_KeyT]):
 def last_name_of(name: str) -> str | None:
     """The last word of a full name, capitalised; None if it is short, the name has one word, or the last is a place
     (Duke of Sussex) or a first name (Prince Harry)."""
-    words = without_suffix(name.replace(",", " ")).split()
+    words = first_name_first(name).split()
     if len(words) < 2 or len(words[-1]) < _SHORTEST or words[-2].lower() == "of":
         return None
     if len(words) == 2 and words[0].lower() in BEFORE_FIRST_NAMES:

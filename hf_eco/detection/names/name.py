@@ -23,11 +23,12 @@ from .words import (
     TOKEN,
     UNSPACED,
     Reading,
+    as_written,
+    first_name_first,
     is_initialism,
     keys_of,
     known_words,
     ordinary_words,
-    without_suffix,
 )
 
 _MOST_WRONG = 3.5  # letters of a name; with more it says next to nothing
@@ -101,12 +102,14 @@ class Name:
     """One name, ready to be looked for."""
 
     def __init__(self, name: str) -> None:
-        words = without_suffix(name.replace(",", " ")).split()
+        words = first_name_first(name).split()
         self.folded = skeleton(" ".join(words))[0]
         self.words = tuple(TOKEN.findall(" ".join(words)))
         self.ordinary = all(word.lower() in ordinary_words() for word in self.words)
         titled = self.words[:1] and self.words[0].lower() in DETERMINERS  # "Hobbit the" begins another sentence
         self.reversed = self.folded if titled else skeleton(" ".join(words[-1:] + words[:-1]))[0]
+        written = as_written(name)
+        self.skeletons = tuple({self.folded: None, self.reversed: None, skeleton(written)[0]: None})  # all orders
         self.letters = frozenset(word.lower() for word in self.words) | {spelling(w).letters for w in self.words}
         self.unspaced = bool(UNSPACED.search(name))
         self.breaks: set[int] = set()  # letters of the skeleton with which a word other than the first begins
@@ -118,16 +121,19 @@ class Name:
             self.orders.append(_Order(self.words[-1:] + self.words[:-1], 0.5))
             if len(self.words) > 2:
                 self.orders.append(_Order(self.words[::-1], 0.5))
+            given = tuple(TOKEN.findall(written))
+            if given not in [order.words for order in self.orders]:
+                self.orders.append(_Order(given, 0.5))
             if self.words[0].lower() not in DETERMINERS and min(len(self.words[0]), len(self.words[-1])) > 2:
                 self.orders.append(_Order((self.words[0], self.words[-1]), _MIDDLE_NAME, _MIDDLE_WORDS))
         shortest = min((len(word) for word in self.words), default=0)
         self.edits = min(len(self.folded) // _LETTERS_PER_EDIT, _MOST_EDITS, shortest - 1)
         if len(self.words) < 2 or len(self.folded) < _FUZZY:
             self.edits = 0
-        self._forms = {word: set(pig_latin(word)) for word in self.words}
+        self._forms = {word: set(pig_latin(word)) for word in (*self.words, *TOKEN.findall(written))}
         if len(self.words) > 1:
             self._forms[self.words[0]] |= OTHER_FORMS.get(self.words[0].lower(), set())
-        self._spellings = {word: keys_of(spelling(word)) | {word.lower()} | self._forms[word] for word in self.words}
+        self._spellings = {word: keys_of(spelling(word)) | {word.lower()} | self._forms[word] for word in self._forms}
 
     @property
     def pivots(self) -> tuple[str, ...]:
@@ -161,7 +167,7 @@ class Name:
                         and SENTENCE_END.search(text, reading.ends[first], reading.starts[last])
                     ):
                         continue
-                    if self.ordinary and not written_as_name(text, reading.starts[first], reading.ends[last]):
+                    if self.ordinary and not written_as_name(reading, first, last):
                         continue
                     if wrong <= _MOST_WRONG and (best is None or wrong < best.edits):
                         best = Mention(reading.starts[numbers[0]], reading.ends[numbers[-1]], wrong)
@@ -229,7 +235,7 @@ class Name:
         """A mention whose words may be cut or joined, if the letters of `text` are those of the name."""
         if self.ordinary:
             return None
-        for name in {self.folded: None, self.reversed: None}:
+        for name in self.skeletons:
             at = folded.find(name)
             while at >= 0:
                 mention = self._letters_at(name, at, text, folded, where, reading)
@@ -293,15 +299,14 @@ class Name:
         return None
 
 
-def written_as_name(text: str, start: int, end: int) -> bool:
-    """Whether ordinary words in `text[start:end]` are capitalised like a name, in a text that has small letters too,
-    and by more than the beginning of a sentence."""
-    every = list(TOKEN.finditer(text, start, end))
-    words = [word for word in every if word[0].lower() not in FUNCTION_WORDS] or every
-    if text.isupper() or not all(word[0][0].isupper() for word in words):
+def written_as_name(reading: Reading, first: int, last: int) -> bool:
+    """Whether ordinary words, from word `first` to word `last` of a text, are capitalised like a name, in a text that
+    has small letters too, and by more than the beginning of a sentence."""
+    every = range(first, last + 1)
+    telling = [number for number in every if reading.words[number].lower() not in FUNCTION_WORDS] or every
+    if reading.upper or not all(reading.words[number][0].isupper() for number in telling):
         return False
-    begins = not re.search(r"\w", text[:start]) or re.search(r"[.?!:\n]\W*$", text[:start])
-    return len(words) > 1 or not begins or words[0].start() > start
+    return len(telling) > 1 or not reading.begins[first] or telling[0] > first
 
 
 def _numbers(order: _Order, pivot: int, number: int, text: str, reading: Reading) -> Iterator[Sequence[int]]:

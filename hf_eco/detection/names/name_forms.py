@@ -34,7 +34,7 @@ from .chance import COMMA, OTHER_WAY, SAID, SLIP
 from .index import deletions
 from .last_names import is_frequent, standing_alone, telling_last_name
 from .name import SENTENCE_END, written_as_name
-from .words import OPENING_WORDS, OTHER_FORMS, TOKEN, UNSPACED, ordinary_words, read, without_suffix
+from .words import OPENING_WORDS, OTHER_FORMS, TOKEN, UNSPACED, as_written, first_name_first, ordinary_words, read
 
 _SURE = 7.0  # log-odds of a name that is spelt right, as of a `Mention`
 _JOINED = 6.5  # less, so that a known answer tells which of the two has found a name
@@ -71,18 +71,20 @@ class TextForm:
 
 def most_words(names: Sequence[str]) -> int:
     """How many words the longest of `names` has."""
-    return max(len(TOKEN.findall(_bare(name))) for name in names)
+    return max(len(TOKEN.findall(first_name_first(name))) for name in names)
 
 
 def forms_of_name(name: str) -> set[str]:
     """All forms under which a name is recognised."""
-    bare = _bare(name)
+    bare = first_name_first(name)
     words = [spelling(token).letters for token in TOKEN.findall(bare)]
     forms = {f"unspaced {characters}"} if (characters := "".join(UNSPACED.findall(bare))) else set()
     if all(word in ordinary_words() for word in words):
         return forms | {_form("ordinary", words)}
     titled = words[0] in DETERMINERS
-    forms |= {_form("exact", words), _form("words", sorted(words)), _joined(words)}
+    given = [spelling(token).letters for token in TOKEN.findall(as_written(name))]
+    forms |= {_form("words", sorted(words))}
+    forms |= {form for order in (words, given) for form in (_form("exact", order), _joined(order))}
     if not titled:
         forms.add(_joined(words[-1:] + words[:-1]))
     if (last := telling_last_name(name)) is not None:
@@ -130,7 +132,7 @@ class _TextWords:
         own, several = self.letters[first:behind], behind - first > 1
         start, end = self.reading.starts[first], self.reading.ends[behind - 1]
         if all(self.ordinary[first:behind]):
-            if len(own) <= longest and self.text[start].isupper() and written_as_name(self.text, start, end):
+            if len(own) <= longest and self.text[start].isupper() and written_as_name(self.reading, first, behind - 1):
                 yield TextForm(_form("ordinary", own), start, end, _SURE)
             return
         odd = [number for number in range(first, behind) if self.odd[number]]
@@ -200,10 +202,6 @@ def _unspaced(text: str) -> Iterator[TextForm]:
             for last in range(first + 1, min(first + _LONGEST_UNSPACED, len(places))):
                 form = f"unspaced {characters[first : last + 1]}"
                 yield TextForm(form, places[first], places[last] + 1, _SURE)
-
-
-def _bare(name: str) -> str:
-    return without_suffix(name.replace(",", " "))
 
 
 def _form(kind: str, words: Sequence[str]) -> str:

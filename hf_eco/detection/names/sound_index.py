@@ -16,7 +16,7 @@ from .hearing import DISTANCES, HEARD, OPTIONS, UNVOWELLED
 from .name import Mention
 from .scripts import CASED, Unit, scripts_in, units
 from .sounds import GAP, Distances, keys, near_keys, weight
-from .words import without_suffix
+from .words import first_name_first
 
 _FOREIGN = 0.5  # wrong letters that a name counts for at least
 _WORST = 3.0  # wrong letters that one counts for which is just like enough
@@ -251,7 +251,7 @@ def _by_reading(heard: Iterable[str], sounds: Sequence[str]) -> Iterator[tuple[s
 @lru_cache(maxsize=1 << 10)
 def _readings(name: str) -> tuple[tuple[str, float], ...]:
     """The phonemes of a name, in each reading and order, and what each counts against it."""
-    found = list(dict.fromkeys(_words(without_suffix(name.replace(",", " ")))))
+    found = list(dict.fromkeys(_words(first_name_first(name))))
     made: dict[str, float] = {}
     for read in found:
         made.setdefault(GAP.join(read), 0.0)

@@ -9,12 +9,15 @@ from functools import cached_property, lru_cache
 
 from ...data import shipped_names, shipped_rows
 from ..disguises import skeleton
-from ..disguises.language import FUNCTION_WORDS
+from ..disguises.language import DETERMINERS, FUNCTION_WORDS
 from ..disguises.spelling import Spelling, spelling
 from .chance import RARE, UNKNOWN, rarity, rarity_in_english, tables_of
 
 _JUNIORS = frozenset(("jr", "sr"))
 SUFFIXES = _JUNIORS | {"ii", "iii", "iv"}
+_DEGREES = frozenset(("cbe", "dbe", "dds", "esq", "jd", "kbe", "mba", "mbe", "md", "obe", "phd", "rn"))
+_COMMA = re.compile("[,\u060c\uff0c]")
+_MOST_LAST_NAMES = 2  # words of a last name that stands before a comma
 MIN_NAME = 4  # symbols of the shortest name's skeleton; shorter ones turn up inside other words
 # Words that a question or a sentence begins with, capitalised like names
 OPENING_WORDS = frozenset(
@@ -28,6 +31,7 @@ OPENING_WORDS = frozenset(
 )  # fmt: skip
 TOKEN = re.compile(r"[^\W_]+(?:[*#~^•·]+[^\W_]+)*[\u0300-\u036f]*")
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff]")
+_BEGINNING = re.compile(r"[.?!:\n]")
 _INITIALISM = re.compile("(?=.*[A-Z])[A-Z0-9]{3}")
 _LONG_WORD = re.compile(r"[^\W_]{4,}")
 _CARELESS = 0.2  # of the words without a capital; in a text where so many are misspelt others are, too
@@ -57,10 +61,41 @@ def without_suffix(name: str) -> str:
     return " ".join(words[:-1] if suffix in SUFFIXES and len(words) > (1 if suffix in _JUNIORS else 2) else words)
 
 
+def first_name_first(name: str) -> str:
+    """`name` as people say it, without commas or "Jr" and the like: "Jane Marie Doe" for "Doe, Jane Marie". A title
+    stays behind ("Jane Doe, Duchess of Wexbridge"), and so do names in scripts that put the last name first."""
+    parts = [part.strip() for part in _COMMA.split(without_suffix(name)) if part.strip()]
+    parts = parts[:1] + [part for part in parts[1:] if _plain(part) not in _JUNIORS | _DEGREES]
+    if len(parts) == 2 and not UNSPACED.search(name) and _is_last_name(parts[0]) and _is_first_name(parts[1]):
+        parts.reverse()
+    return without_suffix(" ".join(parts))
+
+
+def as_written(name: str) -> str:
+    """`name` in the order in which it was given, without commas or "Jr" and the like."""
+    return without_suffix(_COMMA.sub(" ", name))
+
+
+def _plain(part: str) -> str:
+    return part.replace(".", "").lower()
+
+
+def _is_last_name(part: str) -> bool:
+    """Whether what stands before the comma of a name may be a last name; "Davis Jr." is one."""
+    return len([word for word in part.split() if _plain(word) not in SUFFIXES]) <= _MOST_LAST_NAMES
+
+
+def _is_first_name(part: str) -> bool:
+    """Whether what stands behind it may be first names, or a title before them, and not a title of its own."""
+    words = [_plain(word) for word in part.split()]
+    titled = "of" in words or (words[0] in DETERMINERS and len(words) > 1)
+    return not titled and words[0] not in SUFFIXES
+
+
 def long_enough(name: str) -> bool:
     """Whether `name` can be told from parts of other words: by `MIN_NAME` letters and digits, or half as many
     characters of a script that has one for a syllable or a word."""
-    folded = skeleton(without_suffix(name.replace(",", " ")))[0]
+    folded = skeleton(first_name_first(name))[0]
     return len(folded) + len(UNSPACED.findall(folded)) >= MIN_NAME
 
 
@@ -129,6 +164,20 @@ class Reading:
     def between(self, first: int, last: int) -> str:
         """What stands between two words: other words and all."""
         return self.text[self.ends[first] : self.starts[last]]
+
+    @cached_property
+    def upper(self) -> bool:
+        """Whether the text has capitals and no small letters."""
+        return self.text.isupper()
+
+    @cached_property
+    def begins(self) -> tuple[bool, ...]:
+        """Of each word, whether a sentence, a line or the text begins with it."""
+        begins = []
+        for number, start in enumerate(self.starts):
+            _, word, gap = self.text[self.ends[number - 1] if number else 0 : start].rpartition("_")
+            begins.append(_BEGINNING.search(gap) is not None or (number == 0 and not word))
+        return tuple(begins)
 
     @cached_property
     def _tables(self) -> tuple[Mapping[str, float], ...]:
