@@ -63,7 +63,7 @@ def test_help_has_examples_of_the_command(run, command):  # noqa: F811
         (["guard", "base", "-o", "out"], "Pass --name 'Jane Doe', --names FILE, or --forget and --retain."),
         (["guard", "base", "-o", "out", "--forget", "f"], "Pass all three, or --name alone."),
         (["guard", "b", "-o", "out", "--name", "Jane Doe", "--max-fpr", "0.1"], "--max-fpr would be ignored."),
-        (["guard", "b", "-o", "out", "--name", "Jane Doe", "--documents", "d"], "--documents would be ignored."),
+        (["guard", "b", "-o", "out", "--name", "Jane Doe", "--name", "Al Roe", "--documents", "d"], "about one scope"),
         (["guard", "b", "-o", "out", "--names", "n.csv", "--scope", "jane"], "leave out --names."),
         (
             ["guard", "b", "-o", "out", "--scope", "a", "--forget", "f", "--retain", "r", "--names", "n.csv"],
