@@ -73,7 +73,7 @@ def test_help_has_examples_of_the_command(run, command):  # noqa: F811
             ["guard", "b", "-o", "out", "--scope", "a", "--forget", "f", "--retain", "r", "--guard-only"],
             "--guard-only would be ignored.",
         ),
-        (["scopes", "add", "g", "--scope", "a"], "Pass --name 'Jane Doe', or --classifier."),
+        (["scopes", "add", "g", "--scope", "a"], "Pass --name 'Jane Doe', --documents or --classifier."),
         (["scopes", "add", "g", "--scope", "a", "--name", "Jane Doe", "--retain", "r"], "--retain would be ignored."),
         (["inspect", "guarded", "a prompt", "--colour"], "No such option: --colour"),
         (["forget"], "No such command 'forget'. See: hf-eco --help"),
