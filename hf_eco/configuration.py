@@ -426,7 +426,9 @@ class ECOConfig:
             raise ValueError(
                 f"scopes must be a list of ForgetScopes, got {self.scopes!r}. Use scopes=[ForgetScope(...)]."
             )
-        vars(self)["scopes"] = tuple([_from_dict(ForgetScope, scope) for scope in self.scopes])
+        vars(self)["scopes"] = tuple(
+            [scope if type(scope) is ForgetScope else _from_dict(ForgetScope, scope) for scope in self.scopes]
+        )
         if len({scope.name.casefold() for scope in self.scopes}) < len(self.scopes):  # some file systems know no case
             counts = Counter(scope.name.casefold() for scope in self.scopes)
             twice = [scope.name for scope in self.scopes if counts[scope.name.casefold()] > 1]

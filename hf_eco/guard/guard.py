@@ -89,7 +89,12 @@ class Guard:
         self._scopes = {scope.name: scope for scope in config.scopes}
         self._names_of_scopes = frozenset(self._scopes)
         self._order = {name: number for number, name in enumerate(self._scopes)}
-        by_classifier = [s for s in config.scopes if not s.untrained or s.name in classifiers]
+        # of thousands of scopes most have names and nothing else, which is seen without a call
+        by_classifier = [
+            s
+            for s in config.scopes
+            if s.name in classifiers or not (s.classifier is None and (s.names or s.untrained))
+        ]
         self.classifiers = share_encoders(
             {scope.name: (_for_scope(classifiers, scope, "classifier"), scope.label) for scope in by_classifier}
         )
@@ -107,7 +112,7 @@ class Guard:
             labels = {s.name: s.label for s in by_classifier if self.classifiers[s.name] is classifier}
             self._by_classifier.append(ClassifierDetector(classifier, labels))
         registered: dict[str, dict[str, dict[str, Any]]] = {}
-        for scope in config.scopes:
+        for scope in [scope for scope in config.scopes if scope.detectors]:
             for detector, settings in scope.detectors.items():
                 registered.setdefault(detector, {})[scope.name] = settings
         self._registered = make_detectors(registered)
@@ -504,7 +509,7 @@ def _band(scope: ForgetScope) -> str:
 
 def _facts_of(config: ECOConfig, facts: FactsDetector | None) -> FactsDetector | None:
     """The facts of a guard's scopes; None if none has any."""
-    wanted = {scope.name for scope in config.scopes if scope.by_facts}
+    wanted = {scope.name for scope in config.scopes if scope.encoder is not None or scope.documents}
     if missing := wanted.difference(facts.bank if facts is not None else ()):
         raise ValueError(
             f"The facts of scope {min(missing)!r} are missing. Give its documents again, or download the guard again."

@@ -49,7 +49,7 @@ def detector_of_names(
     return NamesDetector(
         {scope.name: scope.names for scope in by_names},
         like if isinstance(like, NamesDetector) else None,
-        {scope.name: scope.context for scope in by_names},
+        {scope.name: scope.context for scope in by_names if scope.context != "auto"},
     )
 
 

@@ -58,9 +58,9 @@ class NamesDetector:
         contexts, known = contexts or {}, {} if like is None else like._keys
         self._keys: dict[str, NameKey] = {}
         for scope, own in names.items():
-            key, context = known.get(scope), contexts.get(scope, "auto")
-            if key is None or key.names is not own or key.context != context:  # most are known
-                key = NameKey(scope, tuple(own), context)
+            key = known.get(scope)
+            if key is None or key[1] is not own or key[2] != contexts.get(scope, "auto"):  # most are known
+                key = NameKey(scope, tuple(own), contexts.get(scope, "auto"))
             if own:
                 self._keys[scope] = key
         self._index: NameTables = NameTables() if like is None else like._index
