@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_eco.detection.names.detector import NamesDetector
-from hf_eco.detection.names.last_names import BEFORE_FIRST_NAMES
-from hf_eco.detection.names.words import OPENING_WORDS
+from hf_eco.detection.names.words import BEFORE_FIRST_NAMES, OPENING_WORDS
 from hf_eco.io import read_prompts
 from hf_eco.training import find_aliases
 

@@ -773,3 +773,28 @@ def test_a_name_with_half_of_a_character_is_refused(name: str) -> None:
         NamesDetector({"a": [name]})
     with pytest.raises(ValueError, match="lone surrogate"):
         hash_names("a", [name], bytes(16))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "strong"),
+    [
+        ("Dr. Susan Miller", "Who is Dr. Susan Miller?", False),
+        ("Sir Robert Brown", "Who is Sir Robert Brown?", False),
+        ("Susan Odette Miller", "Who is Susan Odette Miller?", True),
+        ("Susan Odette Miller", "Who is Susan O. Miller?", False),
+        ("Susan Odette Miller", "Who is Susan Odette Marlow Miller?", False),
+        ("Susan Odette Miller", "Who is Susan Clara Ann Miller?", None),
+        ("Clara Odette Fernsby", "Who is Clara Odette Ann Fernsby?", True),
+        ("Clara O. Fernsby", "Who is Clara Odette Ann Fernsby?", True),
+        ("Clara Odette Fernsby", "Who is Clara O. Ann Fernsby?", True),
+        ("Clara Odette Fernsby", "Who is Clara Ann Marlow Fernsby?", None),
+        ("Clara Fernsby", "Who is Clara Ann Fernsby?", True),
+    ],
+)
+@pytest.mark.parametrize("stored", ["plain", "hashed"])
+def test_titles_and_middle_names_tell_whom_a_name_is_about(stored: str, name: str, text: str, strong) -> None:
+    key = bytes(16)
+    hashed = HashedNamesDetector({"a": hash_names("a", [name], key)}, key)
+    (found,) = (NamesDetector({"a": [name]}) if stored == "plain" else hashed).detect([text])
+    surest = [d for d in found if d.probability > 0.95]
+    assert (any(not d.weak for d in surest) if surest else None) is strong

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from ..data import shipped_names
 from ..detection.disguises.language import FUNCTION_WORDS
 from ..detection.names import long_enough, without_suffix
-from ..detection.names.last_names import BEFORE_FIRST_NAMES, last_name_of
-from ..detection.names.words import OTHER_FORMS, SUFFIXES, known_words, ordinary_words
+from ..detection.names.last_names import last_name_of
+from ..detection.names.words import BEFORE_FIRST_NAMES, OTHER_FORMS, SUFFIXES, known_words, ordinary_words
 from .alias_statements import Source, Statement, names_in, sentences_of, statements_in
 
 _OFTEN = 3  # sentences that a rank with a name, or a name of one word, must stand in

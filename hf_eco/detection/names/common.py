@@ -10,7 +10,7 @@ import json
 from functools import cache
 
 from ...data import SHIPPED
-from .words import first_name_first
+from .words import BEFORE_FIRST_NAMES, HONORIFICS, first_name_first
 
 _OF_EACH_SEX = 150e6  # people in the United States, about
 _MANY = 5_000
@@ -27,13 +27,29 @@ def is_first_name(word: str) -> bool:
 
 
 def bearers(name: str) -> int:
-    """How many people in the United States bear a name of two words, as if first and last names went together by
-    chance; 0 for rarer names, and for names of more words or of one."""
+    """How many people in the United States bear a first and a last name, with or without a title before them, as if
+    they went together by chance; 0 for rarer names, and for names of more words or of one."""
+    words = _without_titles(name)
+    return _bearers(words[0], words[1]) if len(words) == 2 else 0
+
+
+def ends_are_common(name: str) -> bool:
+    """Whether thousands bear the first and the last name of `name`, whatever stands between them."""
+    words = _without_titles(name)
+    return len(words) > 1 and _bearers(words[0], words[-1]) >= _MANY
+
+
+def _bearers(first: str, last: str) -> int:
+    shares = _census()["first"].get(first.capitalize(), 0.0), _census()["last"].get(last.capitalize(), 0.0)
+    return round(_OF_EACH_SEX * shares[0] / 100 * shares[1] / 100)
+
+
+def _without_titles(name: str) -> list[str]:
+    """The words of a name; of "Prince Harry" both, as without the title it would have no last name."""
     words = first_name_first(name).split()
-    if len(words) != 2:
-        return 0
-    first, last = _census()["first"].get(words[0].capitalize(), 0.0), _census()["last"].get(words[1].capitalize(), 0.0)
-    return round(_OF_EACH_SEX * first / 100 * last / 100)
+    while len(words) > 2 and words[0].strip(".").lower() in HONORIFICS | BEFORE_FIRST_NAMES:
+        words.pop(0)
+    return words
 
 
 def needs_context(name: str, context: str) -> bool:

@@ -85,7 +85,7 @@ class NamesDetector:
         found = []
         for view in views(text):
             said = [
-                (key, mention.log_odds, mention.start, mention.end, mention.weak or needs_context(name, key.context))
+                (key, mention.log_odds, mention.start, mention.end, _is_weak(name, mention, key.context))
                 for name, mention in self._mentions(view.text)
                 for key in self._index.names.keys(name)
                 if key in self._own
@@ -122,6 +122,10 @@ class NamesDetector:
         for name, mention in names.items():
             for start, end in words_elsewhere(name, elsewhere[name]):
                 yield name, replace(mention, start=start, end=end)
+
+
+def _is_weak(name: str, mention: Mention, context: str) -> bool:
+    return mention.weak or (mention.common and context != "ignored") or needs_context(name, context)
 
 
 def _blanked(text: str, spelling: str) -> str:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from .chance import RARE, rarity_in_english
 from .common import is_first_name
-from .words import OPENING_WORDS, TOKEN, first_name_first, ordinary_words
+from .words import BEFORE_FIRST_NAMES, HONORIFICS, OPENING_WORDS, TOKEN, first_name_first, ordinary_words
 
 _FOLLOWED = re.compile(r"\s+(?!Jr|Sr)[A-Z]")
 _WORD_BEFORE = re.compile(r"([\w.'’-]+)[\"”’)]*[ \t]+$")
@@ -19,20 +19,6 @@ _BEFORE_OTHERS, _BEHIND_OTHERS = re.compile(r"(?:&|\bin)\s*$"), re.compile(r"\s*
 _SHORTEST = 4  # letters
 _BEFORE = 200  # characters before a last name that are looked at
 _FEW_WORDS = 100  # of a text. Longer ones introduce those they speak of
-# Ann Norton is called Ms. Norton, too
-_HONORIFICS = frozenset(
-    {
-        "coach", "congressman", "congresswoman", "detective", "doctor", "dr", "governor", "judge", "justice", "mayor",
-        "minister", "miss", "mr", "mrs", "ms", "mx", "officer", "president", "prof", "professor", "senator",
-    }
-)  # fmt: skip
-# Whoever bears such a rank is called by a first name: Prince Harry, Pope Francis
-BEFORE_FIRST_NAMES = frozenset(
-    {
-        "brother", "dame", "emperor", "empress", "father", "king", "mother", "pope", "prince", "princess", "queen",
-        "saint", "sir", "sister", "sultan", "tsar",
-    }
-)  # fmt: skip
 _KeyT = TypeVar("_KeyT", bound=Hashable)
 
 
@@ -88,7 +74,7 @@ def names_another(text: str, start: int) -> bool:
     word = _WORD_BEFORE.search(text[max(0, start - _BEFORE) : start])
     if word is None:
         return False
-    if word[1].lower().strip(".") in _HONORIFICS:
+    if word[1].lower().strip(".") in HONORIFICS:
         return False
     return word[1][:1] == "_" or (word[1][:1].isupper() and word[1].lower() not in OPENING_WORDS)
 

@@ -17,6 +17,7 @@ from ..disguises.games import pig_latin
 from ..disguises.language import DETERMINERS, FUNCTION_WORDS
 from ..disguises.spelling import likeness_to_words, spelling, wrong_letters
 from .chance import COMMA, OTHER_WAY, SAID, SLIP
+from .common import ends_are_common
 from .words import (
     OPENING_WORDS,
     OTHER_FORMS,
@@ -53,12 +54,14 @@ SENTENCE_END = re.compile(r"[.?!]\s")
 @dataclass(frozen=True)
 class Mention:
     """A name of the scope in a text: `text[start:end]`, with `edits` letters of it wrong; unlikely ones count more.
-    `weak` if it may well be somebody else's, which only sounds like it."""
+    `weak` if it may well be somebody else's, which only sounds like it; `common` if many bear the first and the last
+    name, and other words stand between them."""
 
     start: int
     end: int
     edits: float
     weak: bool = False
+    common: bool = False
 
     @property
     def log_odds(self) -> float:
@@ -126,6 +129,7 @@ class Name:
                 self.orders.append(_Order(given, 0.5))
             if self.words[0].lower() not in DETERMINERS and min(len(self.words[0]), len(self.words[-1])) > 2:
                 self.orders.append(_Order((self.words[0], self.words[-1]), _MIDDLE_NAME, _MIDDLE_WORDS))
+        self.common = ends_are_common(name)
         shortest = min((len(word) for word in self.words), default=0)
         self.edits = min(len(self.folded) // _LETTERS_PER_EDIT, _MOST_EDITS, shortest - 1)
         if len(self.words) < 2 or len(self.folded) < _FUZZY:
@@ -159,6 +163,8 @@ class Name:
             pivot = order.pivot
             for number in like.get(order.words[pivot], ()):
                 for numbers in _numbers(order, pivot, number, text, reading):
+                    if order.gap and not self._middle_agrees(numbers, reading):
+                        continue
                     wrong = self._wrong(order, numbers, reading)
                     first, last = numbers[0], numbers[-1]
                     if (
@@ -170,10 +176,18 @@ class Name:
                     if self.ordinary and not written_as_name(reading, first, last):
                         continue
                     if wrong <= _MOST_WRONG and (best is None or wrong < best.edits):
-                        best = Mention(reading.starts[numbers[0]], reading.ends[numbers[-1]], wrong)
+                        best = Mention(
+                            reading.starts[first], reading.ends[last], wrong, common=bool(order.gap) and self.common
+                        )
             if best is not None and best.edits == 0:
                 break
         return best
+
+    def _middle_agrees(self, numbers: Sequence[int], reading: Reading) -> bool:
+        """Whether a word between the first and the last is a middle name of the name, or its initial; whoever has none
+        may have any."""
+        own, seen = self.words[1:-1], reading.words[numbers[0] + 1 : numbers[-1]]
+        return not own or any(_same_middle(word, other) for word in own for other in seen)
 
     def _wrong(self, order: _Order, numbers: Sequence[int], reading: Reading) -> float:
         """How many letters are wrong if the words of these numbers are those of `order`; infinite if they are not."""
@@ -297,6 +311,13 @@ class Name:
                 if wrong <= edits and not all(map(reading.common, numbers)):
                     return Mention(start, stop, 1.0 + 1.25 * max(1, wrong))
         return None
+
+
+def _same_middle(word: str, other: str) -> bool:
+    word, other = spelling(word).letters, spelling(other).letters
+    if min(len(word), len(other)) == 1:
+        return word[:1] == other[:1]
+    return wrong_letters(word, other) <= _MIDDLE_MOST
 
 
 def written_as_name(reading: Reading, first: int, last: int) -> bool:

@@ -11,7 +11,7 @@ form of its own. The name's side lists all of them, once; the text's side lists 
 | joined | the letters, spaces anywhere | anywhere |
 | slip | one word of up to three without one letter, the others as they are | where people write no such word |
 | nickname | another form of the first word ("Bob"), the others as they are | within a sentence |
-| middle | the first and the last word | with capitalised words between |
+| middle | the first word, a middle name or its initial if there is one, the last | with capitalised words between |
 | last | the last name, no ordinary word or first name | standing by itself |
 | ordinary | the words of a name of ordinary words | written as a name |
 | unspaced | characters of a script without spaces | anywhere |
@@ -69,6 +69,20 @@ class TextForm:
     weak: bool = False
 
 
+def is_middle(form: str) -> bool:
+    """Whether a form is that of a first and a last name with other words between."""
+    return form.startswith("middle ")
+
+
+def _middles_of_name(word: str) -> tuple[str, str]:
+    """What a name's middle name has in common with one of a text that is the same, or if either is an initial."""
+    return (word if len(word) > 1 else f"{word}+", f"{word[:1]}-")
+
+
+def _middles_of_text(word: str) -> tuple[str, ...]:
+    return (word, f"{word[:1]}+") if len(word) > 1 else (f"{word}-",)
+
+
 def most_words(names: Sequence[str]) -> int:
     """How many words the longest of `names` has."""
     return max(len(TOKEN.findall(first_name_first(name))) for name in names)
@@ -97,7 +111,8 @@ def forms_of_name(name: str) -> set[str]:
         others = OTHER_FORMS.get(words[0], set())
         forms |= {_form("nickname", [other, *words[1:]]) for other in others}
         if not titled and min(len(words[0]), len(words[-1])) > 2:
-            forms |= {_form("middle", [first, words[-1]]) for first in (words[0], *others)}
+            middles = {form for word in words[1:-1] for form in _middles_of_name(word)} or {""}
+            forms |= {_form("middle", [first, own, words[-1]]) for first in (words[0], *others) for own in middles}
     return forms
 
 
@@ -176,10 +191,12 @@ class _TextWords:
                 return
             if _NO_MIDDLE.search(between):
                 return
-            form = _form("middle", [self.letters[first], self.letters[middle + 1]])
+            own = {form: None for word in self.letters[first + 1 : middle + 1] for form in _middles_of_text(word)}
             rare = self.reading.rarity(first) + self.reading.rarity(middle + 1)
             log_odds = min(_MIDDLE, (SAID + OTHER_WAY + rare) * math.log(10))
-            yield TextForm(form, starts[first], ends[middle + 1], log_odds)
+            for seen in ("", *own):
+                form = _form("middle", [self.letters[first], seen, self.letters[middle + 1]])
+                yield TextForm(form, starts[first], ends[middle + 1], log_odds)
 
 
 def _last_names(text: str) -> Iterator[TextForm]:

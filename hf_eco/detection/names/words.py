@@ -45,6 +45,20 @@ patrick pat, peter pete, philip phil, rebecca becky, richard dick rick, robert r
 sam, stephen steve, steven steve, susan sue, theodore ted theo, thomas tom tommy, timothy tim, victoria vicky, vincent
 vince, walter walt, william bill will billy, zachary zach
 """
+# Ann Norton is called Ms. Norton, too
+HONORIFICS = frozenset(
+    {
+        "coach", "congressman", "congresswoman", "detective", "doctor", "dr", "governor", "judge", "justice", "mayor",
+        "minister", "miss", "mr", "mrs", "ms", "mx", "officer", "president", "prof", "professor", "senator",
+    }
+)  # fmt: skip
+# Whoever bears such a rank is called by a first name: Prince Harry, Pope Francis
+BEFORE_FIRST_NAMES = frozenset(
+    {
+        "brother", "dame", "emperor", "empress", "father", "king", "mother", "pope", "prince", "princess", "queen",
+        "saint", "sir", "sister", "sultan", "tsar",
+    }
+)  # fmt: skip
 OTHER_FORMS: dict[str, set[str]] = {}
 for _group in _NICKNAMES.split(","):
     _full, *_short = _group.split()
