@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ...io.rows import check_unicode
+from ...io.text_files import check_unicode
 from .words import is_blank
 
 Floats = NDArray[np.float64]
