@@ -15,9 +15,9 @@ def read_rows(
     """The rows of a data set.
 
     Args:
-        source: a .jsonl file (one object per line), .json file (the same, or a list of objects), .csv or .tsv file with
-            a header (all of these also packed, .gz), or .parquet file; a directory that holds one called like `config`
-            or `split`, or a data set; or the id of a data set on the Hub.
+        source: a .jsonl file (one object per line), .json file (the same, or a list of objects), .csv or .tsv file
+            with a header (all of these also packed, .gz), or .parquet file; a directory that holds one called like
+            `config` or `split`, or a data set; or the id of a data set on the Hub.
         config: the data set's configuration, or the file's name in a directory.
         split: the data set's split, or the file's name where there is none called like `config`. None: the only split,
             or train.
@@ -37,7 +37,8 @@ def read_rows(
         if Path(source).is_dir():
             names = " or ".join(f"{name}.jsonl" for name in (config, split) if name)
             raise FileNotFoundError(
-                f"{str(source)!r} has no file {names} (or another of {KINDS}) and is no data set. Name the file itself."
+                f"{str(source)!r} has no file {names} (or another of {KINDS}) and is no data set. Name the "
+                "file itself."
             ) from error
         raise
     if not rows:

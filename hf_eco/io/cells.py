@@ -7,6 +7,7 @@ import io
 import json
 import tokenize
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from .text_files import check_unicode
@@ -73,7 +74,11 @@ def value_of(row: Values, column: str, where: str) -> Any:
 
 def is_missing(value: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, or white space."""
-    return value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value.strip())
+    return (
+        value is None
+        or (isinstance(value, float) and value != value)
+        or (isinstance(value, str) and not value.strip())
+    )
 
 
 def text_of(row: Values, column: str, where: str) -> str:
@@ -136,8 +141,9 @@ def prompt_of(row: Values, column: str, where: str) -> str | None:
 def _content(content: Any) -> str | None:
     """The text of a message: it, or its parts; None where one is something else."""
     if isinstance(content, (list, tuple)):
-        parts = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in content]
-        return "\n".join(parts) if parts and all(isinstance(part, str) for part in parts) else None
+        parts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+        texts = [part for part in parts if isinstance(part, str)]
+        return "\n".join(texts) if len(texts) == len(content) else None
     return content if isinstance(content, str) else None
 
 
@@ -166,7 +172,8 @@ def list_in(cell: str, where: str) -> Any:
 def _python_list(text: str) -> Any:
     """The list that Python writes so. Raises ValueError where two strings stand side by side, as numpy writes arrays:
     Python would make one of them."""
-    kinds = [token.type for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type != tokenize.NL]
-    if any(pair == (tokenize.STRING, tokenize.STRING) for pair in zip(kinds, kinds[1:], strict=False)):
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    kinds = [token.type for token in tokens if token.type != tokenize.NL]
+    if any(pair == (tokenize.STRING, tokenize.STRING) for pair in pairwise(kinds)):
         raise ValueError("strings without a comma between them")
     return ast.literal_eval(text)

@@ -49,6 +49,6 @@ def _check(what: str, given: str | None, known: list[str], name: str) -> None:
         return
     called = {"config": "configurations", "split": "splits"}[what]
     raise ValueError(
-        f"{name!r} has the {called} {', '.join(known)}{'' if given is None else f', none called {given!r}'}. Name one: "
-        f"{what}=..., or {name},{what}={known[0]} on the command line."
+        f"{name!r} has the {called} {', '.join(known)}{'' if given is None else f', none called {given!r}'}. Name "
+        f"one: {what}=..., or {name},{what}={known[0]} on the command line."
     )

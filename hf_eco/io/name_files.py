@@ -46,9 +46,10 @@ def read_requests(source: str | os.PathLike[str]) -> dict[str, Request]:
     """The requests in a file, by their ids.
 
     Args:
-        source: a .txt file (one name per line), or a file of rows (.csv, .tsv, .jsonl, .json, .parquet) with the fields
-            `name` and, as far as there are any, `id`, `aliases`, and `documents` (paths, relative to the file's folder); the last two are lists,
-            or separated by ";". A request without an id is called request-1, request-2 and so on, by its row.
+        source: a .txt file (one name per line), or a file of rows (.csv, .tsv, .jsonl, .json, .parquet) with the
+            fields `name` and, as far as there are any, `id`, `aliases`, and `documents` (paths, relative to the file's
+            folder); the last two are lists, or separated by ";". A request without an id is called request-1,
+            request-2 and so on, by its row.
 
     Raises:
         OSError: there is no such file, or one of the documents is missing.

@@ -76,6 +76,18 @@ class PromptSource:
         """The prompts, see [`read_prompts`][hf_eco.io.read_prompts]."""
         return read_prompts(self.path, column=self.column, config=self.config, split=self.split)
 
+    def questions(self, *, needs_wrong: bool = False) -> list[Question]:
+        """The questions with their answers, see `read_questions`."""
+        return read_questions(
+            self.path,
+            column=self.column,
+            answer_column=self.answer,
+            wrong_column=self.wrong,
+            config=self.config,
+            split=self.split,
+            needs_wrong=needs_wrong,
+        )
+
     def check_not_said(self, *names: str) -> None:
         """Raises ValueError if something was said that would be ignored."""
         if given := [name for name in names if getattr(self, name) is not None]:
@@ -132,6 +144,53 @@ def read_prompts(
     if not prompts:
         raise ValueError(f"{str(source)!r} holds no prompts.")
     return prompts
+
+
+def read_questions(
+    source: str | os.PathLike[str],
+    *,
+    column: str | None = None,
+    answer_column: str | None = None,
+    wrong_column: str | None = None,
+    config: str | None = None,
+    split: str | None = None,
+    needs_wrong: bool = False,
+) -> list[Question]:
+    """The questions in a file or a data set, with their answers.
+
+    Args:
+        source: as for `read_prompts`; a .txt file has no answers.
+        column: as for `question_of`.
+        answer_column: as for `question_of`.
+        wrong_column: as for `question_of`.
+        config: as for `read_prompts`.
+        split: as for `read_prompts`.
+        needs_wrong: as for `question_of`.
+
+    Raises:
+        OSError: there is no such file or data set.
+        ValueError: it is empty, is not text, lacks a column, the configuration or the split, or a row lacks its
+            answer.
+        ImportError: as `read_prompts`.
+    """
+    if Path(source).is_file():
+        _refuse_for_file(Path(source), config=config, split=split)
+    if kind_of(Path(source)) == ".txt":
+        raise ValueError(f"{str(source)!r} holds prompts alone. Use {KINDS}, with a column of answers.")
+    questions = [
+        question_of(
+            row,
+            where,
+            column=column,
+            answer_column=answer_column,
+            wrong_column=wrong_column,
+            needs_wrong=needs_wrong,
+        )
+        for where, row in rows_of(source, config=config, split=split)
+    ]
+    if not questions:
+        raise ValueError(f"{str(source)!r} holds no questions.")
+    return questions
 
 
 def question_of(

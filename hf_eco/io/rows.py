@@ -63,7 +63,8 @@ def rows_of_file(path: Path, extra: str = "train") -> Rows:
     all of the file; the values of a row of a .csv, .tsv or .parquet file by the names of its columns. All but the last
     may be packed (.gz).
 
-    What parts the cells of a .csv file (comma, semicolon or tab) is told by its header. A cell without a value is None.
+    What parts the cells of a .csv file (comma, semicolon or tab) is told by its header. A cell without a value is
+    None.
 
     Raises:
         OSError: there is no such file.
@@ -141,8 +142,8 @@ def _separator(text: str, source: str) -> str:
     able = [separator for separator in ",;\t" if len(next(csv.reader([header], delimiter=separator), [])) > 1]
     if len(able) > 1:
         raise ValueError(
-            f"{source}: the cells of the header {header[:80]!r} may be parted by any of {able}. Quote the names, or use "
-            ".tsv or .jsonl."
+            f"{source}: the cells of the header {header[:80]!r} may be parted by any of {able}. Quote the names, or "
+            "use .tsv or .jsonl."
         )
     return able[0] if able else ","
 

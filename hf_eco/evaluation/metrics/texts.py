@@ -76,8 +76,9 @@ def bleu(references: Sequence[str], generated: Sequence[str]) -> Floats:
     """Sentence BLEU of each pair, from 0 to 1: (n,).
 
     sacreBLEU's: up to four words in a row, tokenisation 13a, exponential smoothing, no orders longer than the text,
-    divided by 100. In scripts without spaces (Chinese, Japanese, Thai ...) each character is a word. Source: Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation",
-    ACL 2002; Post, "A Call for Clarity in Reporting BLEU Scores", WMT 2018.
+    divided by 100. In scripts without spaces (Chinese, Japanese, Thai ...) each character is a word. Source: Papineni
+    et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", ACL 2002; Post, "A Call for Clarity in
+    Reporting BLEU Scores", WMT 2018.
 
     Raises:
         TypeError: a text is no string.
@@ -103,8 +104,9 @@ def meteor(references: Sequence[str], generated: Sequence[str]) -> Floats:
     """METEOR of each pair without synonyms, from 0 to 1: (n,).
 
     Words that are equal, then words with an equal stem (Porter), are aligned; recall counts nine times as much as
-    precision, and scattered matches cost up to half. Words are those of `rouge`, and single symbols. The stage that matches synonyms is left out, because WordNet has to be downloaded; scores are therefore
-    somewhat lower than full METEOR's. Source: Lavie and Agarwal, "METEOR: An Automatic Metric for MT Evaluation with
+    precision, and scattered matches cost up to half. Words are those of `rouge`, and single symbols. The stage that
+    matches synonyms is left out, because WordNet has to be downloaded; scores are therefore somewhat lower than full
+    METEOR's. Source: Lavie and Agarwal, "METEOR: An Automatic Metric for MT Evaluation with
     High Levels of Correlation with Human Judgments", WMT 2007, section 2, with nltk's parameters.
 
     Raises:

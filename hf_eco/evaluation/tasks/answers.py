@@ -37,8 +37,8 @@ class AnswersTask(Task):
     max(0, 1 - r) for "retain".
 
     Args:
-        source: a .jsonl, .json, .csv, .tsv or .parquet file; a directory that holds one called like `config`, or a data
-            set; or a Hub id.
+        source: a .jsonl, .json, .csv, .tsv or .parquet file; a directory that holds one called like `config`, or a
+            data set; or a Hub id.
         kind: "forget" or "retain".
         column: where the questions are. None: the first of prompt, question, query, instruction, text, messages and
             conversations that there is.
@@ -83,13 +83,21 @@ class AnswersTask(Task):
         self.options = options
         self.max_new_tokens = max_new_tokens
         self.text_metrics = check_text_metrics(text_metrics or {})
-        columns = {"column": column, "answer_column": answer_column, "wrong_column": wrong_column}
         rows = read_rows(source, config=config, split=split, limit=limit)
-        self.rows: list[Question] = [question_of(row, f"{self.name}, row {i}", **columns) for i, row in enumerate(rows)]
+        self.rows: list[Question] = [
+            question_of(
+                row,
+                f"{self.name}, row {i}",
+                column=column,
+                answer_column=answer_column,
+                wrong_column=wrong_column,
+            )
+            for i, row in enumerate(rows)
+        ]
         if self.kind == "forget" and not any(row.wrong for row in self.rows):
             logger.warning(
-                f"{self.name} has no column {wrong_column or 'perturbed_answer'!r}, so there will be no truth ratio and "
-                "no forget quality."
+                f"{self.name} has no column {wrong_column or 'perturbed_answer'!r}, so there will be no truth ratio "
+                "and no forget quality."
             )
 
     def prompts_for(self, scorer: Scorer) -> list[Prompt]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...io.text_files import check_unicode
 from ...io.cells import Values, is_missing, texts_of, value_of
+from ...io.text_files import check_unicode
 
 
 @dataclass(frozen=True)
