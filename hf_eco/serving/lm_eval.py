@@ -124,13 +124,12 @@ class GuardedLM(HFLM):
     def _count(self, requests: Sequence[Any], flagged: Sequence[bool]) -> None:
         """Notes which questions were flagged, and logs how many. A question may be asked several times, once for each
         of its options."""
-        asked = set()
+        found: dict[str, dict[Any, bool]] = {}
         for number, (request, own) in enumerate(zip(requests, flagged, strict=True)):
-            asked.add(task := str(request.task_name))
-            questions, key = self.flagged.setdefault(task, {}), getattr(request, "doc_id", number)
+            questions, key = found.setdefault(str(request.task_name), {}), getattr(request, "doc_id", number)
             questions[key] = questions.get(key, False) or own
-        for task in sorted(asked):
-            questions = self.flagged[task]
+        for task, questions in found.items():
+            self.flagged.setdefault(task, {}).update(questions)
             logger.info(f"{task}: the guard flagged {sum(questions.values())} of {len(questions)} questions.")
 
     def _is_window_flagged(self, text: str) -> bool:
