@@ -129,9 +129,7 @@ def test_the_command_knows_hf_eco_and_its_results_name_protocol_and_corruption(
 def test_the_results_say_how_many_questions_were_flagged_by_their_examples_too(guarded_dir: str) -> None:
     flagged = sum(question["flagged"] for question in QUESTIONS)
     for examples in (0, len(QUESTIONS) - 1):  # so many that one about the scope stands before each question
-        found = run(hf_eco_lm(guarded_dir, batch_size=4, max_length=512), num_fewshot=examples)["config"][
-            "eco_flagged"
-        ]
+        results = run(hf_eco_lm(guarded_dir, batch_size=4, max_length=512), num_fewshot=examples)
         expected = {"flagged": len(QUESTIONS) if examples else flagged, "of": len(QUESTIONS)}
         assert results["config"]["eco_flagged"] == {"eco_choice": expected, "eco_answer": expected}
 
