@@ -41,7 +41,7 @@ def column_in(row: Any, named: str | None, known: Sequence[str], where: str, opt
     if found is None:
         argument = "column" if option == "column" else f"{option}_column"
         raise ValueError(
-            f"{where}: there is no column {' or '.join(map(repr, wanted))} among {list(row)}. Name the right one: "
+            f"{where}: there is no column {' or '.join(map(repr, wanted))} among {list(row)}. Name the column: "
             f"{argument}=..., or FILE,{option}=... on the command line."
         )
     return found
