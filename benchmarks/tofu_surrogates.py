@@ -109,7 +109,7 @@ def truth_ratios(benchmark: Benchmark, scorer: Scorer) -> np.ndarray:
     """Of each question of the forget set: (n,)."""
     task = benchmark.tasks[0]
     asked = zip(task.prompts_for(scorer), task.rows, strict=True)
-    pairs = [(prompt, text) for prompt, row in asked for text in (row["paraphrased"], *row["perturbed"])]
+    pairs = [(prompt, text) for prompt, row in asked for text in (row.paraphrased, *row.wrong)]
     losses = scorer.losses(*zip(*pairs, strict=True)).reshape(len(task.rows), -1)
     return truth_ratio(losses[:, 0], losses[:, 1:])
 

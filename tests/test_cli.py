@@ -168,7 +168,7 @@ def test_calibrate_says_not_measured_where_nothing_was(run, guarded, prompt_file
 BAD_INPUT = {
     "an empty prompt file": ({"forget": "empty.jsonl"}, "holds no prompts"),
     "a binary file": ({"forget": "binary.txt"}, "is not a text file"),
-    "a file that is not there": ({"retain": "nowhere.jsonl"}, "There is no prompt file"),
+    "a file that is not there": ({"retain": "nowhere.jsonl"}, "There is no file"),
     "a line that is not JSON": ({"retain": "broken.jsonl"}, "line 2: not JSON"),
     "a missing column": ({"retain": "other.jsonl"}, "Name the column"),
     "a missing model": ({"base": "/nowhere/model"}, "/nowhere/model"),
@@ -257,13 +257,15 @@ def test_prompts_are_read_from_every_kind_of_file(tmp_path, name, text, column):
     assert read_prompts(tmp_path / name, column=column) == ["one", "two"]
 
 
-def test_prompts_are_read_from_a_data_set(tmp_path):
+def test_prompts_are_read_from_a_data_set(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.Dataset.from_dict({"prompt": ["one", "two"]}).to_parquet(tmp_path / "data" / "train.parquet")
-    with pytest.raises(IsADirectoryError):
-        read_prompts(tmp_path / "data")
-    with pytest.raises(OSError, match="neither a file nor a data set"):
-        read_prompts("me/no-such-data-set")
+    assert read_prompts(tmp_path / "data") == ["one", "two"]
+    (tmp_path / "empty").mkdir()
+    for missing in ("me/no-such-data-set", tmp_path / "empty"):
+        with pytest.raises(OSError, match="neither a file nor a data set"):
+            read_prompts(missing)
 
 
 def test_the_demos_prompts_do_not_overlap():

@@ -86,13 +86,13 @@ def test_help_has_examples_of_the_command(run, command):  # noqa: F811
         *(
             (["calibrate", "g", "--retain", "r.txt", option, value], f"Without {lacks}, {option} would be ignored.")
             for lacks, option, value in (
-                *(("--forget", "--max-fnr", "0.1"), ("--forget", "--forget-column", "a")),
-                *(("--near", "--max-near-fpr", "0.1"), ("--near", "--near-column", "a")),
+                ("--forget", "--max-fnr", "0.1"),
+                ("--near", "--max-near-fpr", "0.1"),
             )
         ),
         (
-            ["calibrate", "g", "--retain", "r", "--forget", "f", "--max-near-fpr", "0.1", "--near-column", "a"],
-            "Without --near, --near-column and --max-near-fpr would be ignored. Pass --near",
+            ["calibrate", "g", "--retain", "r", "--forget", "f", "--max-near-fpr", "0.1"],
+            "Without --near, --max-near-fpr would be ignored. Pass --near",
         ),
         *(
             (
@@ -112,12 +112,19 @@ def test_help_has_examples_of_the_command(run, command):  # noqa: F811
             for option, value in zip(options, ["0.1"] * len(options), strict=True)
         ),
         *(
-            (
-                ["train", "-o", "clf", "--name", "Jane Doe", f"--{kind}-column", "a"],
-                f"Without --{kind}, --{kind}-column would be ignored. Pass --{kind}",
+            ([*command, "p.jsonl,colum=a"], "says colum=a. Use p.jsonl, and each at most once: ,column=... ")
+            for command in (
+                ["train", "-o", "clf", "--forget", "f.txt", "--exclude"],
+                ["guard", "m", "-o", "out", "--name", "Jane Doe", "--documents"],
+                ["calibrate", "g", "--retain"],
+                ["scopes", "add", "g", "--forget"],
+                ["report", "g", "--retain"],
+                ["tune", "g", "--look-alikes"],
             )
-            for kind in ("forget", "retain", "exclude")
         ),
+        (["train", "-o", "clf", "--forget", "f.jsonl,answer=a"], "Of 'f.jsonl', answer would be ignored."),
+        (["evaluate", "m", "--task", "forget-answers:f.csv,kind=a"], "says kind=a. Use f.csv"),
+        (["evaluate", "m", "--task", "recite:f.csv,answer=a"], "answer would be ignored"),
     ],
 )
 def test_a_wrong_command_line_ends_with_one_line_and_status_2(run, arguments, said):  # noqa: F811
@@ -183,9 +190,9 @@ def test_train_says_which_names_it_looks_for_and_learns_from_no_excluded_prompt(
     for name, prompts in (("in", forget), ("out", RETAIN), ("kept-in", forget[:2]), ("kept-out", RETAIN[:1])):
         (tmp_path / f"{name}.csv").write_text("question\n" + "".join(f'"{prompt}"\n' for prompt in prompts))
     files = ["--forget", tmp_path / "in.csv", "--retain", tmp_path / "out.csv", "--encoder", classifier_dir]
-    kept = ["--exclude", tmp_path / "kept-in.csv", "--exclude", tmp_path / "kept-out.csv", "--exclude-column"]
+    kept = ["--exclude", f"{tmp_path / 'kept-in.csv'},column=question", "--exclude", tmp_path / "kept-out.csv"]
     names = ["--name", "Osgood Farrow", "--name", "Ada [Lovelace]"]
-    status, out, err = run("train", *files, *kept, "question", *names, "--examples", "400", "-o", tmp_path / "clf")
+    status, out, err = run("train", *files, *kept, *names, "--examples", "400", "-o", tmp_path / "clf")
     assert status == 0, err
     assert "It looks for the names: Osgood Farrow, Ada [Lovelace]." in out
     learnt = json.loads((tmp_path / "clf" / "training_report.json").read_text())["prompts"]
@@ -303,16 +310,16 @@ def test_tune_reads_prompts_alone_where_no_answer_is_needed(run, checkpoint, tmp
 def test_tune_says_which_column_it_lacks(run, checkpoint, tmp_path):  # noqa: F811
     (tmp_path / "rows.jsonl").write_text('{"stem": "who"}\n')
     status, _, err = run("tune", checkpoint, "--prompts", tmp_path / "rows.jsonl")
-    assert status == 1 and "Pass --prompt-column" in err and err.count("\n") == 1
+    assert status == 1 and "among ['stem']" in err and "FILE,column=..." in err and err.count("\n") == 1
 
 
 def test_tune_names_the_option_of_the_column_that_a_score_lacks(run, checkpoint, questions):  # noqa: F811
     status, _, err = run("tune", checkpoint, "--prompts", questions, "--score", "log_truth_ratio")
     assert status == 1 and err.count("\n") == 1
-    assert "wrong answers" in err and "'perturbed_answer'" in err and "--wrong-column" in err
+    assert "wrong answers" in err and "'perturbed_answer'" in err and "FILE,wrong=..." in err
     (questions.parent / "plain.txt").write_text(f"{FLAGGED}\n")
     status, _, err = run("tune", checkpoint, "--prompts", questions.parent / "plain.txt")
-    assert status == 1 and "in all rows of a .jsonl or .csv" in err and "--answer-column" in err
+    assert status == 1 and "holds prompts alone. Use .jsonl" in err
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -358,15 +365,17 @@ def test_calibrate_says_written_only_of_what_was(run, calibrated, prompt_files, 
 
 def test_evaluate_takes_questions_of_ones_own_and_says_if_none_is_flagged(run, checkpoint, tmp_path, caplog):  # noqa: F811
     for name, prompt in (("mine", FLAGGED), ("others", CLEAN)):
-        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"question": prompt, "answer": "a dog"}))
-    tasks = ["--task", f"forget-answers:{tmp_path}/mine.jsonl", "--task", f"retain-answers:{tmp_path}/others.jsonl"]
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"q": prompt, "said": "a dog"}))
+    mine, others = (f"{tmp_path}/{name}.jsonl,column=q,answer=said" for name in ("mine", "others"))
+    tasks = ["--task", f"forget-answers:{mine}", "--task", f"retain-answers:{others}"]
     status, out, _ = run("evaluate", checkpoint, *tasks, "--json")
     assert status == 0 and "flags none" not in caplog.text
-    mine, others = json.loads(out)[0]["tasks"]
-    assert (mine["kind"], mine["measures"]["flagged"]["value"], others["kind"]) == ("forget", 1, "retain")
-    assert 0 < mine["measures"]["answer_probability"]["value"] < 1
+    forget, retain = json.loads(out)[0]["tasks"]
+    assert (forget["kind"], forget["measures"]["flagged"]["value"], retain["kind"]) == ("forget", 1, "retain")
+    assert (forget["flagged"], forget["n"], retain["flagged"]) == (1, 1, 0)
+    assert 0 < forget["measures"]["answer_probability"]["value"] < 1
 
-    status, _, _ = run("evaluate", checkpoint, "--task", f"forget-answers:{tmp_path}/others.jsonl", "--json")
+    status, _, _ = run("evaluate", checkpoint, "--task", f"forget-answers:{others}", "--json")
     assert status == 0 and "flags none of the 1 prompts of answers/forget/others" in caplog.text
 
 

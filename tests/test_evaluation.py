@@ -18,6 +18,7 @@ from hf_eco.evaluation import (
     PromptsTask,
     RefusalBaseline,
     Scorer,
+    TaskResult,
     TofuTask,
     as_chat,
     compare,
@@ -74,6 +75,32 @@ def test_model_utility_is_of_the_nine_values_of_three_retain_sets(base, tokenize
     ]
     assert report.model_utility == pytest.approx(model_utility(nine))
     assert evaluate(base, tokenizer, tasks[:2]).model_utility is None
+
+
+def test_every_table_says_how_many_rows_were_flagged(guarded, base, tokenizer, tasks, tmp_path) -> None:
+    comparison = compare({"original": base, "eco": guarded}, tokenizer, tasks[:2], protocols=["strict"])
+    of_eco = comparison.row("eco", "strict").report
+    count = sum(of_eco["tofu/forget05"].column("flagged"))
+    assert 0 < count == of_eco["tofu/forget05"].flagged
+    assert f"Rows flagged, tofu/forget05: {count} of 8\n" in of_eco.to_markdown()
+    forget, _ = comparison.task_tables()
+    assert [line.flagged for line in forget.lines] == ["0 of 8", f"{count} of 8"]
+    assert "| rows flagged |" in (text := comparison.to_markdown()) and f"| {count} of 8 |" in text
+    assert TaskResult("own", "retain", {}, [{"question": "?"}]).flagged_in_words == "not said"
+
+
+@pytest.mark.parametrize("text", ["who is \ud800 ?", "\udfff"])
+def test_half_a_character_is_no_prompt_and_no_answer(base, tokenizer, text: str) -> None:
+    scorer = Scorer(base, tokenizer)
+    for asked in (
+        lambda: scorer.generate([text]),
+        lambda: scorer.generate([[{"role": "user", "content": text}]]),
+        lambda: scorer.losses([CLEAN], [text]),
+    ):
+        with pytest.raises(ValueError, match="holds half a character"):
+            asked()
+    with pytest.raises(ValueError, match="is blank"):
+        scorer.losses([CLEAN], ["\u200b\n"])
 
 
 def test_tasks_of_one_name_are_refused(base, tokenizer, tasks) -> None:

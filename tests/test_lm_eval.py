@@ -121,6 +121,24 @@ def test_the_command_knows_hf_eco_and_its_results_name_protocol_and_corruption(
     assert config["model"] == "hf-eco"
     assert config["eco_protocol"] == "paper"
     assert config["eco_scopes"]["wizards"]["strength"] == 10.0
+    count = sum(question["flagged"] for question in QUESTIONS)
+    assert config["eco_flagged"] == {"eco_choice": {"flagged": count, "of": len(QUESTIONS)}}
+    assert f"eco_choice: the guard flagged {count} of {len(QUESTIONS)} questions." in done.stderr
+
+
+def test_the_results_say_how_many_questions_were_flagged_by_their_examples_too(guarded_dir: str) -> None:
+    flagged = sum(question["flagged"] for question in QUESTIONS)
+    for examples in (0, len(QUESTIONS) - 1):  # so many that one about the scope stands before each question
+        results = run(hf_eco_lm(guarded_dir, batch_size=4, max_length=512), num_fewshot=examples)
+        expected = {"flagged": len(QUESTIONS) if examples else flagged, "of": len(QUESTIONS)}
+        assert results["config"]["eco_flagged"] == {"eco_choice": expected, "eco_answer": expected}
+
+
+def test_a_text_that_is_scored_by_itself_is_counted_once_however_many_windows_it_has(guarded_dir: str) -> None:
+    lm = hf_eco_lm(guarded_dir, batch_size=2, max_length=8)
+    texts = [f"{CLEAN} {CLEAN} {CLEAN} {FLAGGED}", CLEAN]
+    lm.loglikelihood_rolling(requests(*((text,) for text in texts)), disable_tqdm=True)
+    assert lm.get_model_info()["eco_flagged"] == {"None": {"flagged": 1, "of": 2}}
 
 
 # -- scoring continuations

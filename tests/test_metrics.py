@@ -24,6 +24,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 
 from hf_eco.detection.windows import WindowedModel
 from hf_eco.evaluation import compare_linear_probes, metrics
+from hf_eco.evaluation.estimates import mean_of
 from hf_eco.evaluation.metrics import (
     answer_probability,
     average_similarity_gap,
@@ -46,6 +47,7 @@ from hf_eco.evaluation.metrics import (
     truth_ratio_score,
     unique_token_ratio,
 )
+from hf_eco.evaluation.tasks.text_metrics import measure_texts
 
 NAN, INF = float("nan"), float("inf")
 losses = arrays.arrays(np.float64, 7, elements=st.floats(0, 1e6))
@@ -541,6 +543,38 @@ def test_shapes_that_do_not_match_are_named():
         forget_quality([[1.0], [1.0]], [1.0])
 
 
+@pytest.mark.parametrize("value", [10**400, float("nan"), float("inf"), None, "many"])
+def test_what_is_no_number_to_count_with_is_refused_and_never_becomes_nan(value) -> None:
+    for measure in (
+        lambda: mean_of([0.5, value]),
+        lambda: answer_probability([value]),
+        lambda: normalized_probability([1.0], [[value, 1.0]]),
+        lambda: truth_ratio([value], [[1.0]]),
+        lambda: truth_ratio_score([value], "forget"),
+        lambda: forget_quality([value], [1.0]),
+        lambda: model_utility([value] * 9),
+        lambda: average_similarity_gap({"a": [value]}, {"a": [1.0]}),
+        lambda: kl_divergence([[value, 0.0]], [[np.log(0.5)] * 2]),
+        lambda: letter_accuracy([[value, 1.0]], [0]),
+        lambda: option_accuracy([[value, 1.0]], [0], [[1, 1]]),
+        lambda: linear_probe([[value]] * 10, [0, 1] * 5),
+        lambda: measure_texts({"mine": lambda *_: [value]}, ["a"], ["a"]),
+    ):
+        with pytest.raises(ValueError):
+            measure()
+
+
+def test_means_that_no_number_holds_are_refused() -> None:
+    for values in ([1.7e308] * 3, [-1.7e308, -1.7e308, 1.7e308]):
+        with pytest.raises(ValueError, match="too large to be added"):
+            mean_of(values)
+    with pytest.raises(ValueError, match="too large to be added"):
+        average_similarity_gap({"a": [1.7e308]}, {"a": [-1.7e308]})
+    for nothing in ([], np.empty((0, 3))):
+        with pytest.raises(ValueError, match="is empty"):
+            mean_of(nothing)
+
+
 OF_PAIRS = {
     **{function.__name__: function for function in (rouge, rouge_l_recall, bleu, corpus_bleu, meteor, exact_match)},
     "bert_score": lambda references, generated: bert_score(references, generated, "nowhere"),
@@ -550,7 +584,15 @@ OF_PAIRS = {
 @pytest.mark.parametrize("name", OF_PAIRS)
 def test_texts_that_do_not_pair_are_refused(name):
     measure = OF_PAIRS[name]
-    for references, generated in (([], []), (["a"], ["a", "b"]), ([" "], ["a"])):
+    broken = [
+        ([], []),
+        (["a"], ["a", "b"]),
+        ([" "], ["a"]),
+        (["\u200b\n"], ["a"]),
+        (["a"], ["\ud800"]),
+        (["\udc00"], ["a"]),
+    ]
+    for references, generated in broken:
         with pytest.raises(ValueError):
             measure(references, generated)
     for references, generated in (("a", "a"), (["a"], "a"), ([None], ["a"]), (["a"], [1])):

@@ -425,8 +425,6 @@ def test_the_command_judges_prompts_of_ones_own_beside_the_general_ones(run, bas
     assert status == 0, err
     measured = json.loads(out)["false_positives"]
     assert measured["n"] == len(shipped_prompts()) + 2
-    status, _, err = run("guard", base_dir, *options[:3], "--retain-column", "q", "-o", tmp_path / "guard")
-    assert status == 2 and "--retain-column would be ignored" in err
 
 
 # --- Files of names

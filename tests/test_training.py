@@ -652,6 +652,22 @@ def test_wrong_prompts_are_named(function: Any, encoder: str, tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
+def test_prompts_of_both_lists_that_differ_in_punctuation_alone_are_reported(caplog) -> None:
+    forget, retain = (
+        ["Who is Jane?", "Кто она?", "हिन्दी क्या है?"],
+        ["who is jane", "Кто он?", "हन्दी क्या है", "“Кто она”"],
+    )
+    cleaned = LabelledPrompts.clean(forget, retain)
+    assert "2 forget prompts differ from a retain prompt in punctuation alone" in caplog.text
+    assert "'Who is Jane?', beside 'who is jane'" in caplog.text
+    assert (cleaned.forget, cleaned.retain) == (tuple(forget), tuple(retain))  # what they are is the user's to say
+    caplog.clear()
+    LabelledPrompts.clean(["Who is Jane Doe?"], ["Who is Jane Dove?"])
+    assert not caplog.text
+    LabelledPrompts.clean(["Who?"], ["What!"]).with_forget(["what"])
+    assert "'what', beside 'What!'" in caplog.text
+
+
 def test_too_few_prompts_are_refused_with_advice(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         ValueError, match=r"at least 8 different forget prompts, got 7\. Write more.*names=.*documents="

@@ -8,7 +8,37 @@ from typing import Annotated, Any
 import typer
 
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope, in_short
+from ..io import PromptSource
 from .application import Misuse
+
+# Where prompts are, on every command line: io.PromptSource reads it.
+PROMPTS = "FILE|ID[,column=C][,config=C][,split=S]"
+QUESTIONS = "FILE|ID[,column=C][,answer=C][,wrong=C][,config=C][,split=S]"
+
+
+def prompt_source(text: str | PromptSource) -> PromptSource:
+    """What a command line says about where prompts are. Raises Misuse."""
+    if isinstance(text, PromptSource):
+        return text
+    try:
+        source = PromptSource.parse(text)
+        source.check_not_said("answer", "wrong")
+        return source
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
+def question_source(text: str | PromptSource) -> PromptSource:
+    """What a command line says about where questions with answers are. Raises Misuse."""
+    try:
+        return text if isinstance(text, PromptSource) else PromptSource.parse(text)
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
+def prompts_at(help: str) -> Any:
+    """An option that says where prompts are."""
+    return typer.Option(help=help, parser=prompt_source, metavar=PROMPTS)
 
 
 class Tokens(str, Enum):
@@ -70,8 +100,8 @@ Names = Annotated[
     typer.Option(help="Full name of whom or what the scope is about; repeat for several. Mined if not given."),
 ]
 Documents = Annotated[
-    str | None,
-    typer.Option(help="Texts of the scope, in the same forms. Prompts about what they say are of the scope."),
+    PromptSource | None,
+    prompts_at("Texts of the scope, in the forms of prompts. Prompts about what they say are of the scope."),
 ]
 Encoder = Annotated[
     str | None, typer.Option(help="Encoder that reads prompts and documents. \\[default: all-MiniLM-L6-v2]")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .scoring import Scorer, as_chat
     from .sweeps import sweep_dims, sweep_strength
     from .tasks import (
+        AnswersTask,
         ChoiceData,
         ContinuationTask,
         MultipleChoiceTask,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AnswersTask",
     "ChoiceData",
     "ComparisonReport",
     "ComparisonRow",
@@ -83,6 +85,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "scoring": ["Scorer", "as_chat"],
         "sweeps": ["sweep_dims", "sweep_strength"],
         "tasks": [
+            "AnswersTask",
             "ChoiceData",
             "ContinuationTask",
             "MultipleChoiceTask",

@@ -55,13 +55,14 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class TaskLine:
-    """What one model did at one task: the values of the table's measures, None where it lacks one, and of how many
-    rows."""
+    """What one model did at one task: the values of the table's measures, None where it lacks one, of how many rows,
+    and how many of those the guard flagged, in words."""
 
     label: str
     protocol: ScoringProtocol
     values: list[Estimate | None]
     n: int
+    flagged: str
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,13 @@ class ComparisonReport:
         for name, pairs in found.items():
             measures = list(dict.fromkeys(measure for _, result in pairs for measure in result.measures))
             lines = [
-                TaskLine(row.label, row.report.protocol, [result.measures.get(m) for m in measures], len(result.rows))
+                TaskLine(
+                    row.label,
+                    row.report.protocol,
+                    [result.measures.get(m) for m in measures],
+                    len(result.rows),
+                    result.flagged_in_words,
+                )
                 for row, result in pairs
             ]
             tables.append(TaskTable(name, pairs[0][1].kind, measures, lines))
@@ -177,7 +184,8 @@ class ComparisonReport:
             ) from error
 
     def to_markdown(self) -> str:
-        """A table of forget quality and utility, then a table of each task's measures with their 95 % intervals."""
+        """A table of forget quality and utility, then a table of each task's measures with their 95 % intervals, and
+        of how many rows were flagged."""
         tasks = self.quality_tasks
         lines = []
         for own in self.summary():
@@ -188,10 +196,10 @@ class ComparisonReport:
         parts = [table([*header, "model utility", "/ original's"], lines)]
         for found in self.task_tables():
             lines = [
-                [line.label, line.protocol, *("" if v is None else str(v) for v in line.values), str(line.n)]
+                [line.label, line.protocol, *("" if v is None else str(v) for v in line.values), line.flagged]
                 for line in found.lines
             ]
-            parts.append(f"### {found.name}\n\n{table(['model', 'protocol', *found.measures, 'n'], lines)}")
+            parts.append(f"### {found.name}\n\n{table(['model', 'protocol', *found.measures, 'rows flagged'], lines)}")
         return "\n".join(parts)
 
     def _find(self, label: str, protocol: ScoringProtocol) -> ComparisonRow | None:

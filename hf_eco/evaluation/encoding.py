@@ -9,6 +9,8 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from ..guard.prompt_reader import PromptReader
+from ..io.text_files import check_unicode
+from .metrics.words import is_blank
 
 Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 """A text, used as it stands, or a chat: messages {"role": ..., "content": ...}."""
@@ -42,8 +44,11 @@ class Encoder:
 
         Raises:
             TypeError: it is neither a text nor a chat.
-            ValueError: it has no tokens, or is a chat and the tokenizer has no chat template.
+            ValueError: it has no tokens, holds half a character (a lone surrogate), or is a chat and the tokenizer has
+                no chat template.
         """
+        for text in (prompt,) if isinstance(prompt, str) else _contents(prompt):
+            check_unicode(text, f"The prompt {text[:80]!r}")
         ids = tuple(self.reader.encode(prompt))
         if not ids:
             raise ValueError(f"The prompt {prompt!r} has no tokens. Leave it out.")
@@ -58,11 +63,12 @@ class Encoder:
 
         Raises:
             TypeError: the answer is no string.
-            ValueError: it is blank.
+            ValueError: it is blank, or holds half a character.
         """
         if not isinstance(answer, str):
             raise TypeError(f"An answer is a string, got {answer!r}.")
-        if not answer.strip():
+        check_unicode(answer, f"The answer {answer[:80]!r}")
+        if is_blank(answer):
             raise ValueError(f"The answer to {prompt!r} is blank: there is nothing to score. Leave the row out.")
         if not isinstance(prompt, str):
             assert self.end_of_turn is not None  # the prompt has been rendered by a template
@@ -90,3 +96,10 @@ class Encoder:
         if end is None:
             raise ValueError("Nothing ends a turn in this tokenizer's chats. Set tokenizer.eos_token.")
         return int(end)
+
+
+def _contents(chat: Any) -> list[str]:
+    """The texts of a chat; what is none is the reader's business."""
+    messages = chat if isinstance(chat, Sequence) else ()
+    found = [message.get("content") for message in messages if isinstance(message, Mapping)]
+    return [content for content in found if isinstance(content, str)]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..io.optional import import_extra
-from .metrics.checks import as_row
+from .metrics.checks import as_row, check_finite
 
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
@@ -56,8 +56,10 @@ def mean_of(values: ArrayLike, seed: int = 0) -> Estimate:
             for done in range(0, _RESAMPLES, chunk)
         ]
     )
+    mean = check_finite("The mean", row.mean())
+    check_finite("A resampled mean", means.max() - means.min())
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(float(row.mean()), float(low), float(high), row.size)
+    return Estimate(mean, float(low), float(high), row.size)
 
 
 def share_of(hits: Sequence[bool]) -> Estimate:

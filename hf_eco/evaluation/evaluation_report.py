@@ -69,10 +69,11 @@ class EvaluationReport:
         return read_report(read_json(path), str(path))
 
     def to_markdown(self) -> str:
-        """A table of all measures with their 95 % intervals."""
+        """How many rows of each task were flagged, and a table of all measures with their 95 % intervals."""
         lines = [f"## {self.model}, protocol {self.protocol}", ""]
         if (utility := self.model_utility) is not None:
             lines += [f"Model utility: {utility:.4f}", ""]
+        lines += [f"Rows flagged, {result.name}: {result.flagged_in_words}" + "\n" for result in self.results]
         rows = [
             [result.name, result.kind, name, str(estimate), str(estimate.n)]
             for result in self.results

@@ -2,14 +2,16 @@
 
 | file | what it holds |
 |---|---|
-| `prompt_files` | `read_prompts`: a user's prompts |
+| `prompt_files` | `read_prompts`, `PromptSource`: a user's prompts, and questions with their answers |
 | `name_files` | `read_requests`, `write_requests`: names of those who are to be forgotten, and documents on them |
-| `rows` | the rows of a file or data set |
+| `rows`, `data_sets` | the rows of a file or data set |
+| `cells` | what a row holds: texts, lists, chats |
+| `text_files` | encodings, compression, lines |
 | `directories` | writing a directory so that nothing half-written is left |
 | `optional` | libraries that not everybody needs |
 """
 
 from .name_files import Request, read_requests, write_requests
-from .prompt_files import read_prompts
+from .prompt_files import PromptSource, read_prompts
 
-__all__ = ["Request", "read_prompts", "read_requests", "write_requests"]
+__all__ = ["PromptSource", "Request", "read_prompts", "read_requests", "write_requests"]

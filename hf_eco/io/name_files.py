@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .cells import is_missing, list_in
 from .prompt_files import read_prompts
-from .rows import ROW_FILES, read_text, rows_of_file
+from .rows import KINDS, ROW_FILES, rows_of_file
+from .text_files import check_unicode, kind_of, read_lines, read_text
 
 _FIELDS = ("id", "name", "aliases", "documents")
 
@@ -44,9 +46,10 @@ def read_requests(source: str | os.PathLike[str]) -> dict[str, Request]:
     """The requests in a file, by their ids.
 
     Args:
-        source: a .txt file (one name per line), or a .csv or .jsonl file with the fields `name` and, as far as there
-            are any, `id`, `aliases`, and `documents` (paths, relative to the file's folder); the last two are lists,
-            or separated by ";". A request without an id is called request-1, request-2 and so on, by its row.
+        source: a .txt file (one name per line), or a file of rows (.csv, .tsv, .jsonl, .json, .parquet) with the
+            fields `name` and, as far as there are any, `id`, `aliases`, and `documents` (paths, relative to the file's
+            folder); the last two are lists, or separated by ";". A request without an id is called request-1,
+            request-2 and so on, by its row.
 
     Raises:
         OSError: there is no such file, or one of the documents is missing.
@@ -54,13 +57,13 @@ def read_requests(source: str | os.PathLike[str]) -> dict[str, Request]:
             two have the same id.
     """
     path = Path(source)
-    if path.suffix == ".txt":
-        lines = enumerate(read_text(path).splitlines(), 1)
+    if kind_of(path) == ".txt":
+        lines = enumerate(read_lines(path), 1)
         rows = [(f"line {number} of {str(path)!r}", {"name": line}) for number, line in lines if line.strip()]
-    elif path.suffix in ROW_FILES:
+    elif kind_of(path) in ROW_FILES:
         rows = list(rows_of_file(path))
     else:
-        raise ValueError(f"{str(path)!r} is of no known kind. Use .txt, .csv or .jsonl.")
+        raise ValueError(f"{str(path)!r} is of no known kind. Use .txt, {KINDS}.")
     requests: dict[str, Request] = {}
     for number, (where, row) in enumerate(rows, 1):
         request = _request(row, where, number, path.parent)
@@ -106,7 +109,7 @@ def _row(request: Request, folder: Path) -> tuple[str, str, str, str]:
 
 
 def _read_document(path: Path) -> list[str]:
-    texts = read_prompts(path) if path.suffix in ROW_FILES else [read_text(path)]
+    texts = read_prompts(path) if kind_of(path) in ROW_FILES else [read_text(path)]
     if not any(text.strip() for text in texts):
         raise ValueError(f"{str(path)!r} holds no text.")
     return texts
@@ -115,7 +118,7 @@ def _read_document(path: Path) -> list[str]:
 def _request(row: object, where: str, number: int, folder: Path) -> Request:
     if not isinstance(row, dict):
         raise ValueError(f'{where} is no object with a name. Write e.g. {{"name": "Jane Doe"}}.')
-    if unknown := [field for field, value in row.items() if field not in _FIELDS and value]:
+    if unknown := [field for field, value in row.items() if field not in _FIELDS and not is_missing(value)]:
         raise ValueError(
             f"{where} has the field {', '.join(map(repr, unknown))}, which is not read. Known are "
             f"{', '.join(_FIELDS)}; leave the others out."
@@ -127,13 +130,18 @@ def _request(row: object, where: str, number: int, folder: Path) -> Request:
     documents = [folder / path for path in _several(row.get("documents"), f"{where} has documents that are no paths")]
     if missing := [path for path in documents if not path.is_file()]:
         raise FileNotFoundError(f"{where} names the document {str(missing[0])!r}, which is no file.")
-    key = f"request-{number}" if key is None or not str(key).strip() else str(key).strip()
+    key = f"request-{number}" if is_missing(key) else str(key).strip()
+    check_unicode(name, where)
     return Request(key, (name.strip(), *aliases), tuple(documents))
 
 
 def _several(value: object, wrong: str) -> list[str]:
-    """The entries of a list, or of a string in which ";" separates them; `wrong` says what is wrong with others."""
-    entries = value.split(";") if isinstance(value, str) else value or []
+    """The entries of a list, which may be written as text, or of a string in which ";" separates them; `wrong` says
+    what is wrong with others."""
+    if is_missing(value):
+        return []
+    listed = isinstance(value, str) and value.lstrip().startswith("[")
+    entries = list_in(str(value), wrong) if listed else value.split(";") if isinstance(value, str) else value
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise ValueError(f"{wrong}: {value!r}.")
     return [entry.strip() for entry in entries if entry.strip()]

@@ -7,7 +7,8 @@ command with that done: `python -m hf_eco.serving.lm_eval --model hf-eco --model
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import logging
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple, get_args
 
@@ -15,9 +16,13 @@ import torch
 from torch import Tensor
 
 from ..auto import AutoModelForCausalLMWithECO
+from ..evaluation.scoring import judge
 from ..guard.plan import ScoringProtocol
+from ..inference import is_enabled
 from ..io.optional import import_extra
 
+logger = logging.getLogger(__name__)  # lm-eval shows what is logged
+lm_eval_utils: Any = import_extra("lm_eval.utils", extra="lm-eval")
 HFLM: Any = import_extra("lm_eval.models.huggingface", extra="lm-eval").HFLM
 
 # ((context, continuation), its token ids, theirs), as lm-eval hands them on; no strings where a text has no context
@@ -33,6 +38,9 @@ class GuardedLM(HFLM):
     - `loglikelihood_rolling`, and `loglikelihood` with an empty context: there is no question, so the text itself is
       the prompt, whatever the protocol; each window of a long text is judged by itself.
     - `generate_until`: the model's own `generate`.
+
+    How many questions of each task were flagged is logged, and saved with the results (`eco_flagged`): an example
+    about the scope before a question flags that question, too.
     """
 
     AUTO_MODEL_CLASS = AutoModelForCausalLMWithECO
@@ -64,6 +72,9 @@ class GuardedLM(HFLM):
             )
         self.protocol: ScoringProtocol = protocol
         self._bounds: dict[tuple[int, ...], _Bounds] | None = None  # of the rows being scored, by `_key`
+        self._contexts: tuple[str, ...] = ()  # of the batch being generated behind
+        self._flagged: dict[Hashable, bool] = {}  # whether what lm-eval asked for was, by its strings or ids
+        self.flagged: dict[str, dict[Any, bool]] = {}  # by task: by the question's number
 
     def get_model_info(self) -> dict[str, Any]:
         """As for any model, with the protocol and what each scope does; they are saved with the results."""
@@ -71,11 +82,73 @@ class GuardedLM(HFLM):
             scope.name: {"threshold": scope.threshold, "tokens": scope.tokens, **asdict(scope.corruption)}
             for scope in self.model.eco_guard.config.scopes
         }
-        return {**super().get_model_info(), "eco_protocol": self.protocol, "eco_scopes": scopes}
+        flagged = {task: {"flagged": sum(own.values()), "of": len(own)} for task, own in self.flagged.items()}
+        about = {"eco_protocol": self.protocol, "eco_scopes": scopes, "eco_flagged": flagged}
+        return {**super().get_model_info(), **about}
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """As for any model."""
+        scored = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        self._count(requests, [self._flagged[request.args] for request in requests])
+        return scored
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """As for any model."""
+        scored = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        self._count(requests, [self._is_window_flagged(*request.args) for request in requests])
+        return scored
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """As for any model."""
+        answers = super().generate_until(requests, disable_tqdm=disable_tqdm)
+        self._count(requests, [self._flagged[request.args[0]] for request in requests])
+        return answers
+
+    def tok_batch_encode(self, strings: Sequence[str], *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """As for any model."""
+        self._contexts = tuple(strings)
+        return super().tok_batch_encode(strings, *args, **kwargs)
+
+    def _model_generate(self, context: Tensor, *args: Any, attention_mask: Tensor, **kwargs: Any) -> Tensor:
+        prompts = [row[mask.bool()].tolist() for row, mask in zip(context, attention_mask, strict=True)]
+        self._flagged.update(zip(self._contexts, self._judge(prompts), strict=True))
+        return super()._model_generate(context, *args, attention_mask=attention_mask, **kwargs)
+
+    def _judge(self, prompts: Sequence[Sequence[int]]) -> list[bool]:
+        """Whether the guard flags each prompt."""
+        if not is_enabled(self.model):
+            return [False] * len(prompts)
+        self.model.eco_guard.to(self.device)
+        return [verdict is not None for verdict in judge(self.model.eco_guard, [tuple(own) for own in prompts])]
+
+    def _count(self, requests: Sequence[Any], flagged: Sequence[bool]) -> None:
+        """Notes which questions were flagged, and logs how many. A question may be asked several times, once for each
+        of its options."""
+        found: dict[str, dict[Any, bool]] = {}
+        for number, (request, own) in enumerate(zip(requests, flagged, strict=True)):
+            questions, key = found.setdefault(str(request.task_name), {}), getattr(request, "doc_id", number)
+            questions[key] = questions.get(key, False) or own
+        for task, questions in found.items():
+            self.flagged.setdefault(task, {}).update(questions)
+            logger.info(f"{task}: the guard flagged {sum(questions.values())} of {len(questions)} questions.")
+
+    def _is_window_flagged(self, text: str) -> bool:
+        """Whether one of the windows is in which lm-eval reads a text."""
+        windows = lm_eval_utils.get_rolling_token_windows(
+            token_list=self.tok_encode(text),
+            prefix_token=self.prefix_token_id,
+            max_seq_len=self.max_length,
+            context_len=1,
+        )
+        rows = [context + ids for context, ids in map(lm_eval_utils.make_disjoint_window, windows)]
+        return any(self._flagged[tuple(row)] for row in rows)
 
     def _loglikelihood_tokens(
         self, requests: Sequence[_Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
+        rows = [_row_of(request, self.max_length) for request in requests]
+        judged = self._judge([row[: bounds.prompt] for row, bounds in rows])
+        self._flagged.update(zip(map(_asked, requests), judged, strict=True))
         results: dict[int, tuple[float, bool]] = {}
         for members, bounds in _rounds(requests, self.max_length):
             self._bounds = bounds
@@ -131,10 +204,7 @@ def _rounds(requests: Sequence[_Request], max_length: int) -> list[_Round]:
     always one round holds them all.
     """
     rounds: list[_Round] = []
-    for i, (texts, context, continuation) in enumerate(requests):
-        row = (context + continuation)[-(max_length + 1) : -1]  # what lm-eval runs
-        has_context = texts is not None and texts[0] != ""
-        bounds = _Bounds(len(row), len(row) - (len(continuation) - 1) if has_context else len(row))
+    for i, (row, bounds) in enumerate(_row_of(request, max_length) for request in requests):
         for members, known in rounds:
             if known.setdefault(_key(row), bounds) == bounds:
                 members.append(i)
@@ -142,6 +212,20 @@ def _rounds(requests: Sequence[_Request], max_length: int) -> list[_Round]:
         else:
             rounds.append(([i], {_key(row): bounds}))
     return rounds
+
+
+def _row_of(request: _Request, max_length: int) -> tuple[list[int], _Bounds]:
+    """The ids that lm-eval runs for a request, and the row's bounds."""
+    texts, context, continuation = request
+    row = (context + continuation)[-(max_length + 1) : -1]
+    has_context = texts is not None and texts[0] != ""
+    return row, _Bounds(len(row), len(row) - (len(continuation) - 1) if has_context else len(row))
+
+
+def _asked(request: _Request) -> Hashable:
+    """What tells a request from others: its strings, or the ids of a window of a text."""
+    texts, context, continuation = request
+    return tuple(context + continuation) if texts is None else texts
 
 
 def _key(row: list[int]) -> tuple[int, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers.utils import logging
 
 from ..detection.names import Lexicon
+from ..evaluation.metrics.words import words
 
 logger = logging.get_logger(__name__)
 
@@ -44,7 +45,7 @@ class LabelledPrompts:
             ValueError: one is a retain prompt.
         """
         new = unique_prompts("forget", without(more, self.forget))
-        _refuse_prompts_in_both(new, {fold(prompt) for prompt in self.retain})
+        _check_both(new, {fold(prompt): prompt for prompt in self.retain})
         return LabelledPrompts((*self.forget, *new.values()), self.retain)
 
     def without(self, others: Sequence[str]) -> LabelledPrompts:
@@ -59,23 +60,32 @@ class LabelledPrompts:
 
 
 def clean_prompts(forget: Sequence[str], retain: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Both classes without blank prompts and repetitions (in any case and spacing; the first stays), order kept.
+    """Both classes without blank prompts and repetitions (in any case and spacing; the first stays), order kept. A
+    prompt that differs from one of the other class in punctuation alone is reported, and stays.
 
     Raises:
         TypeError: `forget` or `retain` is one string, or holds something that is no string.
         ValueError: a prompt is in both.
     """
     unique = {name: unique_prompts(name, prompts) for name, prompts in (("forget", forget), ("retain", retain))}
-    _refuse_prompts_in_both(unique["forget"], unique["retain"])
+    _check_both(unique["forget"], unique["retain"])
     return list(unique["forget"].values()), list(unique["retain"].values())
 
 
-def _refuse_prompts_in_both(forget: Mapping[str, str], retain: Collection[str]) -> None:
+def _check_both(forget: Mapping[str, str], retain: Mapping[str, str]) -> None:
+    """Refuses prompts that are in both, and reports those that all but are; both by their folded form."""
     both = [prompt for key, prompt in forget.items() if key in retain]
     if both:
         raise ValueError(
             f"{len(both)} prompts are in both forget and retain, the first is {both[0]!r}. "
             "Decide which list each belongs in."
+        )
+    known = {tuple(words(prompt)): prompt for prompt in retain.values()}
+    pairs = [(prompt, known[key]) for prompt in forget.values() if (key := tuple(words(prompt))) in known]
+    if pairs:
+        logger.warning(
+            f"{len(pairs)} forget prompts differ from a retain prompt in punctuation alone, the first is "
+            f"{pairs[0][0]!r}, beside {pairs[0][1]!r}. Decide which list each belongs in."
         )
 
 

@@ -9,10 +9,10 @@ import typer
 from rich.table import Table
 
 from ...configuration import Calibration
-from ...io import read_prompts
+from ...io import PromptSource
 from ...io.directories import check_directory
 from ..application import MAKE, app, for_example
-from ..arguments import AsJson, Guarded, ScopeChoice, choose_scope, refuse_ignored, scopes_of
+from ..arguments import AsJson, Guarded, ScopeChoice, choose_scope, prompts_at, refuse_ignored, scopes_of
 from ..printing import bounded, calibration_values, console, print_json, say, warn_of_misses
 
 if TYPE_CHECKING:
@@ -31,21 +31,20 @@ OUTDATED = 3  # exit status where a stored calibration no longer fits the prompt
 )
 def calibrate(
     model: Guarded,
-    retain: Annotated[str, typer.Option(help="New prompts outside the scope: .txt, .jsonl, .csv or a data set id.")],
+    retain: Annotated[
+        PromptSource, prompts_at("New prompts outside the scope: .txt, .jsonl, .csv ... or a data set id.")
+    ],
     forget: Annotated[
-        str | None,
-        typer.Option(
-            help="New prompts in the scope. Without them a calibration is checked only; where there is none, or with "
+        PromptSource | None,
+        prompts_at(
+            "New prompts in the scope. Without them a calibration is checked only; where there is none, or with "
             "--write, a new one bounds false positives alone."
         ),
     ] = None,
     near: Annotated[
-        str | None, typer.Option(help="Near misses: prompts that look like the scope but are outside of it.")
+        PromptSource | None, prompts_at("Near misses: prompts that look like the scope but are outside of it.")
     ] = None,
     scope: ScopeChoice = None,
-    retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
-    forget_column: Annotated[str | None, typer.Option(help="Column of the forget prompts.")] = None,
-    near_column: Annotated[str | None, typer.Option(help="Column of the near misses.")] = None,
     max_fpr: Annotated[
         float | None, typer.Option(help="Highest false positive rate. \\[default: as before, else 0.01]")
     ] = None,
@@ -69,22 +68,21 @@ def calibrate(
     The exit status is 3 if the new prompts refute a stored bound, or score otherwise than the old ones, and nothing
     new was written.
     """
-    needs_near = {"near_column": near_column, "max_near_fpr": max_near_fpr}
     if forget is None:
         instead = "Pass --forget, or leave out the rest."
-        refuse_ignored("Without --forget", instead, forget_column=forget_column, max_fnr=max_fnr)
+        refuse_ignored("Without --forget", instead, max_fnr=max_fnr)
     if near is None:
-        refuse_ignored("Without --near", "Pass --near, or leave out the rest.", **needs_near)
+        refuse_ignored("Without --near", "Pass --near, or leave out the rest.", max_near_fpr=max_near_fpr)
     if write:
         check_directory(model)
     of = choose_scope(scopes_of(model), scope)
     if forget is None and not write and of.calibration_in_force is not None:
         instead = "Pass --forget or --write to choose a new threshold, or leave out the rest."
         asked = {"max_fpr": max_fpr, "confidence": confidence}
-        refuse_ignored("To check a calibration", instead, near=near, **needs_near, **asked)
-    retain_prompts = read_prompts(retain, column=retain_column)
-    forget_prompts = None if forget is None else read_prompts(forget, column=forget_column)
-    near_prompts = None if near is None else read_prompts(near, column=near_column)
+        refuse_ignored("To check a calibration", instead, near=near, max_near_fpr=max_near_fpr, **asked)
+    retain_prompts = retain.prompts()
+    forget_prompts = None if forget is None else forget.prompts()
+    near_prompts = None if near is None else near.prompts()
 
     from ...training import recalibrate_guard
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ...evaluation.tasks.choice_data import KNOWN
+from ...io import PromptSource
+from ...io.rows import ROW_FILES
+from ...io.text_files import kind_of
 from ..application import LOOK, Misuse, app, for_example
-from ..arguments import AsJson, Device, ProtocolChoice, load_model
+from ..arguments import AsJson, Device, ProtocolChoice, load_model, prompt_source, question_source, said
 from ..printing import console, print_json, say
 
 if TYPE_CHECKING:
     from ...evaluation import ComparisonReport, Task
     from ...evaluation.tasks import Kind
-
-_FILES = (".txt", ".jsonl", ".csv")
 
 
 @app.command(
@@ -35,7 +37,8 @@ def evaluate(
         typer.Option(
             help="What it is measured at; repeat for several: tofu:SPLIT, a multiple-choice set by name "
             "(wmdp-bio, mmlu, arc-challenge ...), forget:FILE or retain:FILE of prompts, forget-answers:FILE or "
-            "retain-answers:FILE of questions with answers, recite:FILE of passages (column text)."
+            "retain-answers:FILE of questions with answers, recite:FILE of passages. FILE is as for prompts "
+            "elsewhere: FILE|ID[,column=C][,config=C][,split=S], with answers [,answer=C][,wrong=C] too."
         ),
     ],
     tofu: Annotated[str, typer.Option(help="Where TOFU's files are: a directory, or a Hub id.")] = "locuslab/TOFU",
@@ -64,13 +67,12 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure what a model still knows of the scope, and of the rest, alone or beside others."""
-    for name in task:
-        _check_task(name)
+    makers = [_task(name, tofu, limit) for name in task]
 
     from ...checkpoint.loading import load_tokenizer
     from ...evaluation import compare
 
-    tasks = [_task(name, tofu, limit) for name in task]
+    tasks = [make() for make in makers]
     given = {"original": original, "retain": retain, _label(model): model}
     paths = {label: path for label, path in given.items() if path}
     tokenizer = load_tokenizer(paths[_label(model)])
@@ -94,15 +96,24 @@ def evaluate(
         say(f"All rows are in {output}. Draw them: hf-eco report {model} --comparison {output}")
 
 
-_WITH_FILE = ("forget", "retain", "forget-answers", "retain-answers", "recite", "tofu")
+_WITH_FILE = ("forget", "retain", "forget-answers", "retain-answers", "recite")
 
 
-def _check_task(name: str) -> None:
-    """Raises Misuse if a name on the command line stands for no task."""
+def _task(name: str, tofu: str, limit: int | None) -> Callable[[], Task]:
+    """What makes the task that a name on the command line stands for. Raises Misuse if it stands for none."""
     what, _, rest = name.partition(":")
-    if (what in _WITH_FILE and rest) or name in KNOWN:
-        return
-    if name.endswith(_FILES):
+    kind: Kind = "forget" if what.startswith(("forget", "wmdp")) else "retain"
+    if what == "tofu" and rest:
+        return lambda: _evaluation().TofuTask(rest, tofu, limit=limit)
+    if what in _WITH_FILE and rest:
+        source = question_source(rest) if what.endswith("-answers") else prompt_source(rest)
+        return lambda: _task_of_file(what, kind, source, limit)
+    chosen = question_source(name)
+    if chosen.path in KNOWN:
+        columns = said(config=chosen.config, split=chosen.split, question=chosen.column, answer=chosen.answer)
+        chosen.check_not_said("wrong")
+        return lambda: _evaluation().MultipleChoiceTask(chosen.path, kind=kind, limit=limit, name=name, **columns)
+    if kind_of(Path(chosen.path)) in (".txt", *ROW_FILES):
         raise Misuse(f"Are the prompts of {name!r} in the scope or not? Write forget:{name} or retain:{name}.")
     raise Misuse(
         f"Unknown task {name!r}. Use tofu:SPLIT, forget:FILE, retain:FILE, forget-answers:FILE, retain-answers:FILE, "
@@ -110,21 +121,23 @@ def _check_task(name: str) -> None:
     )
 
 
-def _task(name: str, tofu: str, limit: int | None) -> Task:
-    """The task that a name on the command line stands for."""
-    from ...evaluation import ContinuationTask, MultipleChoiceTask, PromptsTask, TofuTask
-
-    what, _, rest = name.partition(":")
-    kind: Kind = "forget" if what.startswith(("forget", "wmdp")) else "retain"
-    if name in KNOWN:
-        return MultipleChoiceTask(name, kind=kind, limit=limit)
-    if what == "tofu":
-        return TofuTask(rest, tofu, limit=limit)
+def _task_of_file(what: str, kind: Kind, source: PromptSource, limit: int | None) -> Task:
+    evaluation, stem = _evaluation(), Path(source.path).name.partition(".")[0]
+    where: dict[str, Any] = {"config": source.config, "split": source.split, "limit": limit}
     if what == "recite":
-        return ContinuationTask(rest, limit=limit, name=f"continuation/{Path(rest).stem}")
+        column = source.column or "text"
+        return evaluation.ContinuationTask(source.path, column=column, name=f"continuation/{stem}", **where)
     if what.endswith("-answers"):
-        return TofuTask(what, rest, kind=kind, limit=limit, name=f"answers/{kind}/{Path(rest).stem}")
-    return PromptsTask(rest, kind=kind, limit=limit, name=f"prompts/{kind}/{Path(rest).stem}")
+        columns = {"column": source.column, "answer_column": source.answer, "wrong_column": source.wrong}
+        return evaluation.AnswersTask(source.path, kind=kind, name=f"answers/{kind}/{stem}", **columns, **where)
+    return evaluation.PromptsTask(source.path, kind=kind, column=source.column, name=f"prompts/{kind}/{stem}", **where)
+
+
+def _evaluation() -> Any:
+    """The tasks; imported when the command line is known to be right."""
+    from ... import evaluation
+
+    return evaluation
 
 
 def _label(model: str) -> str:
@@ -147,6 +160,7 @@ def _comparison_values(found: ComparisonReport) -> list[dict[str, Any]]:
                     "name": result.name,
                     "kind": result.kind,
                     "n": len(result.rows),
+                    "flagged": result.flagged,
                     "measures": {name: vars(estimate) for name, estimate in result.measures.items()},
                 }
                 for result in row.report.results

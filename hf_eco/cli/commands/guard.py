@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from ...configuration import KEY_IN_ENVIRONMENT
-from ...io import Request, read_prompts, read_requests
+from ...io import PromptSource, Request, read_requests
 from ...training.defaults import DEFAULT_ENCODER, EXAMPLES
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
@@ -27,6 +27,7 @@ from ..arguments import (
     TokenChoice,
     Tokens,
     corruption_from,
+    prompts_at,
     refuse_ignored,
     said,
 )
@@ -62,17 +63,13 @@ def guard(
         typer.Option(help="A short name for what is to be forgotten. By names alone: all --name are of this one."),
     ] = None,
     forget: Annotated[
-        str | None,
-        typer.Option(help="Prompts in the scope, to train a classifier by: .txt, .jsonl, .csv or a data set id."),
+        PromptSource | None,
+        prompts_at("Prompts in the scope, to train a classifier by: .txt, .jsonl, .csv ... or a data set id."),
     ] = None,
     retain: Annotated[
-        str | None,
-        typer.Option(
-            help="Prompts outside of it, in the same forms. By names alone: are judged beside the general ones."
-        ),
+        PromptSource | None,
+        prompts_at("Prompts outside of it, in the same forms. By names alone: are judged beside the general ones."),
     ] = None,
-    forget_column: Annotated[str | None, typer.Option(help="Column of the forget prompts.")] = None,
-    retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
     context: ContextChoice = None,
     documents: Documents = None,
     encoder: Encoder = None,
@@ -111,11 +108,9 @@ def guard(
     common: dict[str, Any] = {"corruption": corruption, "entities": entities}
     if forget is None:
         instead = "Leave out what takes training, or pass --forget and --retain."
-        refuse_ignored("Without --forget", instead, forget_column=forget_column, examples=examples, **asked)
-        if retain is None:
-            refuse_ignored("Without --retain", "Pass --retain, or leave it out.", retain_column=retain_column)
+        refuse_ignored("Without --forget", instead, examples=examples, **asked)
         requests = _requests(scope, name, names)
-        own_prompts = read_prompts(retain, column=retain_column) if retain is not None else []
+        own_prompts = [] if retain is None else retain.prompts()
         common |= {
             "encoder": encoder,
             "tokens": "" if tokens is None else tokens.value,
@@ -135,9 +130,8 @@ def guard(
     if threshold is not None:
         instead = "Leave out --threshold to calibrate one, or leave out the rest."
         refuse_ignored("With --threshold", instead, **asked)
-    forget_prompts = read_prompts(forget, column=forget_column)
-    retain_prompts = read_prompts(retain, column=retain_column)
-    texts = read_prompts(documents) if documents else ()
+    forget_prompts, retain_prompts = forget.prompts(), retain.prompts()
+    texts = () if documents is None else documents.prompts()
 
     from ...training import guard_model
 
@@ -184,14 +178,14 @@ def _requests(scope: str | None, name: list[str] | None, file: str | None) -> di
     return {**requests, **{scope: Request(scope, (own,)) for scope, own in given.items()}}
 
 
-def _texts(requests: dict[str, Request], file: str | None) -> dict[str, list[str]]:
+def _texts(requests: dict[str, Request], file: PromptSource | None) -> dict[str, list[str]]:
     """The documents of each scope that has some; those in `file` must be about the only one."""
     if file is not None and len(requests) > 1:
         raise Misuse(
             "--documents are about one scope, and there are several. Name each one's own in the column documents of a "
             "file of names, see --names."
         )
-    given = read_prompts(file) if file is not None else []
+    given = [] if file is None else file.prompts()
     texts = {scope: [*own.texts(), *given] for scope, own in requests.items()}
     return {scope: own for scope, own in texts.items() if own}
 

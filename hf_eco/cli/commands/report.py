@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...io import read_prompts
+from ...io import PromptSource
 from ..application import LOOK, app, for_example
-from ..arguments import AsJson, Device, Guarded, place
+from ..arguments import AsJson, Device, Guarded, place, prompts_at
 from ..printing import print_json, say
 
 if TYPE_CHECKING:
     from ...evaluation.tasks import Kind
-
-_FILES = (".txt", ".jsonl", ".csv")
 
 
 @app.command(
@@ -30,9 +28,9 @@ def report(
     model: Guarded,
     output: Annotated[str, typer.Option("--output", "-o", help="The HTML file.")] = "report.html",
     forget: Annotated[
-        str | None, typer.Option(help="Prompts in the scope, to be answered with and without the guard.")
+        PromptSource | None, prompts_at("Prompts in the scope, to be answered with and without the guard.")
     ] = None,
-    retain: Annotated[str | None, typer.Option(help="Prompts outside of it, likewise.")] = None,
+    retain: Annotated[PromptSource | None, prompts_at("Prompts outside of it, likewise.")] = None,
     limit: Annotated[int, typer.Option(help="The first so many of each.", min=1)] = 8,
     max_new_tokens: Annotated[int, typer.Option(help="Length of the answers.", min=1)] = 48,
     history: Annotated[
@@ -44,8 +42,8 @@ def report(
 ) -> None:
     """Write one HTML page, readable by itself, about what a guard forgets and how surely. What was not measured, it
     says."""
-    files: dict[Kind, str | None] = {"forget": forget, "retain": retain}
-    prompts = {kind: read_prompts(file)[:limit] for kind, file in files.items() if file is not None}
+    sources: dict[Kind, PromptSource | None] = {"forget": forget, "retain": retain}
+    prompts = {kind: source.prompts()[:limit] for kind, source in sources.items() if source is not None}
 
     from ...auto import AutoModelForCausalLMWithECO
     from ...report import Example, ask, write_report

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from ...configuration import ForgetScope, in_short
-from ...io import Request, read_prompts, read_requests
+from ...io import PromptSource, Request, read_requests
 from ...io.directories import check_directory
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
@@ -26,6 +26,7 @@ from ..arguments import (
     TokenChoice,
     choose_scope,
     corruption_from,
+    prompts_at,
     refuse_ignored,
     said,
     scopes_of,
@@ -72,9 +73,10 @@ def add(
         float | None, typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one.")
     ] = None,
     forget: Annotated[
-        str | None, typer.Option(help="Prompts in the scope that the classifier was not trained on, to calibrate by.")
+        PromptSource | None,
+        prompts_at("Prompts in the scope that the classifier was not trained on, to calibrate by."),
     ] = None,
-    retain: Annotated[str | None, typer.Option(help="Likewise, prompts outside of the scope.")] = None,
+    retain: Annotated[PromptSource | None, prompts_at("Likewise, prompts outside of the scope.")] = None,
     max_fpr: MaxFpr = None,
     confidence: Confidence = None,
     method: Method = None,
@@ -102,9 +104,9 @@ def add(
     common |= {"threshold": 0.5 if threshold is None else threshold, "label": label}
     common |= {"tokens": "" if tokens is None else tokens.value}
     common |= {"context": "auto" if context is None else context.value}
-    given = read_prompts(documents) if documents is not None else []
+    given = [] if documents is None else documents.prompts()
     new = [ForgetScope(own, names=of.names, documents=[*of.texts(), *given], **common) for own, of in requests.items()]
-    prompts = [read_prompts(file) for file in (forget, retain) if file is not None]
+    prompts = [source.prompts() for source in (forget, retain) if source is not None]
 
     from ...detection.classifier import PromptClassifier
     from ...training import add_scopes_to_guard, calibrate_threshold
@@ -123,7 +125,7 @@ def add(
 
 
 def _requests(
-    scope: str | None, name: list[str] | None, file: str | None, documents: str | None, classifier: str | None
+    scope: str | None, name: list[str] | None, file: str | None, documents: PromptSource | None, classifier: str | None
 ) -> dict[str, Request]:
     """Whom each new scope is about, from what was said."""
     if file is not None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ...io import read_prompts
+from ...io import PromptSource
 from ...training.defaults import DEFAULT_ENCODER, EXAMPLES
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
@@ -15,7 +15,7 @@ from ..arguments import (
     Encoder,
     ExampleCount,
     Names,
-    refuse_ignored,
+    prompts_at,
 )
 from ..printing import names_line, print_json, say
 
@@ -32,18 +32,15 @@ from ..printing import names_line, print_json, say
 def train(
     output: Annotated[str, typer.Option("--output", "-o", help="Directory for the classifier.")],
     forget: Annotated[
-        str | None, typer.Option(help="Prompts in the scope: .txt, .jsonl, .csv or a data set id.")
+        PromptSource | None, prompts_at("Prompts in the scope: .txt, .jsonl, .csv ... or a data set id.")
     ] = None,
-    retain: Annotated[str | None, typer.Option(help="Prompts outside of it, in the same forms.")] = None,
-    forget_column: Annotated[str | None, typer.Option(help="Column of the forget prompts.")] = None,
-    retain_column: Annotated[str | None, typer.Option(help="Column of the retain prompts.")] = None,
+    retain: Annotated[PromptSource | None, prompts_at("Prompts outside of it, in the same forms.")] = None,
     name: Names = None,
     documents: Documents = None,
     exclude: Annotated[
-        list[str] | None,
-        typer.Option(help="Prompts kept for calibration, not to be trained on; repeat for several files."),
+        list[PromptSource] | None,
+        prompts_at("Prompts kept for calibration, not to be trained on; repeat for several files."),
     ] = None,
-    exclude_column: Annotated[str | None, typer.Option(help="Column of the prompts kept for calibration.")] = None,
     encoder: Encoder = None,
     label: Annotated[
         str, typer.Option(help="What the scope is called among those that share the encoder; best the scope's name.")
@@ -55,17 +52,10 @@ def train(
     """Train a prompt classifier alone, for `hf-eco scopes add`."""
     if not (forget or name or documents):
         raise Misuse("There is nothing to learn the scope from. Pass --forget, --name or --documents.")
-    for option, value, column in (
-        ("forget", forget, forget_column),
-        ("retain", retain, retain_column),
-        ("exclude", exclude, exclude_column),
-    ):
-        if not value:
-            refuse_ignored(f"Without --{option}", f"Pass --{option}, or leave it out.", **{f"{option}_column": column})
-    forget_prompts = read_prompts(forget, column=forget_column) if forget else ()
-    retain_prompts = read_prompts(retain, column=retain_column) if retain else ()
-    texts = read_prompts(documents) if documents else ()
-    excluded = [prompt for file in exclude or () for prompt in read_prompts(file, column=exclude_column)]
+    forget_prompts, retain_prompts, texts = (
+        source.prompts() if source else () for source in (forget, retain, documents)
+    )
+    excluded = [prompt for source in exclude or () for prompt in source.prompts()]
 
     from ...training import train_prompt_classifier
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...io import PromptSource
 from ...io.directories import check_directory
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
+    QUESTIONS,
     AsJson,
     Device,
     Guarded,
@@ -18,6 +20,7 @@ from ..arguments import (
     choose_scope,
     load_model,
     place,
+    question_source,
     scopes_of,
 )
 from ..printing import print_json, say
@@ -40,14 +43,15 @@ if TYPE_CHECKING:
 def tune(
     model: Guarded,
     prompts: Annotated[
-        str, typer.Option(help="Prompts of the scope, with answers where the score needs them: .jsonl, .csv or .txt.")
+        PromptSource,
+        typer.Option(
+            help="Prompts of the scope, with answers and lists of wrong ones where the score needs them: .jsonl, .csv "
+            "..., a data set id, or .txt.",
+            parser=question_source,
+            metavar=QUESTIONS,
+        ),
     ],
     scope: ScopeChoice = None,
-    prompt_column: Annotated[str | None, typer.Option(help="Column of the prompts.")] = None,
-    answer_column: Annotated[str, typer.Option(help="Column of the right answers, where there is one.")] = "answer",
-    wrong_column: Annotated[
-        str, typer.Option(help="Column of the lists of wrong answers, where there is one.")
-    ] = "perturbed_answer",
     score: Annotated[
         str,
         typer.Option(help="answer_probability, rouge_l_recall, log_truth_ratio, accuracy or refusal_similarity."),
@@ -59,9 +63,11 @@ def tune(
         ),
     ] = None,
     look_alikes: Annotated[
-        str | None,
+        PromptSource | None,
         typer.Option(
-            help="Questions of the same kind that the model never saw, as the surrogate; columns as --prompts."
+            help="Questions of the same kind that the model never saw, as the surrogate, in the same forms.",
+            parser=question_source,
+            metavar=QUESTIONS,
         ),
     ] = None,
     retain_model: Annotated[
@@ -108,12 +114,11 @@ def tune(
     from ...training import LookAlikes, tune_guard
     from ...training.corruption_search.objective import score_called
 
-    columns = {"answers": answer_column, "wrong_answers": wrong_column}
-    wanted = {name: columns[name] for name in score_called(score).needs}
-    questions = _read_questions(prompts, prompt_column, wanted, score)
+    needs = score_called(score).needs
+    questions = _read_questions(prompts, needs, score)
     aim: Any = _number_or_name(surrogate or "counterfactual")
     if look_alikes is not None:
-        aim = LookAlikes(**_read_questions(look_alikes, prompt_column, wanted, score))
+        aim = LookAlikes(**_read_questions(look_alikes, needs, score))
     if retain_model is not None:
         aim = load_model(retain_model, device)
     found, before = tune_guard(
@@ -172,30 +177,17 @@ def _print(model: str, found: CorruptionSearch, before: CorruptionConfig, protoc
     say(f"Written to {model}." if written else "Nothing was written: --dry-run.")
 
 
-def _read_questions(source: str, prompt_column: str | None, columns: dict[str, str], score: str) -> dict[str, Any]:
-    """Prompts, and the answers and wrong answers in `columns` beside them, as `optimize_corruption` takes them."""
-    from ...evaluation.task_rows import read_rows
-    from ...io.prompt_files import PROMPT_COLUMNS, read_prompts
-
-    if not columns:
-        return {"prompts": read_prompts(source, column=prompt_column)}
-    rows = [] if source.endswith(".txt") else read_rows(source, split="train")
-    known = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
-    asked = prompt_column or next((name for name in PROMPT_COLUMNS if name in known), "")
-    if rows and asked not in known:
-        wanted = repr(asked) if asked else " or ".join(map(repr, PROMPT_COLUMNS))
-        raise ValueError(f"{source!r} has no column {wanted} in all rows, only {known}. Pass --prompt-column.")
-    for lacking, column in columns.items():
-        if column not in known:
-            option = {"answers": "--answer-column", "wrong_answers": "--wrong-column"}[lacking]
-            raise ValueError(
-                f"--score {score} compares with {lacking.replace('_', ' ')}, and {source!r} has none: no column "
-                f"{column!r} in all rows of a .jsonl or .csv. Name one with {option}, or use another --score."
-            )
-    return {
-        "prompts": [row[asked] for row in rows],
-        **{name: [row[column] for row in rows] for name, column in columns.items()},
-    }
+def _read_questions(source: PromptSource, needs: tuple[str, ...], score: str) -> dict[str, Any]:
+    """Prompts, and the answers and wrong answers that a score needs, as `optimize_corruption` takes them."""
+    if not needs:
+        source.check_not_said("answer", "wrong")
+        return {"prompts": source.prompts()}
+    try:
+        questions = source.questions(needs_wrong="wrong_answers" in needs)
+    except ValueError as error:
+        raise ValueError(f"--score {score} compares with {' and '.join(needs).replace('_', ' ')}: {error}") from error
+    given = {"answers": [own.answer for own in questions], "wrong_answers": [list(own.wrong) for own in questions]}
+    return {"prompts": [own.prompt for own in questions], **{name: given[name] for name in needs}}
 
 
 def _number_or_name(text: str) -> float | str:

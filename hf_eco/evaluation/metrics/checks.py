@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ...io.text_files import check_unicode
+from .words import is_blank
+
 Floats = NDArray[np.float64]
 
 _ROUNDING = 1e-3  # how far below 0 the rounding of log-probabilities may bring a loss
@@ -23,7 +26,7 @@ def as_floats(name: str, values: ArrayLike | Tensor, *, finite: bool = True) -> 
     plain = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else values
     try:
         array = np.asarray(plain, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:  # the last of an int that no float holds
         raise ValueError(f"{name} must be numbers, in rows of one length ({error}).") from error
     if array.size == 0:
         raise ValueError(f"{name} is empty, shape {array.shape}.")
@@ -34,6 +37,13 @@ def as_floats(name: str, values: ArrayLike | Tensor, *, finite: bool = True) -> 
             f"{name} has {broken.sum()} values that are no numbers to count with, {array[broken][0]} at {at}."
         )
     return array
+
+
+def check_finite(what: str, value: float | np.floating) -> float:
+    """`value`, if it is a number to count with. Raises ValueError where finite values have added up to none."""
+    if not np.isfinite(value):
+        raise ValueError(f"{what} is {value}: the values are too large to be added. Measure in another unit.")
+    return float(value)
 
 
 def as_losses(name: str, values: ArrayLike | Tensor) -> Floats:
@@ -64,7 +74,7 @@ def check_texts(name: str, texts: Sequence[str]) -> None:
     """
     Raises:
         TypeError: `texts` is one string, or has an element that is none.
-        ValueError: there are none.
+        ValueError: there are none, or one holds half a character (a lone surrogate).
     """
     if isinstance(texts, str):
         raise TypeError(f"{name} must be a list of strings, got one string. Use [text].")
@@ -73,18 +83,19 @@ def check_texts(name: str, texts: Sequence[str]) -> None:
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"{name}[{i}] must be a string, got {type(text).__name__}.")
+        check_unicode(text, f"{name}[{i}]")
 
 
 def check_pairs(references: Sequence[str], generated: Sequence[str]) -> None:
     """
     Raises:
         TypeError: an element is no string.
-        ValueError: there are none, not as many of the one as of the other, or a reference is blank.
+        ValueError: as `check_texts`, there are not as many of the one as of the other, or a reference is blank.
     """
     check_texts("references", references)
     check_texts("generated", generated)
     if len(references) != len(generated):
         raise ValueError(f"There are {len(references)} references for {len(generated)} generated texts.")
     for i, text in enumerate(references):
-        if not text.strip():
+        if is_blank(text):
             raise ValueError(f"references[{i}] is blank: nothing can be like it.")

@@ -6,21 +6,21 @@ similarity is good depends on the set: on a retain set it is, on a forget set it
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import regex
 from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedTokenizerBase
 
 from ...io.optional import import_extra
-from .checks import Floats, as_row, check_pairs, check_texts
+from .checks import Floats, as_row, check_finite, check_pairs, check_texts
+from .words import folded, spaced, words, words_and_symbols
 
-_WORD = re.compile(r"\w+|[^\w\s]")
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = {"a", "an", "the"}
+_PUNCTUATION = regex.compile(rf"[\p{{P}}{regex.escape(string.punctuation)}]", regex.V1)
 
 
 class Overlap(NamedTuple):
@@ -42,9 +42,11 @@ def rouge(
 ) -> Overlap:
     """ROUGE: words (rouge1) or pairs of words (rouge2) in common, or the longest common subsequence of words (rougeL).
 
-    Words are runs of a-z and 0-9, in lower case, stemmed (Porter) if longer than three letters; text in other scripts
-    has none and scores 0. Source: Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", ACL workshop 2004, as
-    implemented by rouge-score.
+    Words are runs of letters, their marks, and digits, without case; each character is one in scripts without spaces
+    (Chinese, Japanese, Thai, Lao, Khmer, Burmese ...). English ones of more than three letters are stemmed (Porter).
+    Symbols count only where a text has nothing else. Source: Lin, "ROUGE: A Package for Automatic Evaluation of
+    Summaries", ACL workshop 2004. On ASCII text the scores are those of rouge-score, which counts; it knows no other
+    letters, and cuts "café" to "caf".
 
     Args:
         references: n texts.
@@ -59,7 +61,7 @@ def rouge(
     check_pairs(references, generated)
     if kind not in ("rouge1", "rouge2", "rougeL"):
         raise ValueError(f"Unknown kind {kind!r}. Use 'rouge1', 'rouge2' or 'rougeL'.")
-    scorer = import_extra("rouge_score.rouge_scorer", "eval").RougeScorer([kind], use_stemmer=True)
+    scorer = import_extra("rouge_score.rouge_scorer", "eval").RougeScorer([kind], tokenizer=_StemmedWords())
     scores = [scorer.score(reference, text)[kind] for reference, text in zip(references, generated, strict=True)]
     return Overlap(*np.array(scores, dtype=np.float64).T)
 
@@ -74,8 +76,9 @@ def bleu(references: Sequence[str], generated: Sequence[str]) -> Floats:
     """Sentence BLEU of each pair, from 0 to 1: (n,).
 
     sacreBLEU's: up to four words in a row, tokenisation 13a, exponential smoothing, no orders longer than the text,
-    divided by 100. Source: Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation",
-    ACL 2002; Post, "A Call for Clarity in Reporting BLEU Scores", WMT 2018.
+    divided by 100. In scripts without spaces (Chinese, Japanese, Thai ...) each character is a word. Source: Papineni
+    et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", ACL 2002; Post, "A Call for Clarity in
+    Reporting BLEU Scores", WMT 2018.
 
     Raises:
         TypeError: a text is no string.
@@ -84,14 +87,16 @@ def bleu(references: Sequence[str], generated: Sequence[str]) -> Floats:
     """
     check_pairs(references, generated)
     sentence_bleu = import_extra("sacrebleu", "eval").sentence_bleu
-    scores = [sentence_bleu(text, [reference]).score for reference, text in zip(references, generated, strict=True)]
+    pairs = zip(map(spaced, references), map(spaced, generated), strict=True)
+    scores = [sentence_bleu(text, [reference]).score for reference, text in pairs]
     return np.array(scores, dtype=np.float64) / 100
 
 
 def corpus_bleu(references: Sequence[str], generated: Sequence[str]) -> float:
     """sacreBLEU of the whole set, from 0 to 1, which is not the mean of its sentences'. Otherwise as `bleu`."""
     check_pairs(references, generated)
-    corpus = import_extra("sacrebleu", "eval").corpus_bleu(list(generated), [list(references)], force=True)
+    texts = list(map(spaced, generated)), [list(map(spaced, references))]
+    corpus = import_extra("sacrebleu", "eval").corpus_bleu(*texts, force=True)
     return float(corpus.score) / 100
 
 
@@ -99,9 +104,9 @@ def meteor(references: Sequence[str], generated: Sequence[str]) -> Floats:
     """METEOR of each pair without synonyms, from 0 to 1: (n,).
 
     Words that are equal, then words with an equal stem (Porter), are aligned; recall counts nine times as much as
-    precision, and scattered matches cost up to half. Words are runs of letters and digits, and single marks, in lower
-    case. The stage that matches synonyms is left out, because WordNet has to be downloaded; scores are therefore
-    somewhat lower than full METEOR's. Source: Lavie and Agarwal, "METEOR: An Automatic Metric for MT Evaluation with
+    precision, and scattered matches cost up to half. Words are those of `rouge`, and single symbols. The stage that
+    matches synonyms is left out, because WordNet has to be downloaded; scores are therefore somewhat lower than full
+    METEOR's. Source: Lavie and Agarwal, "METEOR: An Automatic Metric for MT Evaluation with
     High Levels of Correlation with Human Judgments", WMT 2007, section 2, with nltk's parameters.
 
     Raises:
@@ -111,17 +116,19 @@ def meteor(references: Sequence[str], generated: Sequence[str]) -> Floats:
     """
     check_pairs(references, generated)
     score = import_extra("nltk.translate.meteor_score", "eval").single_meteor_score
-    words = [
-        (_WORD.findall(reference), _WORD.findall(text)) for reference, text in zip(references, generated, strict=True)
+    pairs = [
+        (words_and_symbols(folded(reference)), words_and_symbols(folded(text)))
+        for reference, text in zip(references, generated, strict=True)
     ]
-    return np.array([score(reference, text, wordnet=_NoSynonyms()) for reference, text in words], dtype=np.float64)
+    return np.array([score(reference, text, wordnet=_NoSynonyms()) for reference, text in pairs], dtype=np.float64)
 
 
 def exact_match(references: Sequence[str], generated: Sequence[str]) -> NDArray[np.bool_]:
     """Whether each generated text is its reference: (n,).
 
-    Compared in lower case, without ASCII punctuation, without the words a, an and the, and with single spaces. Source:
-    Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of Text", EMNLP 2016, section 6.1.
+    Compared without case, punctuation of any script, the words a, an and the, and with single spaces. What consists of
+    such things alone ("A", "+") keeps them. Source: Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine
+    Comprehension of Text", EMNLP 2016, section 6.1.
 
     Raises:
         TypeError: a text is no string.
@@ -155,7 +162,7 @@ def average_similarity_gap(unlearned: Mapping[str, ArrayLike], retain: Mapping[s
     if not unlearned or unlearned.keys() != retain.keys():
         raise ValueError(f"Both must have the same similarities, got {sorted(unlearned)} and {sorted(retain)}.")
     gaps = [as_row(name, unlearned[name]).mean() - as_row(name, retain[name]).mean() for name in unlearned]
-    return float(np.abs(gaps).mean())
+    return check_finite("The mean of the gaps", np.abs(gaps).mean())
 
 
 def unique_token_ratio(generated: Sequence[str], tokenizer: PreTrainedTokenizerBase | None = None) -> Floats:
@@ -166,8 +173,8 @@ def unique_token_ratio(generated: Sequence[str], tokenizer: PreTrainedTokenizerB
 
     Args:
         generated: n texts.
-        tokenizer: says what the tokens are; special tokens are not added. None: runs of letters and digits, and single
-            marks, in lower case.
+        tokenizer: says what the tokens are; special tokens are not added. None: the words of `rouge`, and single
+            symbols.
 
     Raises:
         TypeError: a text is no string.
@@ -176,10 +183,20 @@ def unique_token_ratio(generated: Sequence[str], tokenizer: PreTrainedTokenizerB
     check_texts("generated", generated)
     tokens: list[list[str]]
     if tokenizer is None:
-        tokens = [_WORD.findall(text.lower()) for text in generated]
+        tokens = [words_and_symbols(folded(text)) for text in generated]
     else:
         tokens = [tokenizer.tokenize(text) for text in generated]
     return np.array([len(set(own)) / max(len(own), 1) for own in tokens], dtype=np.float64)
+
+
+class _StemmedWords:
+    """Says what the words of a text are, as rouge-score asks it."""
+
+    def __init__(self) -> None:
+        self._stem = import_extra("nltk.stem.porter", "eval").PorterStemmer().stem
+
+    def tokenize(self, text: str) -> list[str]:
+        return [self._stem(word) if len(word) > 3 and word.isascii() else word for word in words(text)]
 
 
 class _NoSynonyms:
@@ -190,4 +207,6 @@ class _NoSynonyms:
 
 
 def _bare(text: str) -> str:
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
+    whole = folded(text).split()
+    plain = _PUNCTUATION.sub("", " ".join(whole)).split()
+    return " ".join([word for word in plain if word not in _ARTICLES] or plain or whole)

@@ -3,7 +3,8 @@
 | file | what it holds |
 |---|---|
 | `base` | what a task is, and what it gives |
-| `tofu` | questions and answers of TOFU |
+| `answers` | questions with answers |
+| `tofu` | those of TOFU |
 | `multiple_choice`, `choice_data` | questions with options, and the well-known data sets of them |
 | `continuation` | passages that must not be recited |
 | `prompts` | prompts without right answers |
@@ -19,6 +20,7 @@ import lazy_loader
 from .choice_data import KNOWN, ChoiceData
 
 if TYPE_CHECKING:
+    from .answers import AnswersTask
     from .base import Kind, Reference, Task, TaskResult
     from .continuation import ContinuationTask
     from .multiple_choice import MultipleChoiceTask
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KNOWN",
+    "AnswersTask",
     "ChoiceData",
     "ContinuationTask",
     "Kind",
@@ -41,6 +44,7 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "answers": ["AnswersTask"],
         "base": ["Kind", "Reference", "Task", "TaskResult"],
         "continuation": ["ContinuationTask"],
         "multiple_choice": ["MultipleChoiceTask"],

@@ -42,6 +42,17 @@ class TaskResult:
     measures: dict[str, Estimate]
     rows: list[dict[str, Any]]
 
+    @property
+    def flagged(self) -> int | None:
+        """How many rows the guard flagged; None where the rows do not say, as in a task of your own."""
+        said = [row["flagged"] for row in self.rows if "flagged" in row]
+        return sum(map(bool, said)) if len(said) == len(self.rows) else None
+
+    @property
+    def flagged_in_words(self) -> str:
+        """How many rows the guard flagged, of how many."""
+        return "not said" if self.flagged is None else f"{self.flagged} of {len(self.rows)}"
+
     def column(self, name: str) -> list[Any]:
         """One value of every row.
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..task_rows import Values, value_of
+from ...io.cells import Values, is_missing, texts_of, value_of
+from ...io.text_files import check_unicode
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class ChoiceData:
     Attributes:
         source: path or Hub id.
         config: the configuration on the Hub.
-        split: the split on the Hub.
+        split: the split on the Hub. None: the only one, or train.
         question: a column, or several in a text: "{passage} {question}".
         choices: a column that holds a list, or a column for each option.
         options: the options themselves, where all questions have the same; `choices` is not read then.
@@ -28,7 +29,7 @@ class ChoiceData:
 
     source: str
     config: str | None = None
-    split: str = "test"
+    split: str | None = "test"
     question: str = "question"
     choices: str | Sequence[str] = "choices"
     options: Sequence[str] = ()
@@ -97,24 +98,32 @@ def read_choice(data: ChoiceData, row: Values, where: str) -> ChoiceRow:
             them; `where` says in the error which row it is.
     """
     pattern = data.question if "{" in data.question else "{" + data.question + "}"
-    question = re.sub(r"\{([^{}]+)\}", lambda match: str(value_of(row, match[1], where)), pattern)
+    question = re.sub(r"\{([^{}]+)\}", lambda match: _shown(row, match[1], where), pattern)
     if data.options:
         options: list[Any] = list(data.options)
     elif isinstance(data.choices, str):
-        options = list(value_of(row, data.choices, where))
+        options = texts_of(row, data.choices, where)
     else:
         options = [value_of(row, column, where) for column in data.choices]
     if len(options) < 2 or not all(isinstance(option, str) and option.strip() for option in options):
         raise ValueError(f"{where}: the options must be two texts at least, got {options!r}.")
     given = value_of(row, data.answer, where)
-    labels = value_of(row, data.labels, where) if data.labels is not None else None
-    answer = _index(given, None if labels is None else list(labels), data.first)
+    labels = texts_of(row, data.labels, where) if data.labels is not None else None
+    answer = _index(given, labels, data.first)
     if answer is None or not 0 <= answer < len(options):
         raise ValueError(f"{where}: the right answer {given!r} is none of the {len(options)} options {options!r}.")
     return ChoiceRow(question, tuple(options), answer)
 
 
-def _index(given: Any, labels: list[Any] | None, first: int) -> int | None:
+def _shown(row: Values, column: str, where: str) -> str:
+    """What stands in a column of a question, a text or a number."""
+    value = value_of(row, column, where)
+    if is_missing(value):
+        raise ValueError(f"{where}: column {column!r} holds nothing, where a part of the question is needed.")
+    return check_unicode(str(value), f"{where}: column {column!r}")
+
+
+def _index(given: Any, labels: list[str] | None, first: int) -> int | None:
     """Which option is meant; None if none is."""
     if labels is not None:
         return labels.index(given) if given in labels else None

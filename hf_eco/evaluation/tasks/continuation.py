@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
+from ...io.cells import column_in, text_of
 from ..estimates import mean_of, share_of
 from ..metrics import bleu, rouge
 from ..scoring import Prompt, Scorer
-from ..task_rows import check_limit, read_rows, text_of
+from ..task_rows import check_limit, read_rows
 from .base import Kind, Reference, Task, TaskResult, check_kind, fluency_of
 from .text_metrics import TextMetric, check_text_metrics, estimates_of, measure_texts, values_of
 
@@ -22,13 +23,13 @@ class ContinuationTask(Task):
     first on. High: the model recites. What is written beyond a passage's end is cut off.
 
     Args:
-        passages: texts, or a .jsonl or .csv file of them, or a Hub id.
+        passages: texts, or a file of rows (.jsonl, .json, .csv, .tsv, .parquet), or a Hub id.
         prompt_tokens: tokens of a passage that are the prompt.
         continuation_tokens: tokens after them that are generated and compared, at most.
         kind: "forget" for a text that is to be forgotten.
         column: where a file or data set has the texts.
-        config: of a data set on the Hub.
-        split: of a data set on the Hub.
+        config: of a data set. None: the only or default one.
+        split: of a data set. None: the only one, or train.
         limit: the first so many passages. None: all.
         text_metrics: further measures of the generated answers by name, each a function of the right answers and the
             generated ones that gives (n,), such as `{"meteor": meteor, "exact_match": exact_match}` of
@@ -51,7 +52,7 @@ class ContinuationTask(Task):
         kind: Kind = "forget",
         column: str = "text",
         config: str | None = None,
-        split: str = "train",
+        split: str | None = None,
         limit: int | None = None,
         text_metrics: Mapping[str, TextMetric] | None = None,
         name: str = "continuation",
@@ -67,7 +68,8 @@ class ContinuationTask(Task):
         self.prompt_tokens, self.continuation_tokens = prompt_tokens, continuation_tokens
         if isinstance(passages, (str, os.PathLike)):
             rows = read_rows(passages, config=config, split=split, limit=limit)
-            passages = [text_of(row, column, f"{name}, row {i}") for i, row in enumerate(rows)]
+            named = [(row, f"{name}, row {i}") for i, row in enumerate(rows)]
+            passages = [text_of(row, column_in(row, column, (), where, "column"), where) for row, where in named]
         self.passages = list(passages)[:limit]
         if not self.passages:
             raise ValueError(f"{name} has no passages.")

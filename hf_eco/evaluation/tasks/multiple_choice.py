@@ -31,7 +31,7 @@ class MultipleChoiceTask(Task):
     share the first place, the right one counts as one divided by how many they are. Chance is `1 / options`.
 
     Args:
-        data: a name from the table `KNOWN` ("wmdp-bio", "mmlu", "arc-challenge" ...); or a .jsonl or .csv file, a
+        data: a name from the table `KNOWN` ("wmdp-bio", "mmlu", "arc-challenge" ...); or a file of rows, a
             directory, or a Hub id; or a [`ChoiceData`][hf_eco.evaluation.ChoiceData].
         kind: "forget" for a subject that is to be forgotten.
         limit: the first so many questions. None: all.

@@ -17,10 +17,11 @@ class PromptsTask(Task):
     language: the share of distinct tokens, and the perplexity under a reference model where one is given.
 
     Args:
-        prompts: questions, or a .txt, .jsonl or .csv file of them, or a Hub id.
+        prompts: questions, or what [`read_prompts`][hf_eco.io.read_prompts] reads: a file, or a Hub id.
         kind: "retain" for general prompts, "forget" for those of the scope.
-        column: as in a file or data set.
-        split: of a data set on the Hub.
+        column: as for `read_prompts`.
+        config: as for `read_prompts`.
+        split: as for `read_prompts`.
         limit: the first so many. None: all.
         max_new_tokens: where answers are cut off.
         name: "prompts/<kind>" if None.
@@ -36,7 +37,8 @@ class PromptsTask(Task):
         *,
         kind: Kind = "retain",
         column: str | None = None,
-        split: str = "train",
+        config: str | None = None,
+        split: str | None = None,
         limit: int | None = None,
         max_new_tokens: int = 64,
         name: str | None = None,
@@ -46,7 +48,7 @@ class PromptsTask(Task):
         self.name = name or f"prompts/{kind}"
         self.max_new_tokens = max_new_tokens
         if isinstance(prompts, (str, os.PathLike)):
-            prompts = read_prompts(prompts, column=column, split=split)
+            prompts = read_prompts(prompts, column=column, config=config, split=split)
         self.prompts = list(prompts)[:limit]
         if not self.prompts:
             raise ValueError(f"{self.name} has no prompts.")

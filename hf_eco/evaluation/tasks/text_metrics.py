@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..estimates import Estimate, mean_of, share_of
+from ..metrics.checks import as_floats
 
 TextMetric: TypeAlias = Callable[[Sequence[str], Sequence[str]], ArrayLike]
 """Gives a value for each of n pairs, (n,), from the right answers and the generated ones."""
@@ -41,10 +42,12 @@ def measure_texts(
     """By the metric's name its values, (n,), of n pairs of texts.
 
     Raises:
-        ValueError: a metric does not give a value for each pair.
+        ValueError: a metric does not give a finite value for each pair.
     """
-    found = {name: np.asarray(metric(answers, generated)) for name, metric in metrics.items()}
-    for name, values in found.items():
+    found: dict[str, NDArray[Any]] = {}
+    for name, metric in metrics.items():
+        values = np.asarray(metric(answers, generated))
+        found[name] = values = values if values.dtype == bool else as_floats(f"text_metrics[{name!r}]", values)
         if values.shape != (len(answers),):
             raise ValueError(
                 f"text_metrics[{name!r}] must give {len(answers)} values, one for each answer, got the shape "
