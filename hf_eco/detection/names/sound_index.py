@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import islice, product
 
 from .hearing import DISTANCES, HEARD, OPTIONS, UNVOWELLED
+from .kanji_index import KanjiIndex
 from .name import Mention
 from .scripts import CASED, Unit, scripts_in, units
 from .sounds import GAP, Distances, keys, near_keys, weight
@@ -63,9 +64,11 @@ class SoundIndex:
     def __init__(self) -> None:
         self._given: dict[str, dict[str, None]] = {}  # script -> names
         self._tables: dict[tuple[str, str], _Table] = {}
+        self._kanji = KanjiIndex()
 
     def add(self, name: str) -> None:
         """Adds a name."""
+        self._kanji.add(name)
         for script in _given_in(name):
             self._given.setdefault(script, {})[name] = None
             for (source, _), table in self._tables.items():
@@ -74,6 +77,7 @@ class SoundIndex:
 
     def remove(self, name: str) -> None:
         """Removes a name that was added."""
+        self._kanji.remove(name)
         for script in _given_in(name):
             del self._given[script][name]
             if not self._given[script]:
@@ -86,6 +90,7 @@ class SoundIndex:
         """The surest mention of each name in `text`, by name, in scripts it was not given in."""
         if self._given.keys() <= {"latin"} and text.isascii():
             return {}
+        found = self._kanji.find(text)
         pairs = [
             (source, target)
             for target in sorted(scripts_in(text))
@@ -93,8 +98,7 @@ class SoundIndex:
             if _differ(source, target)
         ]
         if not pairs:
-            return {}
-        found: dict[str, Mention] = {}
+            return found
         read = units(text, frozenset(target for _, target in pairs))
         for source, target in pairs:
             own = [unit for unit in read if unit.script == target]
