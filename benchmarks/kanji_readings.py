@@ -18,8 +18,9 @@ import csv
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from hf_eco.data import SHIPPED
 from hf_eco.detection.names.kanji import later, plain_romaji, romaji_of_kana
@@ -33,7 +34,7 @@ NOTICE = (
     "benchmarks/kanji_readings.py."
 )
 ROUNDS = 4
-ENOUGH = 3  # names that say a reading that Unihan does not have
+ENOUGH = 2  # names that say a reading that Unihan does not have
 MUCH_MORE = 10
 WELL_KNOWN = 10  # names with a character, which then say its native readings,
 LONG = 5  # unless one has so many letters that it is hardly there by accident
@@ -53,19 +54,23 @@ def unihan(folder: Path, file: str, *fields: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def readings_in_words(folder: Path) -> tuple[Readings, Readings, Readings]:
-    """Of a character: all that stand in a dictionary, those from Chinese, and what a name may make of a verb."""
-    said: Readings = defaultdict(set)
-    sino: Readings = defaultdict(set)
-    may: Readings = defaultdict(set)
+class Words(NamedTuple):
+    """How characters are read in words: `said` in a dictionary, `sino` those of them that come from Chinese, and what a
+    name `may` make of a verb."""
+
+    said: Readings
+    sino: Readings
+    may: Readings
+
+
+def readings_in_words(folder: Path) -> Words:
+    words = Words(defaultdict(set), defaultdict(set), defaultdict(set))
     for character, fields in unihan(folder, "Readings", "kJapaneseOn", "kJapaneseKun").items():
-        for reading in fields.get("kJapaneseOn", "").lower().split():
-            sino[character].add(plain_romaji(reading))
-        said[character] |= sino[character]
-        for reading in fields.get("kJapaneseKun", "").lower().split():
-            said[character].add(plain_romaji(reading))
-            may[character].update(plain_romaji(stem) for stem in _stems(reading))
-    return said, sino, may
+        words.sino[character] |= {plain_romaji(reading) for reading in fields.get("kJapaneseOn", "").lower().split()}
+        native = fields.get("kJapaneseKun", "").lower().split()
+        words.said[character] |= words.sino[character] | {plain_romaji(reading) for reading in native}
+        words.may[character] |= {plain_romaji(stem) for reading in native for stem in _stems(reading)}
+    return words
 
 
 def _stems(reading: str) -> Iterator[str]:
@@ -116,9 +121,9 @@ def _is_syllables(sound: str, start: int, end: int) -> bool:
     return all(cut in (0, len(sound)) or sound[cut - 1] in "aeioun" for cut in (start, end))
 
 
-def learnt(pairs: list[tuple[str, str]], said: Readings, may: Readings) -> dict[str, dict[str, int]]:
+def learnt(pairs: list[tuple[str, str]], words: Words) -> dict[str, dict[str, int]]:
     """For each character of names, its readings and how many names say them."""
-    known: Readings = {character: said.get(character, set()) | may.get(character, set()) for character in said}
+    known: Readings = {character: own | words.may[character] for character, own in words.said.items()}
     for _ in range(ROUNDS):
         counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         for name, sound in pairs:
@@ -151,35 +156,49 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=SHIPPED / "kanji.json")
     options = parser.parse_args()
     first, last = names(options.names)
-    said, sino, may = readings_in_words(options.unihan)
-    counts = learnt([pair for pair in dict.fromkeys(first + last) if _is_kanji(pair[0])], said, may)
-    alone: Readings = defaultdict(set)
-    for name, sound in first + last:
-        alone[name].add(sound)
-    lists = unihan(options.unihan, "OtherMappings", "kJoyoKanji", "kJinmeiyoKanji")
-    readings: Readings = {}
-    for character in sorted(set(lists) | set(counts)):
-        own = counts.get(character, {})
-        readings[character] = {r for r in own if r in said[character]} | set(_established(own)) | alone[character]
-        little = sum(own.values()) < WELL_KNOWN
-        readings[character] |= {r for r in said[character] if little or r in sino[character] or len(r) >= LONG}
-    whole = defaultdict(set)
-    for name, sound in last:
-        if _is_kanji(name) and aligned(name, sound, readings)[0]:
-            whole[sound].add(name)
-    inverted = defaultdict(str)
-    for character, own in sorted(readings.items()):
-        for reading in sorted(own - {"", "n"}):
-            inverted[reading] += character
+    words = readings_in_words(options.unihan)
+    lists = set(unihan(options.unihan, "OtherMappings", "kJoyoKanji", "kJinmeiyoKanji"))
+    in_family, in_given = (readings_in_names(pairs, words, lists) for pairs in (last, first))
+    whole = [pair for pair in dict.fromkeys(last) if _is_kanji(pair[0]) and aligned(*pair, in_family)[0]]
     hangul = korean(options.unihan)
+    known = set(in_family) | set(in_given) | set("".join(hangul.values()))
     made = {
         "notice": NOTICE,
-        "japanese": dict(sorted(inverted.items())),
-        "japanese_names": {sound: sorted(names) for sound, names in sorted(whole.items())},
+        "family": inverted((c, r) for c, own in in_family.items() for r in own),
+        "family_whole": inverted(whole, " "),
+        "given": inverted((c, r) for c, own in in_given.items() for r in own),
         "korean": hangul,
-        "variants": variants(options.unihan, set("".join([*inverted.values(), *hangul.values()]))),
+        "variants": variants(options.unihan, known),
     }
     options.output.write_text(json.dumps(made, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+
+
+def readings_in_names(pairs: list[tuple[str, str]], words: Words, lists: set[str]) -> Readings:
+    """For each character of a list or of a name, its readings in names of a kind."""
+    pairs = [pair for pair in dict.fromkeys(pairs) if _is_kanji(pair[0])]
+    counts = learnt(pairs, words)
+    alone: Readings = defaultdict(set)
+    for name, sound in pairs:
+        alone[name].add(sound)
+    found: Readings = {}
+    for character in sorted(lists | set(counts)):
+        own, said = counts.get(character, {}), words.said[character]
+        expected = said | words.may[character]
+        found[character] = {r for r in own if r in expected} | set(_established(own)) | alone[character]
+        if sum(own.values()) < WELL_KNOWN:
+            found[character] |= said
+        else:
+            found[character] |= {r for r in said if r in words.sino[character] or len(r) >= LONG}
+    return found
+
+
+def inverted(pairs: Iterable[tuple[str, str]], between: str = "") -> dict[str, str]:
+    """reading -> all that are read so."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for written, reading in pairs:
+        if any(c in "aeiou" for c in reading):
+            found[reading].add(written)
+    return {reading: between.join(sorted(own)) for reading, own in sorted(found.items())}
 
 
 def _is_kanji(name: str) -> bool:

@@ -32,6 +32,7 @@ _VOICE = re.compile("sh|ch|ts|[kstfh]")
 _ELIDED = {"o": "ou", "u": "u", "n": "n"}  # what is left out behind these
 _SMALL = str.maketrans("ぁぃぅぇぉゃゅょゎァィゥェォャュョヮ", "あいうえおやゆよわアイウエオヤユヨワ")
 SILENT = "ーっッ"
+FAMILY, GIVEN = "family", "given"
 _KANA = re.compile(f"[ぁ-ゖァ-ヺ][{SILENT}]*(?:[ぁぃぅぇぉゃゅょゎァィゥェォャュョヮ][{SILENT}]*)?")
 
 
@@ -95,43 +96,52 @@ def _shipped() -> dict[str, dict[str, str]]:
 
 
 @cache
-def _readings() -> dict[str, tuple[str, ...]]:
-    """The readings of each character, and of each last name that is read as a whole. Not to be changed."""
+def _readings(kind: str) -> dict[str, tuple[str, ...]]:
+    """The readings of each character in names of a kind, and of each name that is read as a whole. Not to be changed."""
     found: dict[str, dict[str, None]] = {}
-    for table in ("japanese", "japanese_names"):
-        for reading, written in _shipped()[table].items():
-            for one in written:
-                found.setdefault(one, {})[reading] = None
+    for reading, written in _shipped()[kind].items():
+        for character in written:
+            found.setdefault(character, {})[reading] = None
     for character, others in _shipped()["variants"].items():
         for other in others:
             found[character] = found.get(character, {}) | found.get(other, {})
+    for reading, written in _shipped().get(f"{kind}_whole", {}).items():
+        for whole in written.split():
+            found.setdefault(whole, {})[reading] = None
     return {written: tuple(own) for written, own in found.items()}
 
 
 @cache
-def _wholes() -> dict[str, list[str]]:
-    """First character -> last names that are read as a whole."""
+def _wholes(kind: str) -> dict[str, list[str]]:
+    """First character -> names that are read as a whole."""
     found: dict[str, list[str]] = {}
-    for written in _readings():
+    for written in _readings(kind):
         if len(written) > 1:
             found.setdefault(written[0], []).append(written)
     return found
 
 
-def parts_at(text: str, start: int) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """What may be read together from `start` on: where it ends, and its readings."""
+def parts_at(text: str, start: int, kind: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """What may be read together from `start` on in a name of a kind, "family" or "given": where it ends, and its
+    readings."""
     c = text[start]
     if c in "ヶヵ":
         yield start + 1, ("ga", "ka", "ke")
     elif kana := _KANA.match(text, start):
-        yield kana.end(), (plain_romaji(_mora(kana[0])),)
+        if kind == GIVEN or "ァ" <= c:
+            yield kana.end(), (plain_romaji(_mora(kana[0])),)
     elif c == "々":
-        yield start + 1, _readings().get(text[start - 1], ()) if start else ()
+        yield start + 1, _readings(kind).get(text[start - 1], ()) if start else ()
     else:
-        yield start + 1, _readings().get(c, ())
-        for whole in _wholes().get(c, ()):
+        yield start + 1, _readings(kind).get(c, ())
+        for whole in _wholes(kind).get(c, ()):
             if text.startswith(whole, start):
-                yield start + len(whole), _readings()[whole]
+                yield start + len(whole), _readings(kind)[whole]
+
+
+def morae(kana: str) -> list[int]:
+    """Where each mora of a word in kana begins, and the end of the word."""
+    return [*(match.start() for match in _KANA.finditer(kana)), len(kana)]
 
 
 @cache

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import permutations
+from itertools import combinations, pairwise, permutations, product
 from typing import Any
 
-from .kanji import earlier, is_romaji, later, parts_at, plain_romaji, romaji_of_kana
+from .kanji import FAMILY, GIVEN, earlier, is_romaji, later, morae, parts_at, plain_romaji, romaji_of_kana
 from .name import Mention
 from .scripts import scripts_in
 
 _EDITS = 0.5  # wrong letters that such a mention counts for
 _GAP = re.compile("[ \u3000]*[・=＝ \u3000][ \u3000]*")
-_KANA_WORD = "[ぁ-ゖァ-ヺー]+"
-_KANA_WORDS = re.compile(_KANA_WORD)
+_KANA_WORDS = re.compile("[ぁ-ゖァ-ヺー]+")
 _LATIN_WORDS = re.compile("[^\\W\\d_]+(?:['’\\-‐‑][^\\W\\d_]+)*")
 _SILENT_WORD = "no"  # Minamoto no Yoritomo
 _BETWEEN_LATIN = re.compile(f"[ ,\u00a0]*(?: {_SILENT_WORD} )?[ \u00a0]*")
 _WRITTEN = re.compile("[\u3400-\u9fff\uf900-\ufaff々ヶヵ]")
+_HAN = "[\u3400-\u9fff\uf900-\ufaff々ヶ]"
+_ROLES = "作家|小説家|詩人|俳優|女優|歌手|選手|監督|画家|作曲家|漫画家|首相|総理|大臣|大統領|教授|博士|社長|会長|武将|将軍"
+_TITLES = "氏|様|君|殿|先生|選手|監督|首相|総理|大臣|議員|知事|教授|博士|社長|会長|作|著|訳|編|他|等|自身|本人|夫妻"
+_BEFORE = re.compile(f"(?:[^\u3400-\u9fff々ヶ]|{_ROLES})\\Z")
+_BEHIND = re.compile(f"(?:{_TITLES})?(?:(?!{_HAN})|(?=[的是在和与與]))")
+_HIRAGANA = re.compile("[ぁ-ゖ]")
+_LONGEST_ROLE = 3
+_ENOUGH = 3  # characters of a name
 _BORDER = "|"
 _LONGEST_READING = 10
 _MOST_MORAE = 16
@@ -65,53 +72,90 @@ class KanjiIndex:
             _remove(self._letters, path, name)
 
     def find(self, text: str) -> dict[str, Mention]:
-        """A mention of each name in `text`, by name."""
+        """The surest mention of each name in `text`, by name."""
         found: dict[str, Mention] = {}
-        if self._letters and _WRITTEN.search(text):
-            for name, start, end in self._in_characters(text):
-                found.setdefault(name, Mention(start, end, _EDITS))
-        if self._written:
-            for name, start, end in self._in_letters(text):
-                found.setdefault(name, Mention(start, end, _EDITS))
+        mentions = self._in_characters(text) if self._letters and _WRITTEN.search(text) else ()
+        for name, mention in (*mentions, *(self._in_letters(text) if self._written else ())):
+            if name not in found or found[name].weak > mention.weak:
+                found[name] = mention
         return found
 
-    def _in_characters(self, text: str) -> Iterator[tuple[str, int, int]]:
+    def _in_characters(self, text: str) -> Iterator[tuple[str, Mention]]:
         """Names in Latin letters or kana that the text writes in characters."""
+        japanese = _HIRAGANA.search(text) is not None
         for start in range(len(text)):
-            states = {(start, "", id(self._letters)): self._letters}
+            states = {(start, "", id(self._letters)): (self._letters, FAMILY, True)}
             while states:
-                (here, before, _), node = states.popitem()
+                (here, before, _), (node, kind, usual) = states.popitem()
                 if here == len(text):
                     continue
-                for end, readings in parts_at(text, here):
-                    for reading in readings:
-                        for sound in later(reading, before):
-                            after = _walked(node, sound)
-                            if after is None:
-                                continue
-                            states[end, (sound or before)[-1:], id(after)] = after
-                            if _BORDER in after:
-                                gap = _GAP.match(text, end)
-                                states[gap.end() if gap else end, "", id(after[_BORDER])] = after[_BORDER]
-                            if "" in after and _WRITTEN.search(text, start, end):
-                                yield from ((name, start, end) for name in after[""])
+                for end, sound, as_usual in _sounds(text, here, before, kind):
+                    after = _walked(node, sound)
+                    if after is None:
+                        continue
+                    own = usual and as_usual
+                    key = end, (sound or before)[-1:], id(after)
+                    states[key] = after, kind, own or (key in states and states[key][2])
+                    if _BORDER in after:
+                        gap = _GAP.match(text, end)
+                        further = gap.end() if gap else end
+                        states[further, "", id(after[_BORDER])] = after[_BORDER], GIVEN, own
+                    if "" in after and _WRITTEN.search(text, start, end):
+                        weak = _is_weak(text, start, end, japanese, own)
+                        if weak is not None:
+                            yield from ((name, Mention(start, end, _EDITS, weak)) for name in after[""])
 
-    def _in_letters(self, text: str) -> Iterator[tuple[str, int, int]]:
+    def _in_letters(self, text: str) -> Iterator[tuple[str, Mention]]:
         """Names in characters that the text writes in Latin letters or kana."""
         if self._characters is None:
             self._characters = _Branch()
             for name in self._written:
                 for path in _paths(name):
                     self._characters.add(path, name)
-        for (start, first), (end, second) in _pairs(text):
-            for family, given in ((first, second), (second, first)):
-                for branch in self._characters.read(family):
-                    for whole in branch.read(given):
-                        yield from ((name, start, end) for name in whole.names)
+        for start, end, words in (*_latin_pairs(text), *_kana_pairs(text)):
+            for family, given in permutations(words):
+                for branch in self._characters.read(family, FAMILY):
+                    for whole in branch.read(given, GIVEN):
+                        yield from ((name, Mention(start, end, _EDITS)) for name in whole.names)
         for run in _KANA_WORDS.finditer(text):
-            for start, end, sound in _stretches(run[0]):
-                for branch in self._characters.read(sound):
-                    yield from ((name, run.start() + start, run.start() + end) for name in branch.names)
+            cuts = morae(run[0])
+            for i, j in combinations(range(len(cuts)), 2):
+                branches = self._characters.read(_sound(run[0][cuts[i] : cuts[j]]), FAMILY) if j - i < _MOST_MORAE else ()
+                for branch, end in product(branches, cuts[j + 1 : j + _MOST_MORAE]):
+                    for whole in branch.read(_sound(run[0][cuts[j] : end]), GIVEN):
+                        mention = Mention(run.start() + cuts[i], run.start() + end, _EDITS)
+                        yield from ((name, mention) for name in whole.names)
+
+
+def _sounds(text: str, here: int, before: str, kind: str) -> Iterator[tuple[int, str, bool]]:
+    """What comes next in a name: where it ends, what it adds to the word so far, and whether it is usual in names of a
+    kind."""
+    for end, readings in parts_at(text, here, kind):
+        for reading in readings:
+            for sound in later(reading, before):
+                yield end, sound, True
+    if kind == FAMILY:
+        usual = dict(parts_at(text, here, FAMILY)).get(here + 1, ())
+        for end, readings in parts_at(text, here, GIVEN) if _WRITTEN.match(text[here]) else ():
+            for reading in readings:
+                if reading not in usual:
+                    for sound in later(reading, before):
+                        yield end, sound, False
+
+
+def _is_weak(text: str, start: int, end: int, japanese: bool, usual: bool) -> bool | None:
+    """Whether a mention may well be other words; None if it is no mention.
+
+    Args:
+        japanese: whether the text has hiragana: otherwise it may be Chinese, where characters are strung together.
+        usual: whether last names read the characters so.
+    """
+    before = text[max(0, start - _LONGEST_ROLE) : start]
+    begins, ends = not before or _BEFORE.search(before) is not None, _BEHIND.match(text, end) is not None
+    enough = len(_WRITTEN.findall(text, start, end)) >= _ENOUGH
+    if japanese and begins and ends:
+        return not usual and not enough
+    return None if not usual or not enough else not begins and not ends
 
 
 class _Branch:
@@ -120,7 +164,7 @@ class _Branch:
     def __init__(self) -> None:
         self.names: dict[str, None] = {}
         self._after: dict[str, _Branch] = {}  # what is read together -> the place behind it
-        self._by_reading: dict[str, dict[str, None]] = {}  # reading -> what is read so
+        self._by_reading: dict[tuple[str, str], dict[str, None]] = {}  # kind and reading -> what is read so
 
     def __bool__(self) -> bool:
         return bool(self.names or self._after)
@@ -137,7 +181,7 @@ class _Branch:
 
     def remove(self, path: _Path, name: str) -> None:
         if not path:
-            self.names.pop(name, None)
+            del self.names[name]
             return
         (written, readings), *rest = path
         self._after[written].remove(tuple(rest), name)
@@ -148,7 +192,7 @@ class _Branch:
                 if not self._by_reading[reading]:
                     del self._by_reading[reading]
 
-    def read(self, word: str) -> list[_Branch]:
+    def read(self, word: str, kind: str) -> list[_Branch]:
         """The places to which the whole of a word leads."""
         found: dict[int, _Branch] = {}
         states = {(0, id(self)): self}
@@ -158,64 +202,69 @@ class _Branch:
                 found[id(branch)] = branch
             for end in range(here, min(len(word), here + _LONGEST_READING) + 1):
                 for reading in earlier(word[here:end], word[:here]):
-                    for written in branch._by_reading.get(reading, ()) if reading else ():
+                    for written in branch._by_reading.get((kind, reading), ()) if reading else ():
                         after = branch._after[written]
                         states[end, id(after)] = after
         return list(found.values())
 
 
-_Path = tuple[tuple[str, tuple[str, ...]], ...]
+_Path = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
-def _paths(name: str, start: int = 0) -> Iterator[_Path]:
-    """The ways to read a name in characters part by part."""
-    if start == 0:
-        name = _GAP.sub("", name)
-    if start == len(name):
-        yield ()
-        return
-    for end, readings in parts_at(name, start):
-        for rest in _paths(name, end) if readings else ():
-            yield ((name[start:end], readings), *rest)
+def _paths(name: str) -> Iterator[_Path]:
+    """The ways to read a name in characters part by part: of each part, what is written, and its kinds and readings."""
+    name = _GAP.sub("", name)
+    ways: list[tuple[int, _Path]] = [(0, ())]
+    while ways:
+        start, path = ways.pop()
+        if start == len(name):
+            yield path
+            continue
+        readings: dict[int, list[tuple[str, str]]] = {}
+        for kind in (FAMILY, GIVEN):
+            for end, own in parts_at(name, start, kind):
+                readings.setdefault(end, []).extend((kind, reading) for reading in own)
+        ways += [(end, (*path, (name[start:end], tuple(own)))) for end, own in readings.items() if own]
 
 
 def _spoken(name: str) -> Iterator[str]:
-    """A name in Latin letters or kana, in either order, if it can be Japanese."""
-    scripts = scripts_in(name)
-    if scripts == {"latin"}:
-        words = [plain_romaji(word) for word in _LATIN_WORDS.findall(name) if word != _SILENT_WORD]
-    elif scripts and scripts <= {"kana", "hiragana"}:
-        words = [plain_romaji(romaji_of_kana(word)) for word in _KANA_WORDS.findall(name)]
-    else:
-        return
-    if len(words) in (1, 2) and all(map(is_romaji, words)) and sum(map(len, words)) >= _LEAST:
-        if len(words) == 2 or scripts != {"latin"}:
-            yield from dict.fromkeys(map(_BORDER.join, permutations(words)))
+    """The two words of a name in Latin letters or kana, in either order, if it can be Japanese."""
+    pairs: list[tuple[str, str]] = []
+    if scripts_in(name) == {"latin"}:
+        pairs = [pair for start, end, pair in _latin_pairs(name) if name[start:end] == name.strip()]
+    elif _KANA_WORDS.fullmatch(name):
+        pairs = [(_sound(name[:cut]), _sound(name[cut:])) for cut in morae(name)[1:-1]]
+    elif scripts_in(name) <= {"kana", "hiragana"}:
+        pairs = [pair for start, end, pair in _kana_pairs(name) if name[start:end] == name.strip()]
+    for pair in pairs:
+        if len("".join(pair)) >= _LEAST:
+            yield from dict.fromkeys(map(_BORDER.join, permutations(pair)))
 
 
-def _pairs(text: str) -> Iterator[tuple[tuple[int, str], tuple[int, str]]]:
-    """Two words next to each other, that can be Japanese: (start of the first, word), (end of the second, word)."""
+def _latin_pairs(text: str) -> Iterator[tuple[int, int, tuple[str, str]]]:
+    """Two words next to each other, that can be Japanese: where they begin and end, and their plain romaji."""
     capitals = any(c.isupper() for c in text)
     words = [
-        (word.start(), word.end(), plain_romaji(word[0]))
+        word
         for word in _LATIN_WORDS.finditer(text)
         if word[0] != _SILENT_WORD and (word[0][0].isupper() or not capitals)
     ]
-    kana = [(word.start(), word.end(), plain_romaji(romaji_of_kana(word[0]))) for word in _KANA_WORDS.finditer(text)]
-    for own, between in ((words, _BETWEEN_LATIN), (kana, _GAP)):
-        for (start, middle, first), (after, end, second) in zip(own, own[1:], strict=False):
-            if is_romaji(first) and is_romaji(second) and between.fullmatch(text, middle, after):
-                yield (start, first), (end, second)
+    for first, second in pairwise(words):
+        if _BETWEEN_LATIN.fullmatch(text, first.end(), second.start()):
+            pair = plain_romaji(first[0]), plain_romaji(second[0])
+            if all(map(is_romaji, pair)):
+                yield first.start(), second.end(), pair
 
 
-def _stretches(kana: str) -> Iterator[tuple[int, int, str]]:
-    """Parts of a word in kana, which begin and end with a mora: (start, end, plain romaji)."""
-    cuts = [0]
-    while cuts[-1] < len(kana):
-        cuts.append(next(parts_at(kana, cuts[-1]))[0])
-    for i, start in enumerate(cuts):
-        for end in cuts[i + 4 : i + _MOST_MORAE]:
-            yield start, end, plain_romaji(romaji_of_kana(kana[start:end]))
+def _kana_pairs(text: str) -> Iterator[tuple[int, int, tuple[str, str]]]:
+    """As `_latin_pairs`, of words in kana."""
+    for first, second in pairwise(_KANA_WORDS.finditer(text)):
+        if _GAP.fullmatch(text, first.end(), second.start()):
+            yield first.start(), second.end(), (_sound(first[0]), _sound(second[0]))
+
+
+def _sound(kana: str) -> str:
+    return plain_romaji(romaji_of_kana(kana))
 
 
 def _walked(node: dict[str, Any], sound: str) -> dict[str, Any] | None:
