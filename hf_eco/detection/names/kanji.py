@@ -127,16 +127,38 @@ def parts_at(text: str, start: int, kind: str) -> Iterator[tuple[int, tuple[str,
     c = text[start]
     if c in "ヶヵ":
         yield start + 1, ("ga", "ka", "ke")
-    elif kana := _KANA.match(text, start):
-        if kind == GIVEN or "ァ" <= c:
+    elif c < "\u3100":
+        if (kana := _KANA.match(text, start)) and (kind == GIVEN or c >= "ァ"):
             yield kana.end(), (plain_romaji(_mora(kana[0])),)
-    elif c == "々":
-        yield start + 1, _readings(kind).get(text[start - 1], ()) if start else ()
+        elif c == "々" and start:
+            yield start + 1, _readings(kind).get(text[start - 1], ())
     else:
         yield start + 1, _readings(kind).get(c, ())
         for whole in _wholes(kind).get(c, ()):
             if text.startswith(whole, start):
                 yield start + len(whole), _readings(kind)[whole]
+
+
+def sounds_at(text: str, start: int, before: str, kind: str, unusual: bool) -> Iterator[tuple[int, str, bool]]:
+    """What comes next in a name after `before`: where it ends, what it adds, and whether names of that kind usually read
+    it so; `unusual` for last names as well that are read like first names."""
+    for end, readings in parts_at(text, start, kind):
+        for sound in _all_later(readings, before[-1:]):
+            yield end, sound, True
+    if unusual and kind == FAMILY and text[start] >= "\u3100":
+        for sound in _all_later(_only_given(text[start]), before[-1:]):
+            yield start + 1, sound, False
+
+
+@lru_cache(maxsize=1 << 14)
+def _all_later(readings: tuple[str, ...], before: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(sound for reading in readings for sound in later(reading, before)))
+
+
+@lru_cache(maxsize=1 << 12)
+def _only_given(character: str) -> tuple[str, ...]:
+    usual = _readings(FAMILY).get(character, ())
+    return tuple(reading for reading in _readings(GIVEN).get(character, ()) if reading not in usual)
 
 
 def morae(kana: str) -> list[int]:

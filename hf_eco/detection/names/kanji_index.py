@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations, pairwise, permutations, product
 from typing import Any
 
-from .kanji import FAMILY, GIVEN, earlier, is_romaji, later, morae, parts_at, plain_romaji, romaji_of_kana
+from .kanji import FAMILY, GIVEN, earlier, is_romaji, later, morae, parts_at, plain_romaji, romaji_of_kana, sounds_at
 from .name import Mention
 from .scripts import scripts_in
 
@@ -89,7 +89,7 @@ class KanjiIndex:
                 (here, before, _), (node, kind, usual) = states.popitem()
                 if here == len(text):
                     continue
-                for end, sound, as_usual in _sounds(text, here, before, kind):
+                for end, sound, as_usual in sounds_at(text, here, before, kind, japanese):
                     after = _walked(node, sound)
                     if after is None:
                         continue
@@ -125,22 +125,6 @@ class KanjiIndex:
                     for whole in branch.read(_sound(run[0][cuts[j] : end]), GIVEN):
                         mention = Mention(run.start() + cuts[i], run.start() + end, _EDITS)
                         yield from ((name, mention) for name in whole.names)
-
-
-def _sounds(text: str, here: int, before: str, kind: str) -> Iterator[tuple[int, str, bool]]:
-    """What comes next in a name: where it ends, what it adds to the word so far, and whether it is usual in names of a
-    kind."""
-    for end, readings in parts_at(text, here, kind):
-        for reading in readings:
-            for sound in later(reading, before):
-                yield end, sound, True
-    if kind == FAMILY:
-        usual = dict(parts_at(text, here, FAMILY)).get(here + 1, ())
-        for end, readings in parts_at(text, here, GIVEN) if _WRITTEN.match(text[here]) else ():
-            for reading in readings:
-                if reading not in usual:
-                    for sound in later(reading, before):
-                        yield end, sound, False
 
 
 def _is_weak(text: str, start: int, end: int, japanese: bool, usual: bool) -> bool | None:

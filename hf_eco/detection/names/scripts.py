@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from .kanji import korean_syllables
 from .sounds import latin_sounds, pinyin_sounds
 
 # Where each block of letters begins, and its script; "" is none that is read by sound.
@@ -270,7 +271,15 @@ def _han(text: str, start: int) -> Iterator[Unit]:
     inside = [before in _TRANSCRIBING and c in _TRANSCRIBING for before, c in pairwise(text)]
     for i, c in enumerate(text):
         borders = {"begins": i == 0 or not inside[i - 1], "ends": i + 1 == len(text) or not inside[i]}
-        yield Unit(start + i, start + i + 1, "han", (_substituted(_PINYIN_SYLLABLE, _ascii(c)),), **borders)
+        yield Unit(start + i, start + i + 1, "han", _han_sounds(c), **borders)
+
+
+@lru_cache(maxsize=1 << 14)
+def _han_sounds(character: str) -> tuple[str, ...]:
+    """As Chinese and as Koreans read it."""
+    chinese = _substituted(_PINYIN_SYLLABLE, _ascii(character))
+    syllable = korean_syllables().get(character)
+    return (chinese, _substituted(_HANGUL, _ascii(syllable))) if syllable else (chinese,)
 
 
 _THAI_SYLLABLE = re.compile("[เแโใไ]?[ก-ฮ][ะ-ฺ็-๋]*อ?(?:[ก-ฮ][ิุ]?์)?[^ก-ฮเแโใไ]*")
