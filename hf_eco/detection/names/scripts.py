@@ -183,6 +183,12 @@ _TRANSCRIBING = frozenset(
     "鲁伦罗洛马玛迈麦曼梅蒙米密莫默姆穆娜纳奈内尼涅努诺欧帕佩皮珀普奇齐乔切丘萨塞赛桑森沙莎施史舒斯丝苏索塔泰坦汤唐特滕廷"
     "图托瓦万威韦维温翁沃乌武西希锡夏谢辛欣休逊雅亚耶伊尤约泽扎詹茨兹"
 )
+# What most Koreans are called, in traditional and simplified characters.
+_KOREAN_LAST_NAMES = frozenset(
+    "金李朴崔鄭郑姜趙赵尹張张林韓韩申吳吴徐權权黃黄安宋柳全高文孫孙梁裵裴白曺曹許许南沈劉刘盧卢河郭成車车具禹朱任羅罗閔闵"
+    "辛池陳陈嚴严元蔡千方楊杨孔玄咸卞潘"
+)
+_KOREAN_NAME = 3  # characters
 _SMALL_KANA = frozenset("ァィゥェォャュョヮぁぃぅぇぉゃゅょゎ")
 _ENDINGS = re.compile("(?:ом|ем|ём|ым|им|ого|его|ому|ему|ой|ою|ых|ами|ах|ю|а|у|е|ы|и|я)$", re.IGNORECASE)
 _ARABIC_PREFIX = re.compile("[وفبلك]?ال|[وفبلك]")
@@ -269,16 +275,18 @@ def _hangul(text: str, start: int) -> Iterator[Unit]:
 
 def _han(text: str, start: int) -> Iterator[Unit]:
     inside = [before in _TRANSCRIBING and c in _TRANSCRIBING for before, c in pairwise(text)]
+    korean = 0  # characters of what may be a Korean name, from here on
     for i, c in enumerate(text):
         borders = {"begins": i == 0 or not inside[i - 1], "ends": i + 1 == len(text) or not inside[i]}
-        yield Unit(start + i, start + i + 1, "han", _han_sounds(c), **borders)
+        korean = _KOREAN_NAME if borders["begins"] and c in _KOREAN_LAST_NAMES else korean - 1
+        yield Unit(start + i, start + i + 1, "han", _han_sounds(c, korean > 0), **borders)
 
 
 @lru_cache(maxsize=1 << 14)
-def _han_sounds(character: str) -> tuple[str, ...]:
-    """As Chinese and as Koreans read it."""
+def _han_sounds(character: str, korean: bool) -> tuple[str, ...]:
+    """As Chinese, and as Koreans read it."""
     chinese = _substituted(_PINYIN_SYLLABLE, _ascii(character))
-    syllable = korean_syllables().get(character)
+    syllable = korean_syllables().get(character) if korean else None
     return (chinese, _substituted(_HANGUL, _ascii(syllable))) if syllable else (chinese,)
 
 
