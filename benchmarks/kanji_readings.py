@@ -2,8 +2,8 @@
 
     python benchmarks/kanji_readings.py --unihan DIR --names DIR
 
-`--unihan` holds Unihan_Readings.txt, Unihan_OtherMappings.txt and Unihan_Variants.txt of the Unicode Character Database
-(Unicode License; Debian's package `unicode-data` has them). `--names` holds first_name_man_org.csv,
+`--unihan` holds Unihan_Readings.txt, Unihan_OtherMappings.txt and Unihan_Variants.txt of the Unicode Character
+Database (Unicode License; Debian's package `unicode-data` has them). `--names` holds first_name_man_org.csv,
 first_name_woman_org.csv and last_name_org.csv of the package `japanese-personal-name-dataset` 0.4.0 (MIT).
 
 Unihan says how a character is read in words. How it is read in names is learnt from names and their kana: a name whose
@@ -26,12 +26,15 @@ from hf_eco.data import SHIPPED
 from hf_eco.detection.names.kanji import later, plain_romaji, romaji_of_kana
 
 NOTICE = (
-    "Readings of characters. From the Unihan database (Unicode Character Database 15.0), Copyright (c) 1991-2022 Unicode, "
-    "Inc., distributed under the Unicode License, https://www.unicode.org/license.txt; and from "
-    "japanese-personal-name-dataset 0.4.0, Copyright (c) 2022 shuheilocale, MIT License: permission is granted, free of "
-    "charge, to any person obtaining a copy, to deal in it without restriction, provided that this notice is included in "
-    "all copies or substantial portions; provided \"as is\", without warranty of any kind. Made by "
-    "benchmarks/kanji_readings.py."
+    "Readings of characters, made by benchmarks/kanji_readings.py from two sources. "
+    "1. The Unihan database of the Unicode Character Database 15.0, Copyright (c) 1991-2022 Unicode, Inc. All rights "
+    "reserved. Distributed under the Terms of Use in https://www.unicode.org/copyright.html and the Unicode License, "
+    "https://www.unicode.org/license.txt: permission is granted, free of charge, to deal in the data files without "
+    "restriction, provided that this copyright and permission notice appear with all copies. "
+    "2. japanese-personal-name-dataset 0.4.0, Copyright (c) 2022 shuheilocale, MIT License: permission is granted, free "
+    "of charge, to deal in it without restriction, provided that the above copyright notice and this permission notice "
+    "are included in all copies or substantial portions. "
+    "Both are provided \"as is\", without warranty of any kind, express or implied."
 )
 ROUNDS = 4
 ENOUGH = 2  # names that say a reading that Unihan does not have
@@ -55,8 +58,8 @@ def unihan(folder: Path, file: str, *fields: str) -> dict[str, dict[str, str]]:
 
 
 class Words(NamedTuple):
-    """How characters are read in words: `said` in a dictionary, `sino` those of them that come from Chinese, and what a
-    name `may` make of a verb."""
+    """How characters are read in words: `said` in a dictionary, `sino` those of them that come from Chinese, and what
+    a name `may` make of a verb."""
 
     said: Readings
     sino: Readings

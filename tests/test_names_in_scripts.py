@@ -122,6 +122,37 @@ def test_a_short_name_does_not_stand_in_ordinary_chinese() -> None:
         assert index.find(sentence) == {}
 
 
+# Japanese names in characters, in Latin letters, and in kana.
+JAPANESE = [
+    ("村上春樹", "Haruki Murakami", "むらかみはるき"),
+    ("山口百恵", "Momoe Yamaguchi", "ヤマグチ・モモエ"),  # kuchi is voiced
+    ("大野一郎", "Ichirō Ōno", "おおのいちろう"),  # a long o, however it is written
+    ("佐々木翔太", "Shota Sasaki", "ササキ・ショウタ"),  # the character before, once more
+    ("長谷川健二", "Kenji Hasegawa", "はせがわけんじ"),  # read as a whole
+    ("神保哲平", "Teppei Jimbo", "じんぼてっぺい"),  # m for n, double letters
+    ("吉本ばなな", "Banana Yoshimoto", "ヨシモト・バナナ"),  # partly in kana
+]
+
+
+@pytest.mark.parametrize(("written", "latin", "kana"), JAPANESE)
+def test_a_japanese_name_is_found_by_how_its_characters_are_read(written: str, latin: str, kana: str) -> None:
+    first, last = latin.split()
+    reversed_ = f"{last} {first}"
+    for given in (latin, reversed_, latin.replace("Ō", "Oh").replace("ō", "ou"), kana):
+        index = index_of(given)
+        for text in (f"{written}とは誰ですか？", f"昨日、作家の{written}さんに会った。", f"{written[:2]} {written[2:]}の小説"):
+            mention = index.find(text).get(given)
+            if mention is None and " " in text and text.split()[0] not in (written[:2],):
+                continue
+            assert mention is None or text[mention.start : mention.end].replace(" ", "") == written
+        assert given in index.find(f"{written}とは誰ですか？")
+    index = index_of(written)
+    for spelling in (latin, reversed_, kana):
+        text = f"{spelling} wrote it."
+        mention = index.find(text)[written]
+        assert text[mention.start : mention.end] == spelling and not mention.weak
+
+
 def test_other_people_of_one_of_the_names_are_others() -> None:
     index = index_of("Charles Darwin", "Neil Armstrong", "David Beckham")
     for text in ("Чарльз Диккенс", "Луи Армстронг", "데이비드 캐머런", "チャールズ・チャップリン", "ديفيد كاميرون"):

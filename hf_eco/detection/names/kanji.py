@@ -1,8 +1,12 @@
 """How Japanese names are read: romaji, kana, and the characters of names.
 
-All three come to plain romaji: small letters, as Hepburn writes them, without what people leave out or write in several
-ways (long o and u, double consonants, m for n). A character has several readings, and the first consonant of one that
-is not the first of its word may be voiced (kuchi, Yamaguchi).
+All three come to plain romaji: small letters, as Hepburn writes them, without what people leave out or write in
+several ways (long o and u, double consonants, m for n). A character has several readings, and the first consonant of
+one that is not the first of its word may be voiced (kuchi, Yamaguchi).
+
+hf_eco/data/kanji.json says which characters have a reading in last names and in first names, which last names are not
+read character by character, which characters have a reading in Korean, and which others a simplified one stands for.
+Its sources and their licences stand in its "notice"; benchmarks/kanji_readings.py makes it.
 """
 
 from __future__ import annotations
@@ -97,7 +101,7 @@ def _shipped() -> dict[str, dict[str, str]]:
 
 @cache
 def _readings(kind: str) -> dict[str, tuple[str, ...]]:
-    """The readings of each character in names of a kind, and of each name that is read as a whole. Not to be changed."""
+    """The readings of each character in names of a kind, and of each name read as a whole. Not to be changed."""
     found: dict[str, dict[str, None]] = {}
     for reading, written in _shipped()[kind].items():
         for character in written:
@@ -140,8 +144,8 @@ def parts_at(text: str, start: int, kind: str) -> Iterator[tuple[int, tuple[str,
 
 
 def sounds_at(text: str, start: int, before: str, kind: str, unusual: bool) -> Iterator[tuple[int, str, bool]]:
-    """What comes next in a name after `before`: where it ends, what it adds, and whether names of that kind usually read
-    it so; `unusual` for last names as well that are read like first names."""
+    """What comes next in a name after `before`: where it ends, what it adds, and whether names of that kind are known to
+    read it so; those that are not only where `unusual`: last names that are read like first names."""
     for end, readings in parts_at(text, start, kind):
         for sound in _all_later(readings, before[-1:]):
             yield end, sound, True

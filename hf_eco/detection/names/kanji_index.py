@@ -1,18 +1,18 @@
 """Japanese names in characters, found by their readings.
 
-A name in Latin letters or kana is looked for in characters, and one in characters in Latin letters and kana. Readings
-must be exact (see `kanji`). All names are in one trie, of letters or of characters: a walk through it reads the text once
-from each place, however many names there are.
+A name in Latin letters or kana is looked for in characters, and one in characters in Latin letters and kana, last and
+first name next to each other. Readings must be exact (see `kanji`). All names are in one trie, of letters or of
+characters: a walk through it reads the text once from each place, however many names there are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from itertools import combinations, pairwise, permutations, product
+from collections.abc import Iterator
+from itertools import pairwise, permutations, product
 from typing import Any
 
-from .kanji import FAMILY, GIVEN, earlier, is_romaji, later, morae, parts_at, plain_romaji, romaji_of_kana, sounds_at
+from .kanji import FAMILY, GIVEN, earlier, is_romaji, morae, parts_at, plain_romaji, romaji_of_kana, sounds_at
 from .name import Mention
 from .scripts import scripts_in
 
@@ -23,17 +23,19 @@ _LATIN_WORDS = re.compile("[^\\W\\d_]+(?:['’\\-‐‑][^\\W\\d_]+)*")
 _SILENT_WORD = "no"  # Minamoto no Yoritomo
 _BETWEEN_LATIN = re.compile(f"[ ,\u00a0]*(?: {_SILENT_WORD} )?[ \u00a0]*")
 _WRITTEN = re.compile("[\u3400-\u9fff\uf900-\ufaff々ヶヵ]")
-_HAN = "[\u3400-\u9fff\uf900-\ufaff々ヶ]"
-_ROLES = "作家|小説家|詩人|俳優|女優|歌手|選手|監督|画家|作曲家|漫画家|首相|総理|大臣|大統領|教授|博士|社長|会長|武将|将軍"
+_ROLES = (
+    "作家|小説家|詩人|俳優|女優|歌手|選手|監督|画家|作曲家|漫画家|首相|総理|大臣|大統領|教授|博士|社長|会長|武将|将軍"
+)
 _TITLES = "氏|様|君|殿|先生|選手|監督|首相|総理|大臣|議員|知事|教授|博士|社長|会長|作|著|訳|編|他|等|自身|本人|夫妻"
-_BEFORE = re.compile(f"(?:[^\u3400-\u9fff々ヶ]|{_ROLES})\\Z")
-_BEHIND = re.compile(f"(?:{_TITLES})?(?:(?!{_HAN})|(?=[的是在和与與]))")
+_BEFORE = re.compile(f"(?:(?!{_WRITTEN.pattern}).|{_ROLES})\\Z", re.DOTALL)
+_BEHIND = re.compile(f"(?:{_TITLES})?(?:(?!{_WRITTEN.pattern})|(?=[的是在和与與]))")  # Chinese says "is" or "and", too
 _HIRAGANA = re.compile("[ぁ-ゖ]")
 _LONGEST_ROLE = 3
 _ENOUGH = 3  # characters of a name
 _BORDER = "|"
 _LONGEST_READING = 10
 _MOST_MORAE = 16
+_LONGEST = 12  # characters of a name
 _LEAST = 6  # letters of a name
 
 
@@ -45,19 +47,16 @@ class KanjiIndex:
         self._written: dict[str, None] = {}  # names in characters
         self._characters: _Branch | None = None  # of those, when a text needs them
 
-    def __bool__(self) -> bool:
-        return bool(self._letters or self._written)
-
     def add(self, name: str) -> None:
         """Adds a name, if it can be Japanese."""
-        if _WRITTEN.search(name):
+        if _WRITTEN.search(name) and len(name) <= _LONGEST:
             self._written[name] = None
             if self._characters is not None:
-                for path in _paths(name):
-                    self._characters.add(path, name)
-        for path in _spoken(name):
+                for way in _ways(name):
+                    self._characters.add(way, name)
+        for letters in _spoken(name):
             node = self._letters
-            for letter in path:
+            for letter in letters:
                 node = node.setdefault(letter, {})
             node.setdefault("", {})[name] = None
 
@@ -66,10 +65,10 @@ class KanjiIndex:
         if name in self._written:
             del self._written[name]
             if self._characters is not None:
-                for path in _paths(name):
-                    self._characters.remove(path, name)
-        for path in _spoken(name):
-            _remove(self._letters, path, name)
+                for way in _ways(name):
+                    self._characters.remove(way, name)
+        for letters in _spoken(name):
+            _remove(self._letters, letters, name)
 
     def find(self, text: str) -> dict[str, Mention]:
         """The surest mention of each name in `text`, by name."""
@@ -83,7 +82,7 @@ class KanjiIndex:
     def _in_characters(self, text: str) -> Iterator[tuple[str, Mention]]:
         """Names in Latin letters or kana that the text writes in characters."""
         japanese = _HIRAGANA.search(text) is not None
-        for start in range(len(text)):
+        for start in (place for place, character in enumerate(text) if character >= "ァ"):
             states = {(start, "", id(self._letters)): (self._letters, FAMILY, True)}
             while states:
                 (here, before, _), (node, kind, usual) = states.popitem()
@@ -110,21 +109,25 @@ class KanjiIndex:
         if self._characters is None:
             self._characters = _Branch()
             for name in self._written:
-                for path in _paths(name):
-                    self._characters.add(path, name)
+                for way in _ways(name):
+                    self._characters.add(way, name)
         for start, end, words in (*_latin_pairs(text), *_kana_pairs(text)):
             for family, given in permutations(words):
                 for branch in self._characters.read(family, FAMILY):
                     for whole in branch.read(given, GIVEN):
                         yield from ((name, Mention(start, end, _EDITS)) for name in whole.names)
         for run in _KANA_WORDS.finditer(text):
-            cuts = morae(run[0])
-            for i, j in combinations(range(len(cuts)), 2):
-                branches = self._characters.read(_sound(run[0][cuts[i] : cuts[j]]), FAMILY) if j - i < _MOST_MORAE else ()
+            yield from self._in_kana(run[0], run.start(), self._characters)
+
+    def _in_kana(self, kana: str, place: int, characters: _Branch) -> Iterator[tuple[str, Mention]]:
+        """Those in a word in kana at a place in a text, without anything between last and first name."""
+        cuts = morae(kana)
+        for i, start in enumerate(cuts):
+            for j in range(i + 1, min(len(cuts), i + _MOST_MORAE)):
+                branches = characters.read(_sound(kana[start : cuts[j]]), FAMILY)
                 for branch, end in product(branches, cuts[j + 1 : j + _MOST_MORAE]):
-                    for whole in branch.read(_sound(run[0][cuts[j] : end]), GIVEN):
-                        mention = Mention(run.start() + cuts[i], run.start() + end, _EDITS)
-                        yield from ((name, mention) for name in whole.names)
+                    for whole in branch.read(_sound(kana[cuts[j] : end]), GIVEN):
+                        yield from ((name, Mention(place + start, place + end, _EDITS)) for name in whole.names)
 
 
 def _is_weak(text: str, start: int, end: int, japanese: bool, usual: bool) -> bool | None:
@@ -153,7 +156,7 @@ class _Branch:
     def __bool__(self) -> bool:
         return bool(self.names or self._after)
 
-    def add(self, path: _Path, name: str) -> None:
+    def add(self, path: _Way, name: str) -> None:
         here = self
         for written, readings in path:
             if written not in here._after:
@@ -163,7 +166,7 @@ class _Branch:
             here = here._after[written]
         here.names[name] = None
 
-    def remove(self, path: _Path, name: str) -> None:
+    def remove(self, path: _Way, name: str) -> None:
         if not path:
             del self.names[name]
             return
@@ -192,13 +195,13 @@ class _Branch:
         return list(found.values())
 
 
-_Path = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+_Way = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 
 
-def _paths(name: str) -> Iterator[_Path]:
-    """The ways to read a name in characters part by part: of each part, what is written, and its kinds and readings."""
+def _ways(name: str) -> Iterator[_Way]:
+    """The ways to read a name in characters part by part: of each, what is written, and its kinds and readings."""
     name = _GAP.sub("", name)
-    ways: list[tuple[int, _Path]] = [(0, ())]
+    ways: list[tuple[int, _Way]] = [(0, ())]
     while ways:
         start, path = ways.pop()
         if start == len(name):
@@ -259,14 +262,13 @@ def _walked(node: dict[str, Any], sound: str) -> dict[str, Any] | None:
     return node
 
 
-def _remove(node: dict[str, Any], path: Iterable[str], name: str) -> None:
+def _remove(node: dict[str, Any], letters: str, name: str) -> None:
     """Removes a name from a trie, and what then leads nowhere."""
-    way = [node]
-    for letter in path:
-        way.append(way[-1][letter])
-    way[-1][""].pop(name, None)
-    if not way[-1][""]:
-        del way[-1][""]
-    for letter, before, after in zip(reversed(list(path)), reversed(way[:-1]), reversed(way[1:]), strict=True):
-        if not after:
-            del before[letter]
+    if letters:
+        _remove(node[letters[0]], letters[1:], name)
+        if not node[letters[0]]:
+            del node[letters[0]]
+        return
+    del node[""][name]
+    if not node[""]:
+        del node[""]
