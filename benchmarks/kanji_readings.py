@@ -31,11 +31,12 @@ NOTICE = (
     "reserved. Distributed under the Terms of Use in https://www.unicode.org/copyright.html and the Unicode License, "
     "https://www.unicode.org/license.txt: permission is granted, free of charge, to deal in the data files without "
     "restriction, provided that this copyright and permission notice appear with all copies. "
-    "2. japanese-personal-name-dataset 0.4.0, Copyright (c) 2022 shuheilocale, MIT License: permission is granted, free "
-    "of charge, to deal in it without restriction, provided that the above copyright notice and this permission notice "
-    "are included in all copies or substantial portions. "
-    "Both are provided \"as is\", without warranty of any kind, express or implied."
+    "2. japanese-personal-name-dataset 0.4.0, Copyright (c) 2022 shuheilocale, MIT License: permission is granted, "
+    "free of charge, to deal in it without restriction, provided that the above copyright notice and this permission "
+    "notice are included in all copies or substantial portions. "
+    'Both are provided "as is", without warranty of any kind, express or implied.'
 )
+READ_IN_NAMES = {"金": "김"}  # Kim
 ROUNDS = 4
 ENOUGH = 2  # names that say a reading that Unihan does not have
 MUCH_MORE = 10
@@ -209,13 +210,14 @@ def _is_kanji(name: str) -> bool:
 
 
 def korean(folder: Path) -> dict[str, str]:
-    """Syllable -> characters that are read so; those of KS X 1001."""
+    """Syllable -> characters that are read so; those of KS X 1001, in the reading that schools teach if there is one."""
     found: dict[str, str] = defaultdict(str)
     for character, fields in sorted(unihan(folder, "Readings", "kHangul").items()):
-        for entry in fields["kHangul"].split():
-            syllable, _, source = entry.partition(":")
-            if "0" in source:
-                found[syllable] += character
+        entries = [entry.split(":") for entry in fields["kHangul"].split()]
+        entries.sort(key=lambda entry: "E" not in entry[1])
+        syllable, source = entries[0]
+        if "0" in source:
+            found[READ_IN_NAMES.get(character, syllable)] += character
     return dict(sorted(found.items()))
 
 

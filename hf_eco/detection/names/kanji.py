@@ -144,8 +144,8 @@ def parts_at(text: str, start: int, kind: str) -> Iterator[tuple[int, tuple[str,
 
 
 def sounds_at(text: str, start: int, before: str, kind: str, unusual: bool) -> Iterator[tuple[int, str, bool]]:
-    """What comes next in a name after `before`: where it ends, what it adds, and whether names of that kind are known to
-    read it so; those that are not only where `unusual`: last names that are read like first names."""
+    """What comes next in a name after `before`: where it ends, what it adds, and whether names of a kind are known to
+    read it so. Where `unusual`, last names may be read like first names."""
     for end, readings in parts_at(text, start, kind):
         for sound in _all_later(readings, before[-1:]):
             yield end, sound, True

@@ -18,7 +18,7 @@ from .scripts import scripts_in
 
 _EDITS = 0.5  # wrong letters that such a mention counts for
 _GAP = re.compile("[ \u3000]*[・=＝ \u3000][ \u3000]*")
-_KANA_WORDS = re.compile("[ぁ-ゖァ-ヺー]+")
+_KANA_WORDS = re.compile("[ァ-ヺー]+|[ぁ-ゖー]+")
 _LATIN_WORDS = re.compile("[^\\W\\d_]+(?:['’\\-‐‑][^\\W\\d_]+)*")
 _SILENT_WORD = "no"  # Minamoto no Yoritomo
 _BETWEEN_LATIN = re.compile(f"[ ,\u00a0]*(?: {_SILENT_WORD} )?[ \u00a0]*")
@@ -75,7 +75,7 @@ class KanjiIndex:
         found: dict[str, Mention] = {}
         mentions = self._in_characters(text) if self._letters and _WRITTEN.search(text) else ()
         for name, mention in (*mentions, *(self._in_letters(text) if self._written else ())):
-            if name not in found or found[name].weak > mention.weak:
+            if name not in found or _rank(mention) < _rank(found[name]):
                 found[name] = mention
         return found
 
@@ -128,6 +128,11 @@ class KanjiIndex:
                 for branch, end in product(branches, cuts[j + 1 : j + _MOST_MORAE]):
                     for whole in branch.read(_sound(kana[cuts[j] : end]), GIVEN):
                         yield from ((name, Mention(place + start, place + end, _EDITS)) for name in whole.names)
+
+
+def _rank(mention: Mention) -> tuple[bool, int]:
+    """The surer and the longer first: a long vowel at the end belongs to the name."""
+    return mention.weak, mention.start - mention.end
 
 
 def _is_weak(text: str, start: int, end: int, japanese: bool, usual: bool) -> bool | None:

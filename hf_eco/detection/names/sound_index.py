@@ -38,6 +38,7 @@ _LIKE_JOINED_IN_PART = {"hangul": 0.2}
 _LEAST_UNVOWELLED = 6.5
 _REVERSED = 0.4  # of it all where the last name stands first
 _OF_A_WORD = 0.36  # of its weight, by which each word may differ
+_LONGEST_UNDIVIDED = 4  # syllables of a name of East Asia, the first of which is the last name
 _MOST_GAPS = 5
 _MOST_KEYS = 32
 _MOST_KEY = 14
@@ -265,7 +266,8 @@ def _readings(name: str) -> tuple[tuple[str, float], ...]:
 
 
 def _words(name: str) -> Iterator[tuple[str, ...]]:
-    """The phonemes of the words of a name, in each reading."""
+    """The phonemes of the words of a name, in each reading; where nothing stands between them, also of the first
+    syllable and the others, and of each."""
     read = units(name, scripts_in(name))
     for i in range(max((len(unit.sounds) for unit in read), default=0)):
         words: list[str] = []
@@ -274,3 +276,7 @@ def _words(name: str) -> Iterator[tuple[str, ...]]:
                 words.append("")
             words[-1] += unit.sounds[min(i, len(unit.sounds) - 1)]
         yield tuple(filter(None, words))
+        if len(words) == 1 and 1 < len(read) <= _LONGEST_UNDIVIDED and read[0].script in ("han", "hangul"):
+            own = [unit.sounds[min(i, len(unit.sounds) - 1)] for unit in read]
+            yield own[0], "".join(own[1:])
+            yield tuple(own)
