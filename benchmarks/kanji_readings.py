@@ -210,7 +210,7 @@ def _is_kanji(name: str) -> bool:
 
 
 def korean(folder: Path) -> dict[str, str]:
-    """Syllable -> characters that are read so; those of KS X 1001, in the reading that schools teach if there is one."""
+    """Syllable -> characters of KS X 1001 that are read so; in the reading that schools teach if there is one."""
     found: dict[str, str] = defaultdict(str)
     for character, fields in sorted(unihan(folder, "Readings", "kHangul").items()):
         entries = [entry.split(":") for entry in fields["kHangul"].split()]
