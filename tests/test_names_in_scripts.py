@@ -157,7 +157,8 @@ def test_a_japanese_name_is_found_by_how_its_characters_are_read(written: str, l
         ("Haruki Murakami", "村上　春樹とは誰ですか？", "村上　春樹"),
         ("Taira no Kiyomori", "平清盛とは誰ですか？", "平清盛"),
         ("Ban Ki-moon", "潘基文是谁？", "潘基文"),  # Korean, in Chinese characters
-        ("金大中", "Who was Kim Dae-jung?", "Kim Dae-jung"),
+        ("金大中", "Who was Kim Dae-jung?", "Kim Dae-jung"),  # a small letter behind a hyphen
+        ("반기문", "Who is Ban Ki-moon?", "Ban Ki-moon"),
         ("習近平", "シュウ・キンペイとは誰ですか？", "シュウ・キンペイ"),  # Chinese, as Japanese read it
     ],
 )

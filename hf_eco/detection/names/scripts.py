@@ -10,7 +10,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -29,6 +29,7 @@ _BLOCKS = (
 _STARTS = [start for start, _ in _BLOCKS]
 _BETWEEN = re.compile(r"[ \t\u00a0]*[·・･•‧∙⋅＝=\-‐‑–.'’]?[ \t\u00a0]*")  # what may stand between words of a name
 _DOT = re.compile("[·・･•‧∙⋅＝=‐‑\\-]")  # where there are no spaces between words
+_HYPHENS = ("-", "‐", "‑")
 _INSIDE = "'’׳״‌‍`ʹʼ"  # within a word
 _MOST_TOKENS = 2_000
 
@@ -76,19 +77,16 @@ def units(text: str, wanted: frozenset[str]) -> list[Unit]:
     found: list[Unit] = []
     end, before = -1, ""
     for start, stop, script in _runs(text):
-        near = 2
+        near, capital = 2, False
         if script == before and (_DOT if script == "han" else _BETWEEN).fullmatch(text, end, start):
             near = 1
+            capital = bool(found) and found[-1].capital and text[end:start] in _HYPHENS  # the "jung" of "Dae-jung"
         end, before = stop, script
         if script not in wanted:
             continue
         for i, unit in enumerate(_READERS[script](text[start:stop], start)):
-            found.append(replace_near(unit, near if i == 0 else 0))
+            found.append(replace(unit, near=near if i == 0 else 0, capital=unit.capital or capital))
     return found
-
-
-def replace_near(unit: Unit, near: int) -> Unit:
-    return Unit(unit.start, unit.end, unit.script, unit.sounds, unit.begins, unit.ends, near, unit.capital)
 
 
 def _runs(text: str) -> Iterator[tuple[int, int, str]]:
