@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise, permutations, product
+from itertools import pairwise, permutations
 from typing import Any
 
-from .kanji import FAMILY, GIVEN, earlier, is_romaji, morae, parts_at, plain_romaji, romaji_of_kana, sounds_at
+from .kanji import FAMILY, GIVEN, earlier, is_romaji, later, morae, parts_at, plain_romaji, romaji_of_kana, sounds_at
 from .name import Mention
 from .scripts import scripts_in
 
@@ -122,12 +122,16 @@ class KanjiIndex:
     def _in_kana(self, kana: str, place: int, characters: _Branch) -> Iterator[tuple[str, Mention]]:
         """Those in a word in kana at a place in a text, without anything between last and first name."""
         cuts = morae(kana)
-        for i, start in enumerate(cuts):
-            for j in range(i + 1, min(len(cuts), i + _MOST_MORAE)):
-                branches = characters.read(_sound(kana[start : cuts[j]]), FAMILY)
-                for branch, end in product(branches, cuts[j + 1 : j + _MOST_MORAE]):
-                    for whole in branch.read(_sound(kana[cuts[j] : end]), GIVEN):
-                        yield from ((name, Mention(place + start, place + end, _EDITS)) for name in whole.names)
+        words = [_from(kana, cuts[i : i + _MOST_MORAE]) for i in range(len(cuts) - 1)]
+        for start, (word, ends) in zip(cuts, words, strict=False):
+            for length, branch in characters.reached(word, FAMILY):
+                if length not in ends or ends[length] == len(kana):
+                    continue
+                rest, rest_ends = words[cuts.index(ends[length])]
+                for further, whole in branch.reached(rest, GIVEN):
+                    if whole.names and further in rest_ends:
+                        mention = Mention(place + start, place + rest_ends[further], _EDITS)
+                        yield from ((name, mention) for name in whole.names)
 
 
 def _rank(mention: Mention) -> tuple[bool, int]:
@@ -186,18 +190,24 @@ class _Branch:
 
     def read(self, word: str, kind: str) -> list[_Branch]:
         """The places to which the whole of a word leads."""
-        found: dict[int, _Branch] = {}
-        states = {(0, id(self)): self}
+        return [branch for end, branch in self.reached(word, kind) if end == len(word)]
+
+    def reached(self, word: str, kind: str) -> list[tuple[int, _Branch]]:
+        """The places to which the beginning of a word leads, and how many letters lead there."""
+        found: list[tuple[int, _Branch]] = []
+        seen = {(0, id(self))}
+        states = [(0, self)]
         while states:
-            (here, _), branch = states.popitem()
-            if here == len(word):
-                found[id(branch)] = branch
+            here, branch = states.pop()
+            found.append((here, branch))
             for end in range(here, min(len(word), here + _LONGEST_READING) + 1):
                 for reading in earlier(word[here:end], word[:here]):
                     for written in branch._by_reading.get((kind, reading), ()) if reading else ():
                         after = branch._after[written]
-                        states[end, id(after)] = after
-        return list(found.values())
+                        if (end, id(after)) not in seen:
+                            seen.add((end, id(after)))
+                            states.append((end, after))
+        return found
 
 
 _Way = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
@@ -253,6 +263,17 @@ def _kana_pairs(text: str) -> Iterator[tuple[int, int, tuple[str, str]]]:
     for first, second in pairwise(_KANA_WORDS.finditer(text)):
         if _GAP.fullmatch(text, first.end(), second.start()):
             yield first.start(), second.end(), (_sound(first[0]), _sound(second[0]))
+
+
+def _from(kana: str, cuts: list[int]) -> tuple[str, dict[int, int]]:
+    """A part of a word in kana from the first of some cuts on: its plain romaji, and for the number of letters up to
+    each further cut that cut."""
+    word, ends = "", {}
+    for start, end in pairwise(cuts):
+        sound = _sound(kana[start:end])
+        word += next(later(sound, word))
+        ends[len(word)] = end
+    return word, ends
 
 
 def _sound(kana: str) -> str:
