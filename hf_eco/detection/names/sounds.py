@@ -243,7 +243,7 @@ class Distances:
             return 0.1
         if heard[j - 1 : j] == sound:
             return 0.1
-        if sound == "h" and heard[j + 1 : j + 2] in ("", GAP, "w"):
+        if sound == "h" and heard[j + 1 : j + 2] in ("", GAP):
             return 0.1
         if sound in _WEAK and heard[j - 1 : j] in ("", GAP):
             return 0.7
