@@ -122,6 +122,72 @@ def test_a_short_name_does_not_stand_in_ordinary_chinese() -> None:
         assert index.find(sentence) == {}
 
 
+# Japanese names in characters, in Latin letters, and in kana.
+JAPANESE = [
+    ("村上春樹", "Haruki Murakami", "むらかみはるき"),
+    ("山口百恵", "Momoe Yamaguchi", "ヤマグチ・モモエ"),  # kuchi is voiced
+    ("大野一郎", "Ichirō Ōno", "おおのいちろう"),  # a long o, however it is written
+    ("佐々木翔太", "Shota Sasaki", "ササキ・ショウタ"),  # the character before, once more
+    ("長谷川健二", "Kenji Hasegawa", "はせがわけんじ"),  # read as a whole
+    ("神保哲平", "Teppei Jimbo", "じんぼてっぺい"),  # m for n, double letters
+    ("吉本ばなな", "Banana Yoshimoto", "ヨシモト・バナナ"),  # partly in kana
+]
+
+
+@pytest.mark.parametrize(("written", "latin", "kana"), JAPANESE)
+def test_a_japanese_name_is_found_by_how_its_characters_are_read(written: str, latin: str, kana: str) -> None:
+    first, last = latin.split()
+    for given in (latin, f"{last} {first}", kana):
+        index = index_of(given)
+        for frame in ("{}とは誰ですか？", "昨日、作家の{}さんに会った。", "{}の小説", "作家{}氏"):
+            text = frame.format(written)
+            mention = index.find(text)[given]
+            assert text[mention.start : mention.end] == written and not mention.weak
+    index = index_of(written)
+    for spelling in (latin, f"{last} {first}", latin.lower(), kana):
+        text = f"{spelling}の小説" if spelling == kana else f"what did {spelling} write?"
+        mention = index.find(text)[written]
+        assert text[mention.start : mention.end] == spelling and not mention.weak
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "mention"),
+    [
+        ("Haruki Murakami", "村上春树是谁？", "村上春树"),  # simplified
+        ("Haruki Murakami", "村上　春樹とは誰ですか？", "村上　春樹"),
+        ("Taira no Kiyomori", "平清盛とは誰ですか？", "平清盛"),
+        ("Ban Ki-moon", "潘基文是谁？", "潘基文"),  # Korean, in Chinese characters
+        ("金大中", "Who was Kim Dae-jung?", "Kim Dae-jung"),  # a small letter behind a hyphen
+        ("반기문", "Who is Ban Ki-moon?", "Ban Ki-moon"),
+        ("習近平", "シュウ・キンペイとは誰ですか？", "シュウ・キンペイ"),  # Chinese, as Japanese read it
+    ],
+)
+def test_names_in_chinese_characters_are_read_as_each_language_reads_them(given: str, text: str, mention: str) -> None:
+    found = index_of(given).find(text)
+    assert text[found[given].start : found[given].end] == mention
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "村上龍の小説を読みました。",  # another first name
+        "田中春樹さんに会った。",  # another last name
+        "春樹と村上について話した。",  # not next to each other
+        "利根川進とは誰ですか？",  # 利根 may be read Satoshi Kon, but goes on
+        "今後の予定を教えてください。",
+        "我们下面有一个明智的办法。",
+    ],
+)
+def test_other_words_in_characters_are_nobody(text: str) -> None:
+    index = index_of("Haruki Murakami", "Satoshi Kon", "Goro Kon", "Ichiro Akechi")
+    assert not [name for name, mention in index.find(text).items() if not mention.weak]
+
+
+def test_in_the_middle_of_chinese_a_japanese_name_is_uncertain() -> None:
+    """Nothing says where a word begins there."""
+    assert index_of("Haruki Murakami").find("他昨天读了村上春树写了很久那本书。")["Haruki Murakami"].weak
+
+
 def test_other_people_of_one_of_the_names_are_others() -> None:
     index = index_of("Charles Darwin", "Neil Armstrong", "David Beckham")
     for text in ("Чарльз Диккенс", "Луи Армстронг", "데이비드 캐머런", "チャールズ・チャップリン", "ديفيد كاميرون"):
@@ -135,16 +201,19 @@ def test_a_name_of_ordinary_words_is_not_looked_for_by_sound() -> None:
 def test_removed_names_are_found_no_more_and_leave_nothing_behind() -> None:
     index: NameIndex = NameIndex()
     index.add("kept", ["Margaret Thatcher"])
-    index.add("gone", ["Harry Potter", "習近平"])
-    texts = ("ハリー・ポッター", "Кто такой Гарри Поттер?", "Xi Jinping")
+    gone = ["Harry Potter", "習近平", "Haruki Murakami", "長谷川健二", "むらかみはるか"]
+    index.add("gone", gone)
+    texts = ("ハリー・ポッター", "Кто такой Гарри Поттер?", "Xi Jinping", "村上春樹", "Kenji Hasegawa", "村上春香")
     assert all(index.find(text) for text in texts)
-    index.remove("gone", ["Harry Potter", "習近平"])
+    index.remove("gone", gone)
     assert not any(index.find(text) for text in texts)
     index.add("again", ["Harry Potter"])
     assert index.find(texts[0]).keys() == {"Harry Potter"}
     index.remove("again", ["Harry Potter"])
     index.remove("kept", ["Margaret Thatcher"])
     assert not index._sounds._given and not any(table._heard for table in index._sounds._tables.values())
+    assert not index._sounds._kanji._letters and not index._sounds._kanji._written
+    assert not index._sounds._kanji._characters
 
 
 def test_names_that_come_later_are_found_alike() -> None:

@@ -17,6 +17,8 @@
 | `scripts` | the words of a text in any script, as they sound |
 | `sounds` | phonemes, and how far one name is from another by ear |
 | `hearing` | what each script does to the sounds of names from another |
+| `kanji_index` | `KanjiIndex`: Japanese names in characters, by their readings |
+| `kanji` | how Japanese names are read, and Korean names in Chinese characters |
 | `words` | the words of a text, and those that are no misspelling of anything |
 """
 

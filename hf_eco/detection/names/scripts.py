@@ -10,10 +10,11 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
+from .kanji import korean_syllables
 from .sounds import latin_sounds, pinyin_sounds
 
 # Where each block of letters begins, and its script; "" is none that is read by sound.
@@ -28,6 +29,7 @@ _BLOCKS = (
 _STARTS = [start for start, _ in _BLOCKS]
 _BETWEEN = re.compile(r"[ \t\u00a0]*[·・･•‧∙⋅＝=\-‐‑–.'’]?[ \t\u00a0]*")  # what may stand between words of a name
 _DOT = re.compile("[·・･•‧∙⋅＝=‐‑\\-]")  # where there are no spaces between words
+_HYPHENS = ("-", "‐", "‑")
 _INSIDE = "'’׳״‌‍`ʹʼ"  # within a word
 _MOST_TOKENS = 2_000
 
@@ -75,19 +77,16 @@ def units(text: str, wanted: frozenset[str]) -> list[Unit]:
     found: list[Unit] = []
     end, before = -1, ""
     for start, stop, script in _runs(text):
-        near = 2
+        near, capital = 2, False
         if script == before and (_DOT if script == "han" else _BETWEEN).fullmatch(text, end, start):
             near = 1
+            capital = bool(found) and found[-1].capital and text[end:start] in _HYPHENS  # the "jung" of "Dae-jung"
         end, before = stop, script
         if script not in wanted:
             continue
         for i, unit in enumerate(_READERS[script](text[start:stop], start)):
-            found.append(replace_near(unit, near if i == 0 else 0))
+            found.append(replace(unit, near=near if i == 0 else 0, capital=unit.capital or capital))
     return found
-
-
-def replace_near(unit: Unit, near: int) -> Unit:
-    return Unit(unit.start, unit.end, unit.script, unit.sounds, unit.begins, unit.ends, near, unit.capital)
 
 
 def _runs(text: str) -> Iterator[tuple[int, int, str]]:
@@ -182,6 +181,12 @@ _TRANSCRIBING = frozenset(
     "鲁伦罗洛马玛迈麦曼梅蒙米密莫默姆穆娜纳奈内尼涅努诺欧帕佩皮珀普奇齐乔切丘萨塞赛桑森沙莎施史舒斯丝苏索塔泰坦汤唐特滕廷"
     "图托瓦万威韦维温翁沃乌武西希锡夏谢辛欣休逊雅亚耶伊尤约泽扎詹茨兹"
 )
+# What most Koreans are called, in traditional and simplified characters.
+_KOREAN_LAST_NAMES = frozenset(
+    "金李朴崔鄭郑姜趙赵尹張张林韓韩申吳吴徐權权黃黄安宋柳全高文孫孙梁裵裴白曺曹許许南沈劉刘盧卢河郭成車车具禹朱任羅罗閔闵"
+    "辛池陳陈嚴严元蔡千方楊杨孔玄咸卞潘"
+)
+_KOREAN_NAME = 3  # characters
 _SMALL_KANA = frozenset("ァィゥェォャュョヮぁぃぅぇぉゃゅょゎ")
 _ENDINGS = re.compile("(?:ом|ем|ём|ым|им|ого|его|ому|ему|ой|ою|ых|ами|ах|ю|а|у|е|ы|и|я)$", re.IGNORECASE)
 _ARABIC_PREFIX = re.compile("[وفبلك]?ال|[وفبلك]")
@@ -268,9 +273,19 @@ def _hangul(text: str, start: int) -> Iterator[Unit]:
 
 def _han(text: str, start: int) -> Iterator[Unit]:
     inside = [before in _TRANSCRIBING and c in _TRANSCRIBING for before, c in pairwise(text)]
+    korean = 0  # characters of what may be a Korean name, from here on
     for i, c in enumerate(text):
         borders = {"begins": i == 0 or not inside[i - 1], "ends": i + 1 == len(text) or not inside[i]}
-        yield Unit(start + i, start + i + 1, "han", (_substituted(_PINYIN_SYLLABLE, _ascii(c)),), **borders)
+        korean = _KOREAN_NAME if borders["begins"] and c in _KOREAN_LAST_NAMES else korean - 1
+        yield Unit(start + i, start + i + 1, "han", _han_sounds(c, korean > 0), **borders)
+
+
+@lru_cache(maxsize=1 << 14)
+def _han_sounds(character: str, korean: bool) -> tuple[str, ...]:
+    """As Chinese, and as Koreans read it."""
+    chinese = _substituted(_PINYIN_SYLLABLE, _ascii(character))
+    syllable = korean_syllables().get(character) if korean else None
+    return (chinese, _substituted(_HANGUL, _ascii(syllable))) if syllable else (chinese,)
 
 
 _THAI_SYLLABLE = re.compile("[เแโใไ]?[ก-ฮ][ะ-ฺ็-๋]*อ?(?:[ก-ฮ][ิุ]?์)?[^ก-ฮเแโใไ]*")

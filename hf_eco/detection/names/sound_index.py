@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import islice, product
 
 from .hearing import DISTANCES, HEARD, OPTIONS, UNVOWELLED
+from .kanji_index import KanjiIndex
 from .name import Mention
 from .scripts import CASED, Unit, scripts_in, units
 from .sounds import GAP, Distances, keys, near_keys, weight
@@ -37,6 +38,7 @@ _LIKE_JOINED_IN_PART = {"hangul": 0.2}
 _LEAST_UNVOWELLED = 6.5
 _REVERSED = 0.4  # of it all where the last name stands first
 _OF_A_WORD = 0.36  # of its weight, by which each word may differ
+_LONGEST_UNDIVIDED = 4  # syllables of a name of East Asia, the first of which is the last name
 _MOST_GAPS = 5
 _MOST_KEYS = 32
 _MOST_KEY = 14
@@ -63,9 +65,11 @@ class SoundIndex:
     def __init__(self) -> None:
         self._given: dict[str, dict[str, None]] = {}  # script -> names
         self._tables: dict[tuple[str, str], _Table] = {}
+        self._kanji = KanjiIndex()
 
     def add(self, name: str) -> None:
         """Adds a name."""
+        self._kanji.add(name)
         for script in _given_in(name):
             self._given.setdefault(script, {})[name] = None
             for (source, _), table in self._tables.items():
@@ -74,6 +78,7 @@ class SoundIndex:
 
     def remove(self, name: str) -> None:
         """Removes a name that was added."""
+        self._kanji.remove(name)
         for script in _given_in(name):
             del self._given[script][name]
             if not self._given[script]:
@@ -86,6 +91,7 @@ class SoundIndex:
         """The surest mention of each name in `text`, by name, in scripts it was not given in."""
         if self._given.keys() <= {"latin"} and text.isascii():
             return {}
+        found = self._kanji.find(text)
         pairs = [
             (source, target)
             for target in sorted(scripts_in(text))
@@ -93,8 +99,7 @@ class SoundIndex:
             if _differ(source, target)
         ]
         if not pairs:
-            return {}
-        found: dict[str, Mention] = {}
+            return found
         read = units(text, frozenset(target for _, target in pairs))
         for source, target in pairs:
             own = [unit for unit in read if unit.script == target]
@@ -261,7 +266,8 @@ def _readings(name: str) -> tuple[tuple[str, float], ...]:
 
 
 def _words(name: str) -> Iterator[tuple[str, ...]]:
-    """The phonemes of the words of a name, in each reading."""
+    """The phonemes of the words of a name, in each reading; where nothing stands between them, also of the first
+    syllable and the others, and of each."""
     read = units(name, scripts_in(name))
     for i in range(max((len(unit.sounds) for unit in read), default=0)):
         words: list[str] = []
@@ -270,3 +276,7 @@ def _words(name: str) -> Iterator[tuple[str, ...]]:
                 words.append("")
             words[-1] += unit.sounds[min(i, len(unit.sounds) - 1)]
         yield tuple(filter(None, words))
+        if len(words) == 1 and 1 < len(read) <= _LONGEST_UNDIVIDED and read[0].script in ("han", "hangul"):
+            own = [unit.sounds[min(i, len(unit.sounds) - 1)] for unit in read]
+            yield own[0], "".join(own[1:])
+            yield tuple(own)
