@@ -1,7 +1,7 @@
 """Scopes by name: what they cost and whom they flag, against how many there are.
 
     python benchmarks/names.py names.txt --prompts prompts.jsonl --json names.json
-    python benchmarks/names.py names.txt --prompts prompts.jsonl --counts 10000 --model HuggingFaceTB/SmolLM2-135M-Instruct
+    python benchmarks/names.py names.txt --counts 10000 --model HuggingFaceTB/SmolLM2-135M-Instruct
 
 For each number of scopes, one name each:
 

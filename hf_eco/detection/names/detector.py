@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -55,16 +55,31 @@ class NamesDetector:
         like: NamesDetector | None = None,
         contexts: Mapping[str, str] | None = None,
     ) -> None:
-        contexts, known = contexts or {}, {} if like is None else like._keys
-        self._keys: dict[str, NameKey] = {}
-        for scope, own in names.items():
-            key = known.get(scope)
-            if key is None or key[1] is not own or key[2] != contexts.get(scope, "auto"):  # most are known
-                key = NameKey(scope, tuple(own), contexts.get(scope, "auto"))
-            if own:
-                self._keys[scope] = key
-        self._index: NameTables = NameTables() if like is None else like._index
-        self._own = self._index.users.enter(self, list(self._keys.values()))
+        contexts = contexts or {}
+        keys = {scope: NameKey(scope, tuple(own), contexts.get(scope, "auto")) for scope, own in names.items() if own}
+        index = NameTables() if like is None else like._index
+        self._hold(index, keys, frozenset(keys.values()), keys.values())
+
+    def _hold(
+        self, index: NameTables, keys: dict[str, NameKey], own: frozenset[NameKey], new: Iterable[NameKey]
+    ) -> None:
+        self._index, self._keys, self._own = index, keys, own
+        index.users.enter(self, own, new)
+
+    def joined_by(self, other: NamesDetector) -> NamesDetector:
+        """A detector of more scopes, in milliseconds. This one stays as it is."""
+        more = other._keys.values()
+        made = NamesDetector.__new__(NamesDetector)
+        made._hold(self._index, {**self._keys, **other._keys}, self._own.union(more), more)
+        return made
+
+    def without(self, scopes: Collection[str]) -> NamesDetector:
+        """A detector of all scopes but these, as far as it has them. This one stays as it is."""
+        keys = dict(self._keys)
+        gone = [keys.pop(scope) for scope in set(scopes) if scope in keys]
+        made = NamesDetector.__new__(NamesDetector)
+        made._hold(self._index, keys, self._own.difference(gone), ())
+        return made
 
     def __len__(self) -> int:
         return len(self._own)
