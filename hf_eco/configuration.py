@@ -600,6 +600,8 @@ def _check_strengths(method: str, count: int, dims: int | None) -> None:
 
 def _plain_settings(detectors: Any) -> dict[str, dict[str, Any]]:
     """A copy of the settings of detectors, as JSON keeps them. Raises ValueError if it cannot."""
+    if detectors == {}:
+        return {}
     try:
         plain = json.loads(json.dumps(detectors))
     except (TypeError, ValueError) as error:
@@ -625,6 +627,8 @@ def _finite_number(name: str, value: Any) -> float:
 
 
 def _integer(name: str, value: Any) -> int:
+    if type(value) is int:  # likewise
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(f"{name} must be an integer, got {name}={value!r}. Use e.g. {name}=1.")
     return int(value)

@@ -33,6 +33,7 @@ from ..errors import GuardLoadError
 from .format import CONFIG_NAME
 
 _NAME = re.compile(r"eco_scopes-[0-9a-f]{12}\.jsonl")
+_JSON = json.JSONEncoder(ensure_ascii=False, default=vars)
 _REMEDY = "Download the guard again, with all of its files. To change what it forgets: hf-eco scopes add, remove"
 
 
@@ -145,4 +146,4 @@ def _name_for(digest: str) -> str:
 
 def _line(scope: ForgetScope, common: dict[str, Any]) -> str:
     own = {k: v for k, v in vars(scope).items() if (v != common[k] if k in common else v not in ((), []))}
-    return json.dumps(own, ensure_ascii=False, default=vars)
+    return _JSON.encode(own)
