@@ -363,6 +363,22 @@ def test_a_last_name_speaks_for_all_who_bear_it_whoever_else_is_added() -> None:
         assert {d.scope for d in two.detect([ask])[0]} == {"a", "b"}
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_found_of_a_scope_does_not_depend_on_who_else_is_looked_for(shared: bool) -> None:
+    text = "Jane Quillfeather wrote it. Or was it Jane Quilfeather Bellweather? Or J. Quillfether-Norton?"
+    alone = NamesDetector({"a": ["Jane Quillfeather"]})
+    others = {"b": ["Quilfeather Bellweather"], "c": ["Quillfether Norton", "Jane Q. Bellweather"]}
+    contexts = dict.fromkeys(others, "required")  # they flag nothing, but are found
+    if shared:
+        index = NamesDetector({"a": ["Jane Quillfeather"], **others}, contexts=contexts)
+        beside = NamesDetector({"a": ["Jane Quillfeather"]}, index)  # of another guard on the same index
+    else:
+        beside = NamesDetector({"a": ["Jane Quillfeather"], **others}, contexts=contexts)
+    wanted = [d for d in alone.detect([text])[0] if d.scope == "a"]
+    assert any(text[d.start : d.end] == "Jane Quilfeather" for d in wanted)
+    assert [d for d in beside.detect([text])[0] if d.scope == "a"] == wanted
+
+
 # --- Saving
 
 
