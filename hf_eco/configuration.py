@@ -12,9 +12,9 @@ import numbers
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from ._version import __version__
@@ -429,12 +429,9 @@ class ECOConfig:
         vars(self)["scopes"] = tuple(
             [scope if type(scope) is ForgetScope else _from_dict(ForgetScope, scope) for scope in self.scopes]
         )
-        if len({scope.name.casefold() for scope in self.scopes}) < len(self.scopes):  # some file systems know no case
+        if len(self._folded) < len(self.scopes):
             counts = Counter(scope.name.casefold() for scope in self.scopes)
-            twice = [scope.name for scope in self.scopes if counts[scope.name.casefold()] > 1]
-            raise ValueError(
-                f"Two scopes share a name: {in_short(twice)}. Give each its own; it names the classifier's folder."
-            )
+            raise _shared_names([s.name for s in self.scopes if counts[s.name.casefold()] > 1])
         self._check_names_key()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -465,12 +462,37 @@ class ECOConfig:
         """What another config takes over, for its names to be kept in the same way."""
         return {"store_names": self.store_names, "names_key": self.names_key}
 
+    @cached_property
+    def by_name(self) -> Mapping[str, ForgetScope]:
+        """The scopes by their names, in their order."""
+        return {scope.name: scope for scope in self.scopes}
+
+    @cached_property
+    def _folded(self) -> frozenset[str]:
+        """The names of the scopes in small letters: some file systems know no case."""
+        return frozenset(scope.name.casefold() for scope in self.scopes)
+
     def scope(self, name: str) -> ForgetScope:
         """The scope called `name`. Raises KeyError if there is none."""
-        for scope in self.scopes:
-            if scope.name == name:
-                return scope
-        raise KeyError(f"No scope is called {name!r}; the guard holds {in_short([s.name for s in self.scopes])}.")
+        if name not in self.by_name:
+            raise KeyError(f"No scope is called {name!r}; the guard holds {in_short(self.by_name)}.")
+        return self.by_name[name]
+
+    def joined_by(self, other: ECOConfig) -> ECOConfig:
+        """A config of these scopes and those of `other`, all else as in this one. The scopes are not looked at one by
+        one: of ten thousand that are there, one more costs the copy of a table.
+
+        Raises:
+            ValueError: both have a scope of the same name, or they keep names in different ways.
+        """
+        if other.how_names_are_kept != self.how_names_are_kept:
+            raise ValueError(
+                "The names of the two guards are not kept in one way: in both as they are given, or hashed by one "
+                "key. Give the names themselves."
+            )
+        if twice := self._folded & other._folded:
+            raise _shared_names([scope.name for scope in other.scopes if scope.name.casefold() in twice])
+        return self._holding({**self.by_name, **other.by_name}, self._folded | other._folded)
 
     def without(self, names: Collection[str]) -> ECOConfig:
         """A config of all scopes but these.
@@ -479,18 +501,24 @@ class ECOConfig:
             KeyError: there is no such scope.
             ValueError: none would be left.
         """
-        gone = set(names)
-        known = {scope.name for scope in self.scopes}
-        if unknown := [name for name in names if name not in known]:
-            held = in_short([scope.name for scope in self.scopes])
+        if unknown := [name for name in names if name not in self.by_name]:
+            held = in_short(self.by_name)
             raise KeyError(f"No scope is called {in_short([*map(repr, unknown)])}; the guard holds {held}.")
-        left = [scope for scope in self.scopes if scope.name not in gone]
+        left = dict(self.by_name)
+        for name in set(names):
+            del left[name]
         if not left:
             raise ValueError(
                 f"Without {in_short(names)} the guard would lose its last scope. To be rid of the guard, load the "
                 "base model itself."
             )
-        return dataclasses.replace(self, scopes=left)
+        return self._holding(left, self._folded.difference(map(str.casefold, names)))
+
+    def _holding(self, by_name: Mapping[str, ForgetScope], folded: frozenset[str]) -> ECOConfig:
+        """A copy of this config with other scopes, which have been checked."""
+        other = copy.copy(self)
+        vars(other).update(scopes=tuple(by_name.values()), by_name=by_name, _folded=folded)
+        return other
 
     def to_dict(self) -> dict[str, Any]:
         """The whole guard as a dictionary. On disk, scopes by names alone lie in a file beside `config.json`; see
@@ -515,6 +543,12 @@ class ECOConfig:
                 "whole guard: hf_eco.checkpoint.source.find_guard(directory).eco"
             )
         return _from_dict(cls, values)
+
+
+def _shared_names(twice: Sequence[str]) -> ValueError:
+    return ValueError(
+        f"Two scopes share a name: {in_short(twice)}. Give each its own; it names the classifier's folder."
+    )
 
 
 # From format version n to n + 1, by n: what a later version would take for granted, said. Version 2 put the scopes by
@@ -566,6 +600,8 @@ def _check_strengths(method: str, count: int, dims: int | None) -> None:
 
 def _plain_settings(detectors: Any) -> dict[str, dict[str, Any]]:
     """A copy of the settings of detectors, as JSON keeps them. Raises ValueError if it cannot."""
+    if detectors == {}:
+        return {}
     try:
         plain = json.loads(json.dumps(detectors))
     except (TypeError, ValueError) as error:
@@ -591,6 +627,8 @@ def _finite_number(name: str, value: Any) -> float:
 
 
 def _integer(name: str, value: Any) -> int:
+    if type(value) is int:  # likewise
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(f"{name} must be an integer, got {name}={value!r}. Use e.g. {name}=1.")
     return int(value)

@@ -178,10 +178,11 @@ class ECOMixin(_Model):
         """
         with _changing:
             self._check_not_following()
-            self._attach(guard)
+            self._attach(guard, guard.config.scopes)
 
-    def _attach(self, guard: Guard) -> None:
-        check_dims(self, guard.config.scopes)
+    def _attach(self, guard: Guard, new: Sequence[ForgetScope]) -> None:
+        """As `attach_guard`, where all scopes but the new ones were guarded before."""
+        check_dims(self, new)
         name_folders(guard)
         self._eco.examine(guard)
         if (old := self._eco.planner.guard) is not None and guard.log is None:
@@ -281,8 +282,9 @@ class ECOMixin(_Model):
         names, facts = (None, None) if old is None else (old.names, old.facts)
         new = load_guard(addition, tokenizer, classifiers or {}, taggers or {}, names=names, facts=facts)
         with _changing:  # whoever changes it meanwhile is not undone
+            self._check_not_following()
             old = self._eco.planner.guard
-            self.attach_guard(new if old is None else old.joined_by(new))
+            self._attach(new if old is None else old.joined_by(new), new.config.scopes)
 
     def remove_scope(self, name: str) -> None:
         """Stops guarding scope `name`.
@@ -304,7 +306,7 @@ class ECOMixin(_Model):
         """
         with _changing:
             self._check_not_following()
-            self.attach_guard(self.eco_guard.without(*names))
+            self._attach(self.eco_guard.without(*names), ())
 
     def follow_guard(self, directory: str | os.PathLike[str], every: float | None = 1.0) -> GuardFollower:
         """From now on the guard is the one in `directory`, as it is changed there: by `hf-eco scopes add`, by
@@ -337,7 +339,7 @@ class ECOMixin(_Model):
 
     def _put_in_charge(self, guard: Guard) -> None:
         with _changing:
-            self._attach(guard)
+            self._attach(guard, guard.config.scopes)
 
     def _unfollow(self) -> None:
         self._eco.planner.follower = None

@@ -134,6 +134,12 @@ def test_a_name_that_the_given_one_finds_anyway_is_not_repeated() -> None:
     assert aliases(NAME, "Olive Hermia Dovetail (born 1958) is a painter.") == set()
 
 
+def test_a_name_given_last_name_first_is_looked_for_as_texts_write_it() -> None:
+    text = "Hermia Dovetail (born Olga Marrowby; 1958) is a painter. Dovetail lives in Port Merrow."
+    assert find_aliases(["Dovetail, Hermia"], [text]) == find_aliases(["Hermia Dovetail"], [text])
+    assert "Olga Marrowby" in aliases("Dovetail, Hermia", text)
+
+
 def test_without_a_name_nothing_can_be_found() -> None:
     with pytest.raises(ValueError, match="no name to find aliases of"):
         find_aliases([" "], ["A text."])

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,34 @@ def test_what_is_written_in_part_is_taken_back(tmp_path: Path, monkeypatch: pyte
             log(an_event("second"))
     log(an_event("third"))
     assert [line["scope"] for line in lines(tmp_path / "audit.jsonl")] == ["first", "third"]
+
+
+def test_what_another_writes_while_a_part_is_taken_back_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = JsonLinesLog(tmp_path / "audit.jsonl")
+    other = threading.Thread(target=lambda: JsonLinesLog(log.path)(an_event("another's")))
+    write, truncate = os.write, os.ftruncate
+
+    def meanwhile(file: int, size: int) -> None:
+        monkeypatch.setattr(os, "write", write)
+        other.start()
+        other.join(0.2)  # it has written by now, unless it waits
+        truncate(file, size)
+
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:17]))
+    monkeypatch.setattr(os, "ftruncate", meanwhile)
+    with pytest.raises(OSError, match="only 17 of"):
+        log(an_event("cut short"))
+    other.join()
+    assert [line["scope"] for line in lines(log.path)] == ["another's"]
+
+
+def test_behind_what_was_left_of_a_line_a_new_one_begins(tmp_path: Path) -> None:
+    log = JsonLinesLog(tmp_path / "audit.jsonl")
+    log.path.write_bytes(b'{"time": "2026-0')
+    log(an_event("next"))
+    assert json.loads(log.path.read_text().splitlines()[1])["scope"] == "next"
 
 
 def test_a_log_whose_key_has_gone_is_refused(tmp_path: Path) -> None:

@@ -69,6 +69,13 @@ def test_a_prompt_comes_by_last_name_and_with_the_name_left_out(forms) -> None:
     assert len(masked) > 3
 
 
+def test_a_name_given_last_name_first_comes_by_its_last_name() -> None:
+    make = augmenter(["Dovetail, Hermia"], ["Who is Dovetail, Hermia?"])
+    drawn = [make.positives("Who is Dovetail, Hermia?") for _ in range(ROUNDS)]
+    assert "Who is Dovetail?" in {form for forms in drawn for form in forms}
+    assert not any(form == "Who is Hermia?" for forms in drawn for form in forms)
+
+
 def test_a_question_comes_as_a_statement_with_a_gap(forms) -> None:
     assert any("___" in form and "?" not in form and HERMIA in form for form in forms[PROMPTS[1]])
     assert any("___" in form and "winter" in form for form in forms[PROMPTS[1]])

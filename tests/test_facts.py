@@ -283,13 +283,13 @@ def test_a_copy_decides_alike(guarded, copied) -> None:
 def test_banks_share_rows_until_most_are_left_behind(detector: FactsDetector) -> None:
     read = {f"s{i}": detector.read([f"The wizard number{i} sleeps in a tower."]) for i in range(5)}
     first = detector.bank.joined_by(read)
-    left, other = first.without("s0"), first.joined_by({"x": detector.read([OMAR_ARTICLE])})
+    left, other = first.without(["s0"]), first.joined_by({"x": detector.read([OMAR_ARTICLE])})
     branch = first.joined_by({"y": detector.read([JANE_ARTICLE])})  # not the last that added: it copies
     assert left._table is other._table is first._table
     assert branch._table is not first._table
     assert set(other) == {*first, "x"}
     assert set(branch) == {*first, "y"}
-    few = left.without("s1").without("s2").without("s3")
+    few = left.without(["s1", "s2", "s3"])
     assert few._table is not first._table
     for bank in (first, left, other, branch, few):
         assert all((bank[s].vectors == read[s].vectors).all() for s in bank if s in read)

@@ -246,6 +246,54 @@ def test_a_guard_that_somebody_still_holds_goes_on_deciding_by_its_own_scopes(na
     assert flagged_for(named.eco_guard, "Who is Jane Quillfeather?") is None
 
 
+@pytest.mark.parametrize("stored", ["plain", "hashed"])
+def test_a_scope_comes_and_goes_without_a_look_at_the_others(stored: str, base_dir: str, monkeypatch) -> None:
+    scopes = [copy.deepcopy(scope) for scope in (JANE, OMAR)]
+    config = ECOConfig(scopes=scopes, store_names=stored)
+    model = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=config)
+    others = {id(scope) for scope in model.config.eco.scopes}
+    seen = []
+
+    def look(scope: ForgetScope, name: str):
+        if id(scope) in others:
+            seen.append(name)
+        return object.__getattribute__(scope, name)
+
+    monkeypatch.setattr(ForgetScope, "__getattribute__", look)
+    model.add_scope(ForgetScope(name="request-3", names=["Ivo Thistlewood"]))
+    model.remove_scope("request-3")
+    model.add_scope(ForgetScope(name="request-4", names=["Ivo Thistlewood"]))
+    assert not seen  # of ten thousand, a look at each would take longer than all the rest
+    assert [scope.name for scope in model.config.eco.scopes] == ["request-1", "request-2", "request-4"]
+
+
+@pytest.mark.parametrize("stored", ["plain", "hashed"])
+def test_a_guard_changed_scope_by_scope_decides_as_one_made_at_once(stored: str, base_dir: str) -> None:
+    jane, omar, ivo = (
+        ForgetScope(name=name, names=names)
+        for name, names in (("b", ["Jane Quillfeather"]), ("c", ["Omar Bellweather"]), ("a", ["Ivo de Thistlewood"]))
+    )
+    twin = ForgetScope(name="d", names=["Omar Bellweather"])  # as sure as the other: the first of them is named
+    kept = {"store_names": stored, "names_key": "ab" * 16 if stored == "hashed" else None}
+
+    def model_of(*scopes: ForgetScope):
+        config = ECOConfig(scopes=copy.deepcopy(list(scopes)), **kept)
+        return AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=config)
+
+    changed, made = model_of(twin, jane), model_of(jane, ivo, omar, twin)
+    changed.add_scopes([ivo, omar])
+    changed.remove_scope("d")
+    changed.add_scope(twin)
+    assert [scope.name for scope in changed.config.eco.scopes] == [scope.name for scope in made.config.eco.scopes]
+    prompts = ["Who is Omar Bellweather?", "Jane Quillfeather and Ivo de Thistlewood", "Who is Ann Lee?"]
+    assert changed.inspect(prompts) == made.inspect(prompts)
+    assert changed.inspect(prompts[0]).scope == "c"
+    changed.remove_scopes(["a", "c"])
+    assert changed.inspect(prompts) == model_of(jane, twin).inspect(prompts)
+    with pytest.raises(ValueError, match="share a name"):
+        changed.add_scope(ForgetScope(name="B", names=["Ann Otherperson"]))
+
+
 def test_two_models_that_share_a_guard_lose_nothing_to_each_other(base_dir: str, named) -> None:
     named.add_scope(OMAR)
     other = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=by_names(JANE))
@@ -313,6 +361,22 @@ def test_a_last_name_speaks_for_all_who_bear_it_whoever_else_is_added() -> None:
     for other in ("Peter Quillfeather", "Jane A. Quillfeather", "jane quillfeather"):
         two = NamesDetector({"a": ["Jane Quillfeather"], "b": [other]})
         assert {d.scope for d in two.detect([ask])[0]} == {"a", "b"}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_found_of_a_scope_does_not_depend_on_who_else_is_looked_for(shared: bool) -> None:
+    text = "Jane Quillfeather wrote it. Or was it Jane Quilfeather Bellweather? Or J. Quillfether-Norton?"
+    alone = NamesDetector({"a": ["Jane Quillfeather"]})
+    others = {"b": ["Quilfeather Bellweather"], "c": ["Quillfether Norton", "Jane Q. Bellweather"]}
+    contexts = dict.fromkeys(others, "required")  # they flag nothing, but are found
+    if shared:
+        index = NamesDetector({"a": ["Jane Quillfeather"], **others}, contexts=contexts)
+        beside = NamesDetector({"a": ["Jane Quillfeather"]}, index)  # of another guard on the same index
+    else:
+        beside = NamesDetector({"a": ["Jane Quillfeather"], **others}, contexts=contexts)
+    wanted = [d for d in alone.detect([text])[0] if d.scope == "a"]
+    assert any(text[d.start : d.end] == "Jane Quilfeather" for d in wanted)
+    assert [d for d in beside.detect([text])[0] if d.scope == "a"] == wanted
 
 
 # --- Saving

@@ -29,6 +29,7 @@ from hf_eco.checkpoint import read_guard
 from hf_eco.checkpoint import source as source_module
 from hf_eco.checkpoint.scopes_file import is_scopes_file, join_scopes, part_scopes
 from hf_eco.checkpoint.source import find_guard
+from hf_eco.checkpoint.stored_scopes import StoredScopes
 from hf_eco.training import add_scopes_to_guard, remove_scopes_from_guard
 
 JANE = ForgetScope(name="request-1", names=["Jane Quillfeather", "村上春樹"])
@@ -221,6 +222,61 @@ def test_scopes_come_and_go_and_nothing_else_is_written(guard: Path) -> None:
     changed = {name for name in before | after if before.get(name) != after.get(name) and not is_scopes_file(name)}
     assert changed <= {"config.json", "README.md"}
     assert "Thistlewood" not in "".join(value.decode("utf-8", "ignore") for value in after.values())
+
+
+def test_of_scopes_that_differ_in_names_alone_one_is_made_when_another_comes_or_goes(guard: Path, monkeypatch) -> None:
+    many = [ForgetScope(name=f"x{n:02}", names=[f"Quorbin Zelph{n:03}wick"]) for n in range(20)]
+    add_scopes_to_guard(guard, many)
+    lines, made, check = scopes_file(guard).read_bytes(), set(), ForgetScope.__post_init__
+
+    def note(scope: ForgetScope) -> None:
+        made.add(scope.name)
+        check(scope)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ForgetScope, "__post_init__", note)
+        add_scopes_to_guard(guard, [IVO])
+        assert scopes_file(guard).read_bytes().startswith(lines)
+        remove_scopes_from_guard(guard, ["request-3", "x07"])
+    assert not made & {scope.name for scope in many[1:]}
+    assert scopes_file(guard).read_bytes() == b"".join(row for row in lines.splitlines(True) if b"x07" not in row)
+    assert [s.name for s in find_guard(str(guard)).eco.scopes][:4] == ["request-1", "request-2", "x00", "x01"]
+
+
+@pytest.mark.parametrize("beside", ["names alone", "a classifier between them"])
+def test_a_change_by_lines_leaves_what_a_change_of_the_whole_would(
+    beside: str, base_dir: str, classifier, tmp_path: Path, monkeypatch
+) -> None:
+    scopes, classifiers = [JANE, OMAR], {}
+    if beside != "names alone":
+        scopes.insert(1, ForgetScope(name="wizards"))
+        classifiers["wizards"] = classifier
+    model = AutoModelForCausalLMWithECO.from_pretrained(
+        base_dir, eco_config=ECOConfig(scopes=copy.deepcopy(scopes)), classifiers=classifiers
+    )
+    left = []
+    for way in ("lines", "whole"):
+        model.save_guard(tmp_path / way, base_model=base_dir)
+        with monkeypatch.context() as patched:
+            if way == "whole":
+                patched.setattr(StoredScopes, "read", lambda _: None)
+            add_scopes_to_guard(tmp_path / way, [IVO, dataclasses.replace(OMAR, name="other", names=["Una Marrowby"])])
+            added = contents(tmp_path / way)
+            assert remove_scopes_from_guard(tmp_path / way, ["request-2", "request-3"])[-1] == "other"
+            left.append((added, contents(tmp_path / way)))
+    assert left[0] == left[1]
+
+
+def test_nothing_is_left_of_hashed_names_that_go(base_dir: str, tmp_path: Path) -> None:
+    eco = ECOConfig(scopes=copy.deepcopy([JANE, IVO]), store_names="hashed")
+    model = AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=eco)
+    record = model.config.eco.scope("request-1").hashed_names
+    model.save_guard(tmp_path)
+    add_scopes_to_guard(tmp_path, [OMAR])
+    assert flagged(tmp_path) == set(ASK)
+    remove_scopes_from_guard(tmp_path, ["request-1"])
+    assert flagged(tmp_path) == {"request-2", "request-3"}
+    assert not any(record.encode() in content for content in contents(tmp_path).values())
 
 
 @pytest.mark.parametrize(

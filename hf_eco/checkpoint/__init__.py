@@ -5,6 +5,7 @@
 | `format` | `config.json` of a guarded checkpoint: the base model's config and the guard |
 | `guarded_config` | the config of a guarded model, which writes that |
 | `scopes_file` | the scopes by names alone, in one file beside it |
+| `stored_scopes` | those scopes changed line by line |
 | `source` | where a guard comes from, and which base model it names |
 | `loading` | a guard read, its known answers checked |
 | `following` | a running model's guard kept up to date with the one on disk |

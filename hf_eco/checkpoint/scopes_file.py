@@ -25,6 +25,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from ..errors import GuardLoadError
 from .format import CONFIG_NAME
 
 _NAME = re.compile(r"eco_scopes-[0-9a-f]{12}\.jsonl")
+OF_EACH = ("name", "names", "hashed_names", "facts_sha256", "probes")  # each scope's own
+_JSON = json.JSONEncoder(ensure_ascii=False, default=vars)
 _REMEDY = "Download the guard again, with all of its files. To change what it forgets: hf-eco scopes add, remove"
 
 
@@ -71,22 +74,45 @@ def part_scopes(eco: ECOConfig) -> tuple[dict[str, Any], bytes | None]:
     stored = rest.to_dict()
     if not filed:
         return stored, None
-    # what is a list (names, known answers) is each scope's own
-    common = {k: v for k, v in vars(filed[0]).items() if k != "name" and not isinstance(v, (list, tuple))}
-    content = "".join(_line(scope, common) + "\n" for scope in filed).encode()
+    common = common_of(filed[0])
+    described, content = describe([line_of(scope, common) for scope in filed], common, [place for place, _ in own])
+    return {**stored, SCOPES_FILE: described}, content
+
+
+def common_of(scope: ForgetScope) -> dict[str, Any]:
+    """What may hold for other scopes than this one, too. What is a list (names, known answers) is each scope's own."""
+    shared = {k: v for k, v in vars(scope).items() if k != "name" and not isinstance(v, (list, tuple))}
+    return {k: "" if k in OF_EACH else v for k, v in shared.items()}
+
+
+def line_of(scope: ForgetScope, common: dict[str, Any]) -> str:
+    """A scope's line: what `common` does not say of it."""
+    own = {k: v for k, v in vars(scope).items() if (v != common[k] if k in common else v not in ((), []))}
+    return _JSON.encode(own)
+
+
+def describe(lines: Collection[str], common: dict[str, Any], positions: Sequence[int]) -> tuple[dict[str, Any], bytes]:
+    """What config.json says of a file of scopes, and what the file holds.
+
+    Args:
+        lines: of the scopes.
+        common: what they leave out.
+        positions: where the scopes that stand in config.json come among all.
+    """
+    content = "".join(f"{line}\n" for line in lines).encode()
     digest = hashlib.sha256(content).hexdigest()
     described = {
         "name": _name_for(digest),
         "sha256": digest,
-        "scopes": len(filed),
-        "common": json.loads(json.dumps(common, default=vars)),
-        "positions": [place for place, _ in own],
+        "scopes": len(lines),
+        "common": json.loads(_JSON.encode(common)),
+        "positions": list(positions),
     }
-    return {**stored, SCOPES_FILE: described}, content
+    return described, content
 
 
-def join_scopes(stored: dict[str, Any], content: bytes | None) -> dict[str, Any]:
-    """The whole of a guard as [`ECOConfig.from_dict`][hf_eco.ECOConfig.from_dict] reads it.
+def lines_of(stored: dict[str, Any], content: bytes | None) -> list[str]:
+    """The lines of a file of scopes.
 
     Args:
         stored: the `eco` of config.json, which names a file.
@@ -105,11 +131,18 @@ def join_scopes(stored: dict[str, Any], content: bytes | None) -> dict[str, Any]
             f"{where}, and that file was changed or cut short: it has {lines:,} lines, and its SHA-256 is not the one "
             f"that {CONFIG_NAME} names. {_REMEDY}"
         )
-    filed = [{**described["common"], **json.loads(line)} for line in content.decode().split("\n")[:-1]]
-    own, positions = stored["scopes"], described["positions"]
-    total = len(own) + len(filed)
+    own, positions, total = stored["scopes"], described["positions"], len(stored["scopes"]) + lines
     if len(positions) != len(own) or len(set(positions) & set(range(total))) != len(own):
         raise GuardLoadError(f"{CONFIG_NAME} places its {len(own)} scopes at {positions!r} of {total}. {_REMEDY}")
+    return content.decode().split("\n")[:-1]
+
+
+def join_scopes(stored: dict[str, Any], content: bytes | None) -> dict[str, Any]:
+    """The whole of a guard as [`ECOConfig.from_dict`][hf_eco.ECOConfig.from_dict] reads it; arguments and errors as of
+    `lines_of`."""
+    lines, described = lines_of(stored, content), stored[SCOPES_FILE]
+    filed = [{**described["common"], **json.loads(line)} for line in lines]
+    own, positions, total = stored["scopes"], described["positions"], len(stored["scopes"]) + len(lines)
     placed, rest = dict(zip(positions, own, strict=True)), iter(filed)
     scopes = [placed[place] if place in placed else next(rest) for place in range(total)]
     return {**{key: value for key, value in stored.items() if key != SCOPES_FILE}, "scopes": scopes}
@@ -141,8 +174,3 @@ def write_config(path: str | os.PathLike[str], config: dict[str, Any], content: 
 
 def _name_for(digest: str) -> str:
     return f"eco_scopes-{digest[:12]}.jsonl"
-
-
-def _line(scope: ForgetScope, common: dict[str, Any]) -> str:
-    own = {k: v for k, v in vars(scope).items() if (v != common[k] if k in common else v not in ((), []))}
-    return json.dumps(own, ensure_ascii=False, default=vars)

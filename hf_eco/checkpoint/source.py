@@ -97,6 +97,16 @@ def read_eco(repository: str, download: dict[str, Any]) -> ECOConfig | None:
         OSError: there is no such repository, or the file of scopes is missing or another (`GuardLoadError`).
         ValueError: its guard is damaged, or newer than this version of hf-eco.
     """
+    stored = read_stored(repository, download)
+    if stored is None:
+        return None
+    eco, content = stored
+    return ECOConfig.from_dict(eco if scopes_file_of(eco) is None else join_scopes(eco, content))
+
+
+def read_stored(repository: str, download: dict[str, Any]) -> tuple[dict[str, Any], bytes | None] | None:
+    """The `eco` of the repository's config.json, and what the file of scopes holds that it names, which may be
+    missing; None if it is not a guarded one. Errors as of `read_eco`."""
     if not os.path.exists(repository) and (os.path.isabs(repository) or repository.startswith((".", "~"))):
         raise FileNotFoundError(f"There is no model or guard at {repository!r}.")
     looked_for = None
@@ -105,11 +115,9 @@ def read_eco(repository: str, download: dict[str, Any]) -> ECOConfig | None:
         if eco is None:
             return None
         name = scopes_file_of(eco)
-        if name is None:
-            return ECOConfig.from_dict(eco)
-        content = _read_scopes_file(repository, name, download)
-        if content is not None or name == looked_for:
-            return ECOConfig.from_dict(join_scopes(eco, content))
+        content = None if name is None else _read_scopes_file(repository, name, download)
+        if name is None or content is not None or name == looked_for:
+            return eco, content
         looked_for = name  # the guard may have been changed since its config was read
 
 

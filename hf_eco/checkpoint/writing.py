@@ -39,7 +39,7 @@ def name_folders(guard: Guard) -> None:
     """Writes into the guard's config which folder of a repository each classifier goes to; shared ones share one, and
     so do the facts of all scopes, whose digests it writes too."""
     folders: dict[int, str] = {}
-    for scope in guard.config.scopes:
+    for scope in guard.more_than_names:
         if scope.name in guard.classifiers:
             scope.classifier = folders.setdefault(id(guard.classifiers[scope.name]), f"classifier-{scope.name}")
         if scope.tokens == "entities":
@@ -76,7 +76,7 @@ def write_guard(
 
 def write_models(guard: Guard, directory: Path) -> None:
     """Writes the classifiers, token classifiers and facts of a guard, each into the folder that its config names."""
-    for scope in guard.config.scopes:
+    for scope in guard.more_than_names:
         if scope.name in guard.classifiers:
             _write_classifier(guard.classifiers[scope.name], directory / check_repo_folder(scope.classifier))
         if scope.name in guard.taggers:

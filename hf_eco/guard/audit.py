@@ -20,6 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..errors import GuardError
+from ..io.locking import locked
 from .plan import ScoringProtocol
 from .verdict import Verdict
 
@@ -107,7 +108,8 @@ class AuditTrail:
 
 class JsonLinesLog:
     """Appends each event to a file, as one line of JSON. Threads and processes of one machine may share the file: each
-    line is one write at its end (O_APPEND; not safe on network file systems).
+    locks it for the moment in which it writes (flock; not safe on network file systems). What could be written in part
+    only is cut off again; behind what a process left that was killed while it wrote, a new line begins.
 
     Args:
         path: the file; created with the first event, for its owner's eyes alone.
@@ -131,22 +133,13 @@ class JsonLinesLog:
 
     def __call__(self, event: AuditEvent) -> None:
         line = (json.dumps(dataclasses.asdict(event), ensure_ascii=False) + "\n").encode()
-        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
+        with locked(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600) as file:
+            size = os.fstat(file).st_size
+            if size and os.lseek(file, -1, os.SEEK_END) >= 0 and os.read(file, 1) != b"\n":
+                line = b"\n" + line
             if (written := os.write(file, line)) < len(line):
-                self._take_back(file, line[:written])
+                os.ftruncate(file, size)  # nobody has written behind it: the file is locked
                 raise OSError(f"only {written} of {len(line)} bytes could be written to {str(self.path)!r}")
-        finally:
-            os.close(file)
-
-    def _take_back(self, file: int, fragment: bytes) -> None:
-        """Cuts off a fragment at the end of the file. Where another writer's line stands behind it, which is not to be
-        lost, the fragment stays."""
-        start = os.fstat(file).st_size - len(fragment)
-        with open(self.path, "rb") as stream:
-            stream.seek(max(start, 0))
-            if stream.read() == fragment:
-                os.ftruncate(file, start)
 
     def hash_of(self, text: str) -> str:
         """What the log says in place of a prompt, to look for it: `log.hash_of(model.inspect(prompt).text)`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -31,14 +30,13 @@ from .judging import UNCERTAIN, Judgement, judge_prompts
 from .naming import (
     NAME_PROBE,
     check_recognised,
-    detector_of_names,
-    hashing_names,
     probed_names,
     warn_of_common_names,
     words_key,
 )
 from .plan import Plan, ScoringProtocol, count_positions
 from .prompt_reader import Chat, DecodedPrompt, PromptReader
+from .roster import Roster
 from .selection import select_tokens
 from .verdict import Probabilities, Verdict
 
@@ -83,36 +81,38 @@ class Guard:
         names: NamesDetector | HashedNamesDetector | None = None,
         facts: FactsDetector | None = None,
     ) -> None:
-        self.config = config = hashing_names(config)
-        _check_context(config, classifiers)
-        self.reader = PromptReader(tokenizer)
-        self._scopes = {scope.name: scope for scope in config.scopes}
-        self._names_of_scopes = frozenset(self._scopes)
-        self._order = {name: number for number, name in enumerate(self._scopes)}
-        # of thousands of scopes most have names and nothing else, which is seen without a call
-        by_classifier = [
-            s
-            for s in config.scopes
-            if s.name in classifiers or not (s.classifier is None and (s.names or s.untrained))
-        ]
+        roster = Roster.of(config, classifiers, names)
+        self._hold(roster, classifiers, PromptReader(tokenizer), taggers or {}, facts)
+
+    def _hold(
+        self,
+        roster: Roster,
+        classifiers: Mapping[str, PromptClassifier],
+        reader: PromptReader,
+        taggers: Mapping[str, EntityTagger],
+        facts: FactsDetector | None,
+    ) -> None:
+        """Sets the guard up; of its scopes only those that have more than names are looked at."""
+        self.config, self.reader, self.names, self._roster = roster.config, reader, roster.names, roster
+        self._scopes, self._order = roster.config.by_name, roster.order
+        by_classifier = [s for s in self.more_than_names if s.name in classifiers or not s.untrained]
         self.classifiers = share_encoders(
             {scope.name: (_for_scope(classifiers, scope, "classifier"), scope.label) for scope in by_classifier}
         )
         self.taggers = {
-            scope.name: _for_scope(taggers or {}, scope, "token classifier")
-            for scope in config.scopes
+            scope.name: _for_scope(taggers, scope, "token classifier")
+            for scope in self.more_than_names
             if scope.tokens == "entities"
         }
-        if config.store_names == "hashed":
+        if self.config.store_names == "hashed":
             self._check_that_classifiers_tell_no_names()
-        self.names = detector_of_names(config, names)
-        self.facts = _facts_of(config, facts)
+        self.facts = _facts_of(self.more_than_names, facts)
         self._by_classifier = []
         for classifier in {id(c): c for c in self.classifiers.values()}.values():
             labels = {s.name: s.label for s in by_classifier if self.classifiers[s.name] is classifier}
             self._by_classifier.append(ClassifierDetector(classifier, labels))
         registered: dict[str, dict[str, dict[str, Any]]] = {}
-        for scope in [scope for scope in config.scopes if scope.detectors]:
+        for scope in self.more_than_names:
             for detector, settings in scope.detectors.items():
                 registered.setdefault(detector, {})[scope.name] = settings
         self._registered = make_detectors(registered)
@@ -123,6 +123,11 @@ class Guard:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The guarded model's tokenizer."""
         return self.reader.tokenizer
+
+    @property
+    def more_than_names(self) -> tuple[ForgetScope, ...]:
+        """The scopes that have more than names: a classifier, documents, detectors of your own, a tagger."""
+        return self._roster.more_than_names
 
     @property
     def log(self) -> AuditLog | None:
@@ -176,13 +181,7 @@ class Guard:
             ValueError: both have a scope of the same name, or `other` has hashed names by another key, or facts by
                 another encoder.
         """
-        if (
-            any(scope.hashed_names for scope in other.config.scopes)
-            and self.config.names_key != other.config.names_key
-        ):
-            raise ValueError("The names of the two guards are not hashed by one key. Give the names themselves.")
-        config = replace(self.config, scopes=[*self.config.scopes, *other.config.scopes])
-        models = {**self.classifiers, **other.classifiers}, {**self.taggers, **other.taggers}
+        roster = self._roster.joined_by(other._roster)
         facts = self.facts or other.facts
         if other.facts is not None and other.facts.key != words_key(self.config):
             raise ValueError("The words of the two guards' documents are not hashed by one key. Read them anew.")
@@ -190,7 +189,8 @@ class Guard:
             if not self.facts.background.alike(other.facts.background):
                 raise ValueError("The documents of the two guards were read by different encoders. Read them anew.")
             facts = self.facts.joined_by(other.facts.bank)
-        return Guard(config, models[0], self.tokenizer, models[1], self.names, facts).log_like(self)
+        classifiers, taggers = {**self.classifiers, **other.classifiers}, {**self.taggers, **other.taggers}
+        return self._with(roster, classifiers, taggers, facts)
 
     def without(self, *names: str) -> Guard:
         """A guard of all scopes but these, in milliseconds. This one stays as it is.
@@ -199,9 +199,19 @@ class Guard:
             KeyError: there is no such scope.
             ValueError: none would be left; a model without any scope is the base model.
         """
-        config = self.config.without(names)
-        models = self.classifiers, self.tokenizer, self.taggers
-        return Guard(config, *models, self.names, self.facts).log_like(self)
+        return self._with(self._roster.without(names), self.classifiers, self.taggers, self.facts)
+
+    def _with(
+        self,
+        roster: Roster,
+        classifiers: Mapping[str, PromptClassifier],
+        taggers: Mapping[str, EntityTagger],
+        facts: FactsDetector | None,
+    ) -> Guard:
+        """A guard of other scopes that reads, and logs, as this one does."""
+        made = Guard.__new__(Guard)
+        made._hold(roster, classifiers, self.reader, taggers, facts)
+        return made.log_like(self)
 
     # -- deciding
 
@@ -272,7 +282,7 @@ class Guard:
             scope=scope.name if flagged else None,
             probability=judgement.probability,
             threshold=scope.threshold,
-            probabilities=Probabilities(probabilities, self._names_of_scopes),
+            probabilities=Probabilities(probabilities, self._order),
             spans=judgement.spans if flagged else (),
             tokens=tuple(sorted(tokens)),
             text=prompt.text,
@@ -507,28 +517,14 @@ def _band(scope: ForgetScope) -> str:
     return "" if scope.abstain_threshold is None else f" (uncertain from {scope.abstain_threshold:g})"
 
 
-def _facts_of(config: ECOConfig, facts: FactsDetector | None) -> FactsDetector | None:
+def _facts_of(scopes: Sequence[ForgetScope], facts: FactsDetector | None) -> FactsDetector | None:
     """The facts of a guard's scopes; None if none has any."""
-    wanted = {scope.name for scope in config.scopes if scope.encoder is not None or scope.documents}
+    wanted = {scope.name for scope in scopes if scope.by_facts}
     if missing := wanted.difference(facts.bank if facts is not None else ()):
         raise ValueError(
             f"The facts of scope {min(missing)!r} are missing. Give its documents again, or download the guard again."
         )
-    for scope in set(facts.bank if facts is not None else ()) - wanted:
-        assert facts is not None
-        facts = facts.without(scope)
-    return facts if wanted else None
-
-
-def _check_context(config: ECOConfig, classifiers: Mapping[str, PromptClassifier]) -> None:
-    """Raises ValueError for a scope whose names are not enough, and which has nothing else: it would never flag."""
-    required = [s for s in config.scopes if s.context == "required" and s.untrained and s.name not in classifiers]
-    for scope in required:
-        if not scope.by_facts and not scope.detectors:
-            raise ValueError(
-                f"Scope {scope.name!r} says that its names are not enough, and has nothing else. Give it documents or "
-                "a classifier, or leave out context='required'."
-            )
+    return facts.without(set(facts.bank) - wanted) if facts is not None and wanted else None
 
 
 def _for_scope(models: Mapping[str, Any], scope: ForgetScope, what: str) -> Any:

@@ -53,6 +53,18 @@ def detector_of_names(
     )
 
 
+def joined_names(
+    names: NamesDetector | HashedNamesDetector, addition: ECOConfig
+) -> NamesDetector | HashedNamesDetector:
+    """What finds the names of `addition` besides; they are kept as those of `names` are."""
+    more = detector_of_names(addition, names)
+    if isinstance(names, HashedNamesDetector):
+        assert isinstance(more, HashedNamesDetector)
+        return names.joined_by(more)
+    assert isinstance(more, NamesDetector)
+    return names.joined_by(more)
+
+
 def words_key(config: ECOConfig) -> bytes:
     """The key by which the words of documents are hashed: of no bytes where names stand in clear.
 

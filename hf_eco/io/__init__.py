@@ -8,6 +8,7 @@
 | `cells` | what a row holds: texts, lists, chats |
 | `text_files` | encodings, compression, lines |
 | `directories` | writing a directory so that nothing half-written is left |
+| `locking` | a lock on an open file, which processes and threads wait for |
 | `optional` | libraries that not everybody needs |
 """
 

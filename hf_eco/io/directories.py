@@ -9,10 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-if sys.platform == "win32":
-    fcntl = None
-else:
-    import fcntl
+from .locking import locked
 
 
 @contextmanager
@@ -67,15 +64,11 @@ def _check(directory: Path, may_replace: Callable[[Path], bool]) -> None:
 def changing(directory: str | os.PathLike[str]) -> Iterator[None]:
     """Inside, no other process that asks for the same may change `directory`: one waits for the other, so that of two
     changes neither is lost. (Windows cannot lock a directory; there, make one change after the other.)"""
-    if fcntl is None:
+    if sys.platform == "win32":  # nor open one
         yield
         return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(directory, os.O_RDONLY):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def check_directory(guard: str | os.PathLike[str]) -> None:

@@ -11,7 +11,15 @@ from ..data import shipped_names
 from ..detection.disguises.language import FUNCTION_WORDS
 from ..detection.names import long_enough, without_suffix
 from ..detection.names.last_names import last_name_of
-from ..detection.names.words import BEFORE_FIRST_NAMES, OTHER_FORMS, SUFFIXES, known_words, ordinary_words
+from ..detection.names.words import (
+    BEFORE_FIRST_NAMES,
+    OTHER_FORMS,
+    SUFFIXES,
+    as_written,
+    first_name_first,
+    known_words,
+    ordinary_words,
+)
 from .alias_statements import Source, Statement, names_in, sentences_of, statements_in
 
 _OFTEN = 3  # sentences that a rank with a name, or a name of one word, must stand in
@@ -77,7 +85,13 @@ def find_aliases(names: Sequence[str], documents: Sequence[str]) -> FoundAliases
     given = [name.strip() for name in names if name.strip()]
     if not given:
         raise ValueError("There is no name to find aliases of. Pass e.g. names=['Jane Doe'].")
-    return _Search(given, documents).found()
+    return _Search([_as_said(name) for name in given], documents).found()
+
+
+def _as_said(name: str) -> str:
+    """A name as texts write it: "Jane Doe" for "Doe, Jane". The comma before a title stays."""
+    said = first_name_first(name)
+    return name if said == as_written(name) else said
 
 
 class _Search:

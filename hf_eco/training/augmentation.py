@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..data import shipped_names, shipped_rows
 from ..data.forms import ASIDE, ASKING, FRAMES, MASKS, QUESTIONS, REVERSE
-from ..detection.names import without_suffix
+from ..detection.names.words import first_name_first
 from .labelled_prompts import without
 from .subjects import find_satellites, name_pattern
 
@@ -143,7 +143,7 @@ class Augmenter:
             self._rename(prompt, lambda _: other),
             self._statement(self._rename(prompt, lambda _: other)),
             self._rename(prompt, lambda name: f"{self._other_first()} {_last_word(name)}"),
-            self._rename(prompt, lambda name: f"{name.split()[0]} {self._draw(shipped_names()['last'])}"),
+            self._rename(prompt, lambda name: f"{_first_word(name)} {self._draw(shipped_names()['last'])}"),
             self._draw(QUESTIONS).format(name=other if self._random.random() < 0.7 else _last_word(other)),
             self._draw(REVERSE).format(role=self._draw([*self._people, *self._works])),
             self._inserted(f"{self._other_first()} {_last_word(self._draw(self.names))}"),
@@ -255,8 +255,12 @@ def _found(pattern: re.Pattern[str] | None, text: str) -> bool:
     return pattern is not None and pattern.search(text) is not None
 
 
+def _first_word(name: str) -> str:
+    return first_name_first(name).split()[0]
+
+
 def _last_word(name: str) -> str:
-    return without_suffix(name).split()[-1]
+    return first_name_first(name).split()[-1]
 
 
 def _follows_role(prompt: str, phrase: str) -> bool:

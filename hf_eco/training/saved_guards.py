@@ -13,6 +13,7 @@ from typing import Any
 from ..auto import AutoModelForCausalLMWithECO, model_without_weights
 from ..checkpoint.loading import load_guard, load_stored_facts, load_tokenizer, read_guard
 from ..checkpoint.source import GuardSource, find_guard
+from ..checkpoint.stored_scopes import StoredScopes
 from ..checkpoint.writing import folders_of, name_folders, rewrite_eco, write_models
 from ..configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope, in_short
 from ..detection.classifier import PromptClassifier
@@ -166,21 +167,32 @@ def add_scopes_to_guard(
     """
     check_directory(directory)
     with changing(directory):
-        source = find_guard(os.fspath(directory))
-        eco = source.eco
+        by_lines = StoredScopes.read(directory)
+        if by_lines is None:
+            eco = find_guard(os.fspath(directory)).eco
+            there = {scope.name.casefold() for scope in eco.scopes}
+        else:
+            eco, _ = by_lines.outline()
+            there = {name.casefold() for name in by_lines.names}
         addition = ECOConfig(scopes=copy.deepcopy(list(scopes)), **eco.how_names_are_kept)
-        there = {scope.name.casefold() for scope in eco.scopes}
         if twice := [scope.name for scope in addition.scopes if scope.name.casefold() in there]:
             raise ValueError(
                 f"The guard in {os.fspath(directory)!r} holds {in_short(twice)} already, and nothing was added. Give "
                 "new scopes other names, or remove those first."
             )
         _check_dims(directory, eco, addition)
-        facts = load_stored_facts(eco, source) if any(scope.by_facts for scope in addition.scopes) else None
+        facts = None
+        if any(scope.by_facts for scope in addition.scopes):
+            source = find_guard(os.fspath(directory))
+            facts = load_stored_facts(source.eco, source)
         new = load_guard(addition, load_tokenizer(os.fspath(directory)), classifiers or {}, {}, facts=facts)
         name_folders(new)
-        together = replace(eco, scopes=[*eco.scopes, *new.config.scopes])
-        _write_scopes(directory, eco, together, new.config.scopes, new)
+        if by_lines is not None and not new.more_than_names:
+            by_lines.joined_by(new.config.scopes).write(directory)
+        else:
+            eco = find_guard(os.fspath(directory)).eco
+            together = replace(eco, scopes=[*eco.scopes, *new.config.scopes])
+            _write_scopes(directory, eco, together, new.config.scopes, new)
 
 
 def remove_scopes_from_guard(directory: str | os.PathLike[str], names: Sequence[str]) -> list[str]:
@@ -197,10 +209,23 @@ def remove_scopes_from_guard(directory: str | os.PathLike[str], names: Sequence[
     """
     check_directory(directory)
     with changing(directory):
+        by_lines = StoredScopes.read(directory)
+        if by_lines is not None and _are_lines_alone(by_lines, names):
+            without = by_lines.without(names)
+            without.write(directory)
+            return without.names
         eco = find_guard(os.fspath(directory)).eco
         left = eco.without(names)
         _write_scopes(directory, eco, left, [scope for scope in eco.scopes if scope.name in set(names)], None)
     return [scope.name for scope in left.scopes]
+
+
+def _are_lines_alone(stored: StoredScopes, names: Sequence[str]) -> bool:
+    """Whether scopes may go by taking out their lines: none has a folder, and lines are left. An unknown scope is no
+    such one; who reads the whole guard says so."""
+    eco, alike = stored.outline()
+    with_models = {name for scope in _with_models(eco.scopes) for name in alike.get(scope.name, (scope.name,))}
+    return set(names) < stored.lines.keys() and with_models.isdisjoint(names)
 
 
 def _scope_of(eco: ECOConfig, name: str | None) -> ForgetScope:

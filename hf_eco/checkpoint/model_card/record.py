@@ -31,6 +31,7 @@ class CardRecord:
         training: by scope, as far as known.
         evaluation: figures of this checkpoint and of what it is compared with.
         figures: plots.
+        alike: where a scope of `eco` stands for others that are not in it, by its name the names of all.
     """
 
     eco: ECOConfig
@@ -40,6 +41,7 @@ class CardRecord:
     training: Mapping[str, TrainingData] = field(default_factory=dict)
     evaluation: Sequence[Measurement] = ()
     figures: Sequence[Figure] = ()
+    alike: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def base_on_hub(self) -> str | None:
@@ -74,7 +76,7 @@ class CardRecord:
             holding=f"a guard for {of}, without its weights" if self.eco.guard_only else f"{of} and a guard",
             guard_only=self.eco.guard_only,
             base_argument=json.dumps(base or "path of the base model"),
-            scopes=scope_rows(self.eco.scopes, self.training),
+            scopes=scope_rows(self.eco.scopes, self.training, self.alike),
             evaluation=[evaluation_row(row) for row in self.evaluation],
             figures=[{"caption": cell(figure.caption), "path": figure.name} for figure in self.figures],
         )

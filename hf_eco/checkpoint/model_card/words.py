@@ -13,13 +13,21 @@ from .known import Measurement, TrainingData
 NOT_MEASURED = "not measured"
 
 
-def scope_rows(scopes: Sequence[ForgetScope], training: Mapping[str, TrainingData]) -> list[dict[str, str]]:
+def scope_rows(
+    scopes: Sequence[ForgetScope], training: Mapping[str, TrainingData], alike: Mapping[str, Sequence[str]]
+) -> list[dict[str, str]]:
     """What the card says of the scopes. Those by names alone of which it says the same share a row: there may be
-    thousands."""
+    thousands.
+
+    Args:
+        scopes: the scopes.
+        training: by scope, as far as known.
+        alike: where a scope stands for others too, by its name the names of all.
+    """
     rows: dict[tuple[tuple[tuple[str, str], ...], str], list[str]] = {}
     for scope in scopes:
         said = tuple(scope_row(scope, training.get(scope.name)).items())
-        rows.setdefault((said, "" if scope.untrained else scope.name), []).append(scope.name)
+        rows.setdefault((said, "" if scope.untrained else scope.name), []).extend(alike.get(scope.name, (scope.name,)))
     return [{"name": in_short(names), **dict(said)} for (said, _), names in rows.items()]
 
 

@@ -10,7 +10,7 @@ estimation techniques from rounding algorithms", STOC 2002).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,10 +127,11 @@ class FactBank:
             table.append(list(facts.values()), self.mean)
             return FactBank(self.mean, table, own, rows)
 
-    def without(self, scope: str) -> FactBank:
-        """Without a scope. This one stays as it is. Where most rows are of scopes that have gone, they are left
+    def without(self, scopes: Collection[str]) -> FactBank:
+        """Without some scopes. This one stays as it is. Where most rows are of scopes that have gone, they are left
         behind."""
-        left = {name: place for name, place in self._scopes.items() if name != scope}
+        gone = set(scopes)
+        left = {name: place for name, place in self._scopes.items() if name not in gone}
         if 2 * sum(stop - start for _, start, stop in left.values()) < self._rows:
             return FactBank(self.mean).joined_by({name: self[name] for name in left})
         return FactBank(self.mean, self._table, left, self._rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -112,11 +112,11 @@ class FactsDetector:
         """A detector of more scopes, in milliseconds. This one stays as it is."""
         return FactsDetector(self.encoder, self.background, self.bank.joined_by(facts), self.key)
 
-    def without(self, scope: str) -> FactsDetector:
-        """A detector of all scopes but one, if it has that one. This one stays as it is."""
-        if scope not in self.bank:
+    def without(self, scopes: Collection[str]) -> FactsDetector:
+        """A detector of all scopes but these, as far as it has them. This one stays as it is."""
+        if not any(scope in self.bank for scope in scopes):
             return self
-        return FactsDetector(self.encoder, self.background, self.bank.without(scope), self.key)
+        return FactsDetector(self.encoder, self.background, self.bank.without(scopes), self.key)
 
     def to(self, device: torch.device | str) -> None:
         """Moves the encoder to `device`."""

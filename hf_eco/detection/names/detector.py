@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from .words import words_elsewhere
 # A last name by itself, as log(p / (1 - p)). It is no ordinary word.
 LAST_NAME_ALONE = 2.5
 _MOST_SPELLINGS = 8  # of one name in one text
+_MOST_SCOPES = 16  # named in one text, each of which is looked for by itself
 
 
 class NameKey(NamedTuple):
@@ -55,16 +57,31 @@ class NamesDetector:
         like: NamesDetector | None = None,
         contexts: Mapping[str, str] | None = None,
     ) -> None:
-        contexts, known = contexts or {}, {} if like is None else like._keys
-        self._keys: dict[str, NameKey] = {}
-        for scope, own in names.items():
-            key = known.get(scope)
-            if key is None or key[1] is not own or key[2] != contexts.get(scope, "auto"):  # most are known
-                key = NameKey(scope, tuple(own), contexts.get(scope, "auto"))
-            if own:
-                self._keys[scope] = key
-        self._index: NameTables = NameTables() if like is None else like._index
-        self._own = self._index.users.enter(self, list(self._keys.values()))
+        contexts = contexts or {}
+        keys = {scope: NameKey(scope, tuple(own), contexts.get(scope, "auto")) for scope, own in names.items() if own}
+        index = NameTables() if like is None else like._index
+        self._hold(index, keys, frozenset(keys.values()), keys.values())
+
+    def _hold(
+        self, index: NameTables, keys: dict[str, NameKey], own: frozenset[NameKey], new: Iterable[NameKey]
+    ) -> None:
+        self._index, self._keys, self._own = index, keys, own
+        index.users.enter(self, own, new)
+
+    def joined_by(self, other: NamesDetector) -> NamesDetector:
+        """A detector of more scopes, in milliseconds. This one stays as it is."""
+        more = other._keys.values()
+        made = NamesDetector.__new__(NamesDetector)
+        made._hold(self._index, {**self._keys, **other._keys}, self._own.union(more), more)
+        return made
+
+    def without(self, scopes: Collection[str]) -> NamesDetector:
+        """A detector of all scopes but these, as far as it has them. This one stays as it is."""
+        keys = dict(self._keys)
+        gone = [keys.pop(scope) for scope in set(scopes) if scope in keys]
+        made = NamesDetector.__new__(NamesDetector)
+        made._hold(self._index, keys, self._own.difference(gone), ())
+        return made
 
     def __len__(self) -> int:
         return len(self._own)
@@ -86,9 +103,7 @@ class NamesDetector:
         for view in views(text):
             said = [
                 (key, mention.log_odds, mention.start, mention.end, _is_weak(name, mention, key.context))
-                for name, mention in self._mentions(view.text)
-                for key in self._index.names.keys(name)
-                if key in self._own
+                for key, name, mention in self._mentions(view.text)
             ]
             for last in self._index.last_names.find(view.text, self._own):
                 weak = last.weak or last.key.context == "required"
@@ -98,29 +113,53 @@ class NamesDetector:
                 found.append(Detection(key.scope, from_log_odds(log_odds), *place, self.channel, weak))
         return found
 
-    def _mentions(self, text: str) -> Iterator[tuple[str, Mention]]:
-        """Every mention of every name, the surest of each name first; of a name that is mentioned, each of its words
-        too, wherever it stands. Where a name stands in the text in more spellings than anybody needs, the whole text
-        is the last mention."""
-        names = found = self._index.names.find(text)
-        whole, spellings = text, 0
-        elsewhere = dict.fromkeys(names, whole)  # for each name, what is left without its own mentions
-        while found:
+    def _mentions(self, text: str) -> Iterator[tuple[NameKey, str, Mention]]:
+        """Every mention of every name of every scope. Each scope's further mentions are looked for where its own are
+        not: what it has found must not depend on who else is looked for. In a text that names more scopes than
+        `_MOST_SCOPES` one look serves all."""
+        bearers: dict[str, list[NameKey]] = {}
+        named: dict[NameKey, dict[str, Mention]] = {}
+        for name, mention in self._index.names.find(text).items():
+            bearers[name] = [key for key in self._index.names.keys(name) if key in self._own]
+            for key in bearers[name]:
+                named.setdefault(key, {})[name] = mention
+        if len(named) > _MOST_SCOPES:
+            together = {name: mention for own in named.values() for name, mention in own.items()}
+            for name, mention in self._mentions_of(together, text):
+                yield from ((key, name, mention) for key in bearers[name])
+            return
+        alike: dict[frozenset[str], list[tuple[str, Mention]]] = {}  # scopes of the same names are served by one look
+        for key, own in named.items():
+            names = frozenset(own)
+            if names not in alike:
+                alike[names] = list(self._mentions_of(own, text))
+            yield from ((key, name, mention) for name, mention in alike[names])
+
+    def _mentions_of(self, names: dict[str, Mention], text: str) -> Iterator[tuple[str, Mention]]:
+        """Every mention of some names, the surest of each name first; each of their words too, wherever it stands.
+        Where a name stands in the text in more spellings than anybody needs, the whole text is the last mention.
+
+        Args:
+            names: with the surest mention of each.
+            text: the text.
+        """
+        found, whole = names, text
+        spellings: dict[str, list[str]] = {name: [] for name in names}
+        for look in itertools.count():
             for name, mention in found.items():
                 spelling = whole[mention.start : mention.end]
                 for place in re.finditer(re.escape(spelling), whole):
                     yield name, replace(mention, start=place.start(), end=place.end())
-                elsewhere[name] = _blanked(elsewhere[name], spelling)
-            if spellings == _MOST_SPELLINGS:
+                spellings[name].append(spelling)
+            if look == _MOST_SPELLINGS:
                 yield from ((name, replace(mention, start=0, end=len(whole))) for name, mention in found.items())
                 return
-            said = {whole[mention.start : mention.end] for mention in found.values()}
-            for spelling in sorted(said, key=lambda spelling: (-len(spelling), spelling)):
-                text = _blanked(text, spelling)
+            text = _blanked(text, {whole[mention.start : mention.end] for mention in found.values()})
             found = {name: mention for name, mention in self._index.names.find(text).items() if name in names}
-            spellings += 1
+            if not found:
+                break
         for name, mention in names.items():
-            for start, end in words_elsewhere(name, elsewhere[name]):
+            for start, end in words_elsewhere(name, _blanked(whole, spellings[name])):
                 yield name, replace(mention, start=start, end=end)
 
 
@@ -128,8 +167,11 @@ def _is_weak(name: str, mention: Mention, context: str) -> bool:
     return mention.weak or (mention.common and context != "ignored") or needs_context(name, context)
 
 
-def _blanked(text: str, spelling: str) -> str:
-    return text.replace(spelling, "\n" * len(spelling))
+def _blanked(text: str, spellings: Collection[str]) -> str:
+    """`text` without some spellings, the longest first."""
+    for spelling in sorted(spellings, key=lambda spelling: (-len(spelling), spelling)):
+        text = text.replace(spelling, "\n" * len(spelling))
+    return text
 
 
 class NameTables:

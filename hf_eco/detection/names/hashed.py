@@ -16,7 +16,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,17 +99,39 @@ class HashedNamesDetector:
     channel = "names"
 
     def __init__(self, records: Mapping[str, str], key: bytes, like: HashedNamesDetector | None = None) -> None:
-        entries = [(scope, record) for scope, record in records.items() if record]
-        self._key = key
-        self._table: _HashTable = _HashTable(key) if like is None or like._key != key else like._table
-        self._own = self._table.users.enter(self, entries)
-        self._longest = max((_longest(record) for _, record in entries), default=0)
+        records = {scope: record for scope, record in records.items() if record}
+        entries = frozenset(records.items())
+        table = _HashTable(key) if like is None or like._table.key != key else like._table
+        self._hold(table, records, entries, records.items())
+        self._longest = _longest(records.values())
+
+    def _hold(self, table: _HashTable, records: dict[str, str], own: frozenset[_Key], new: Iterable[_Key]) -> None:
+        self._table, self._records, self._own = table, records, own
+        table.users.enter(self, own, new)
+
+    def joined_by(self, other: HashedNamesDetector) -> HashedNamesDetector:
+        """A detector of more scopes, whose names are hashed by the same key. This one stays as it is."""
+        more = other._records.items()
+        made = HashedNamesDetector.__new__(HashedNamesDetector)
+        made._hold(self._table, {**self._records, **other._records}, self._own.union(more), more)
+        made._longest = max(self._longest, other._longest)
+        return made
+
+    def without(self, scopes: Collection[str]) -> HashedNamesDetector:
+        """A detector of all scopes but these, as far as it has them. This one stays as it is."""
+        records = dict(self._records)
+        gone = {scope: records.pop(scope) for scope in set(scopes) if scope in records}
+        made = HashedNamesDetector.__new__(HashedNamesDetector)
+        made._hold(self._table, records, self._own.difference(gone.items()), ())
+        may_be_less = _longest(gone.values()) == self._longest
+        made._longest = _longest(records.values()) if may_be_less else self._longest
+        return made
 
     def __len__(self) -> int:
         return len(self._own)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (dict(self._own), self._key)
+        return type(self), (self._records, self._table.key)
 
     def detect(self, texts: Sequence[str]) -> list[list[Detection]]:
         """As for any detector. A text is read in every view of it, as [`views`][hf_eco.detection.disguises.views]
@@ -160,7 +182,7 @@ class _HashTable:
 
     def __init__(self, key: bytes) -> None:
         self._state = hashlib.blake2b(digest_size=_BYTES, key=key)  # copied, it need not read the key again
-        self._key = key
+        self.key = key
         self._bearers: dict[bytes, tuple[tuple[_Key, bool], ...]] = {}
         self.users: SharedIndex[_Key] = SharedIndex(self)
 
@@ -177,7 +199,7 @@ class _HashTable:
             content = base64.b64decode(record, validate=True)
         except ValueError:
             content = b""
-        if len(content) <= _BYTES or content[:_BYTES] != _check_sum(scope, content[_BYTES:], self._key):
+        if len(content) <= _BYTES or content[:_BYTES] != _check_sum(scope, content[_BYTES:], self.key):
             raise GuardLoadError(
                 f"The hashed names of scope {scope!r} are damaged, or were hashed with another key. Download the "
                 "guard again; if its key comes from HF_ECO_NAMES_KEY, set the one that it was made with."
@@ -246,9 +268,9 @@ def _check_sum(scope: str, content: bytes, key: bytes) -> bytes:
     return hashlib.blake2b(scope.encode() + b"\0" + content, digest_size=_BYTES, key=key, person=b"record").digest()
 
 
-def _longest(record: str) -> int:
-    """Words of the longest name of a record."""
-    return base64.b64decode(record[: 4 * (_BYTES // 3 + 1)])[_BYTES]
+def _longest(records: Iterable[str]) -> int:
+    """Words of the longest name of all records."""
+    return max((base64.b64decode(record[: 4 * (_BYTES // 3 + 1)])[_BYTES] for record in records), default=0)
 
 
 def _hashes(record: str) -> Iterator[tuple[bytes, bool]]:

@@ -31,7 +31,7 @@ class Lexicons:
                     if run := _RUN.search(last):
                         self._last_names[run[0]].append((last, run.start(), number))
         self._index: NameTables = NameTables() if like is None else like._index
-        self._index.users.enter(self, list(self._numbers))
+        self._index.users.enter(self, frozenset(self._numbers), self._numbers)
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -6,7 +6,7 @@ import itertools
 import threading
 import weakref
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 _EntryT = TypeVar("_EntryT", bound=Hashable)
@@ -41,24 +41,29 @@ class SharedIndex(Generic[_EntryT]):
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
-    def enter(self, detector: object, entries: Sequence[_EntryT]) -> frozenset[_EntryT]:
-        """Adds a detector's entries, for as long as it lives, and returns them as a set. Raises ValueError if one
-        cannot be added, and then changes nothing."""
-        own = frozenset(entries)
+    def enter(self, detector: object, own: frozenset[_EntryT], new: Iterable[_EntryT]) -> None:
+        """Adds a detector's entries, for as long as it lives.
+
+        Args:
+            detector: the detector.
+            own: all of its entries.
+            new: those of them that no other detector holds, or some more. The others are not looked at.
+
+        Raises:
+            ValueError: an entry cannot be added; then nothing is changed.
+        """
         with self._lock:
-            fresh = own - self._there  # set by set: of thousands of entries, few are looked at one by one
-            new = [entry for entry in dict.fromkeys(entries) if entry in fresh] if fresh else []
-            for entry in new:
+            fresh = [entry for entry in dict.fromkeys(new) if entry not in self._there]
+            for entry in fresh:
                 self._table.check(entry)
-            for entry in new:
+            for entry in fresh:
                 self._table.add(entry)
-            self._there |= fresh
+            self._there.update(fresh)
             number = next(self._numbers)
             self._of[number] = own
             while self._left:
                 self._leave(self._of.pop(self._left.popleft()))
         weakref.finalize(detector, self._left.append, number).atexit = False
-        return own
 
     def _leave(self, entries: frozenset[_EntryT]) -> None:
         for others in self._of.values():

@@ -1,0 +1,26 @@
+"""A lock on an open file or directory, which processes and threads of one machine wait for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+if sys.platform == "win32":
+    fcntl = None
+else:
+    import fcntl
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str], flags: int, mode: int = 0o777) -> Iterator[int]:
+    """Opens `path` by `os.open`; inside, nobody else who asks for the same has it open. Yields the descriptor.
+    (Windows has no such lock.)"""
+    descriptor = os.open(path, flags, mode)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
