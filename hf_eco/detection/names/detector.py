@@ -17,7 +17,7 @@ from .index import NameIndex, check_name
 from .last_names import LastNames
 from .name import Mention
 from .shared_index import SharedIndex
-from .words import words_elsewhere
+from .words import telling_words, words_elsewhere
 
 # A last name by itself, as log(p / (1 - p)). It is no ordinary word.
 LAST_NAME_ALONE = 2.5
@@ -120,7 +120,7 @@ class NamesDetector:
             found = {name: mention for name, mention in self._index.names.find(text).items() if name in names}
             spellings += 1
         for name, mention in names.items():
-            for start, end in words_elsewhere(name, elsewhere[name]):
+            for _, start, end in words_elsewhere(telling_words(name), elsewhere[name]):
                 yield name, replace(mention, start=start, end=end)
 
 

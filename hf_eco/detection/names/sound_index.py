@@ -7,6 +7,7 @@ looked up by the classes of their consonants, so that the cost hardly grows with
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,7 +42,6 @@ _OF_A_WORD = 0.36  # of its weight, by which each word may differ
 _LONGEST_UNDIVIDED = 4  # syllables of a name of East Asia, the first of which is the last name
 _MOST_GAPS = 5
 _MOST_KEYS = 32
-_MOST_KEY = 14
 _MOST_UNITS = 16
 _MOST_KNOWN = 20_000
 
@@ -136,12 +136,18 @@ class _Table:
         self._name_keys: dict[str, tuple[str, ...]] = {}
         self._text_keys: dict[str, tuple[str, ...]] = {}
         self._heard: dict[str, dict[_Heard, None]] = {}  # key -> names
+        self._beginnings: Counter[str] = Counter()  # of those keys; how many begin so
+        self._endings: Counter[str] = Counter()
         self._known: dict[str, tuple[_Heard, ...]] = {}  # key of a text -> names, until one comes or goes
 
     def add(self, name: str) -> None:
         self._known.clear()
         for key, heard in self._entries(name):
-            self._heard.setdefault(key, {})[heard] = None
+            if key not in self._heard:
+                self._heard[key] = {}
+                self._beginnings.update(key[:i] for i in range(len(key) + 1))
+                self._endings.update(key[i:] for i in range(len(key) + 1))
+            self._heard[key][heard] = None
 
     def remove(self, name: str) -> None:
         self._known.clear()
@@ -150,6 +156,9 @@ class _Table:
                 self._heard[key].pop(heard, None)
                 if not self._heard[key]:
                     del self._heard[key]
+                    for i in range(len(key) + 1):
+                        _take(self._beginnings, key[:i])
+                        _take(self._endings, key[i:])
 
     def _entries(self, name: str) -> Iterator[tuple[str, _Heard]]:
         for phonemes, extra in dict(_readings(name)).items():
@@ -187,7 +196,8 @@ class _Table:
         if key not in self._known:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[key] = tuple(dict.fromkeys(h for near in near_keys(key) for h in self._heard.get(near, ())))
+            near = near_keys(key, self._beginnings, self._endings)
+            self._known[key] = tuple(dict.fromkeys(heard for other in near for heard in self._heard.get(other, ())))
         return self._known[key]
 
     def _edits(self, heard: _Heard, phonemes: str) -> float | None:
@@ -225,6 +235,12 @@ class _Table:
             if cost > most:
                 break
         return cost
+
+
+def _take(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 def _windows(read: Sequence[Unit], cased: bool) -> Iterator[tuple[int, int, str]]:
