@@ -117,7 +117,7 @@ class NamesDetector:
             said = {whole[mention.start : mention.end] for mention in found.values()}
             for spelling in sorted(said, key=lambda spelling: (-len(spelling), spelling)):
                 text = _blanked(text, spelling)
-            found = {name: mention for name, mention in self._index.names.find(text).items() if name in names}
+            found = self._index.names.find(text, names)
             spellings += 1
         for name, mention in names.items():
             for _, start, end in words_elsewhere(telling_words(name), elsewhere[name]):

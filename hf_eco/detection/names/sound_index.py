@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice, product
+from itertools import groupby, islice, product
 
 from .hearing import DISTANCES, HEARD, OPTIONS, UNVOWELLED
 from .kanji_index import KanjiIndex
@@ -87,25 +87,32 @@ class SoundIndex:
                 if source == script:
                     table.remove(name)
 
-    def find(self, text: str) -> dict[str, Mention]:
-        """The surest mention of each name in `text`, by name, in scripts it was not given in."""
+    def find(self, text: str, among: Collection[str] | None = None) -> dict[str, Mention]:
+        """The surest mention of each name in `text`, by name, in scripts it was not given in.
+
+        Args:
+            text: the text.
+            among: the names that are looked for, or some more; None for all.
+        """
         if self._given.keys() <= {"latin"} and text.isascii():
             return {}
         found = self._kanji.find(text)
         pairs = [
             (source, target)
             for target in sorted(scripts_in(text))
-            for source in self._given
-            if _differ(source, target)
+            for source, given in self._given.items()
+            if _differ(source, target) and (among is None or any(name in given for name in among))
         ]
         if not pairs:
             return found
         read = units(text, frozenset(target for _, target in pairs))
-        for source, target in pairs:
+        for target, alike in groupby(pairs, key=lambda pair: pair[1]):
             own = [unit for unit in read if unit.script == target]
-            for name, mention in self._table(source, target).find(own, text).items():
-                if name not in found or mention.edits < found[name].edits:
-                    found[name] = mention
+            windows = list(_windows(own, cased=target in CASED and any(c.isupper() for c in text)))
+            for source, _ in alike:
+                for name, mention in self._table(source, target).find(own, windows).items():
+                    if name not in found or mention.edits < found[name].edits:
+                        found[name] = mention
         return found
 
     def _table(self, source: str, target: str) -> _Table:
@@ -133,8 +140,8 @@ class _Table:
         self._distances: Distances = DISTANCES[source] | DISTANCES[target]
         self._name_options = (OPTIONS[target] or HEARD.get(source, {}), source in UNVOWELLED)
         self._text_options = ({**OPTIONS[source], **HEARD.get(target, {})}, target in UNVOWELLED)
-        self._name_keys: dict[str, tuple[str, ...]] = {}
-        self._text_keys: dict[str, tuple[str, ...]] = {}
+        self._name_keys: dict[str, tuple[int, tuple[str, ...]]] = {}  # of words; how short one is, and all
+        self._text_keys: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._heard: dict[str, dict[_Heard, None]] = {}  # key -> names
         self._beginnings: Counter[str] = Counter()  # of those keys; how many begin so
         self._endings: Counter[str] = Counter()
@@ -168,24 +175,40 @@ class _Table:
                     yield key, heard
 
     def _keys(
-        self, phonemes: str, options: tuple[dict[str, tuple[str, ...]], bool], known: dict[str, tuple[str, ...]]
+        self,
+        phonemes: str,
+        options: tuple[dict[str, tuple[str, ...]], bool],
+        known: dict[str, tuple[int, tuple[str, ...]]],
+        longest: float = math.inf,
     ) -> list[str]:
-        """The keys of a name or of a stretch of a text, put together of those of its words."""
+        """The keys of a name or of a stretch of a text, put together of those of its words; none if even the shortest
+        has more than `longest` classes."""
         if len(known) > _MOST_KNOWN:
             known.clear()
-        words = phonemes.split(GAP)
-        for word in words:
+        least, of_words = 0, []
+        for word in phonemes.split(GAP):
             if word not in known:
-                known[word] = tuple(keys(word, *options))
-        made = islice(product(*(known[word] for word in words)), _MOST_KEYS)
-        return list(dict.fromkeys(map("".join, made)))
+                own = tuple(keys(word, *options))
+                known[word] = min(map(len, own)), own
+            length, own = known[word]
+            least += length
+            if least > longest:
+                return []
+            of_words.append(own)
+        return list(dict.fromkeys(map("".join, islice(product(*of_words), _MOST_KEYS))))
 
-    def find(self, read: Sequence[Unit], text: str) -> dict[str, Mention]:
+    def find(self, read: Sequence[Unit], windows: Sequence[tuple[int, int, str]]) -> dict[str, Mention]:
+        """The surest mention of each name.
+
+        Args:
+            read: the units of the script.
+            windows: what `_windows` makes of them.
+        """
         found: dict[str, Mention] = {}
-        cased = self._target in CASED and any(c.isupper() for c in text)
-        for first, last, phonemes in _windows(read, cased):
+        longest = max(map(len, self._heard), default=0) + 1  # classes of a key that is near
+        for first, last, phonemes in windows:
             start, end = read[first].start, read[last].end
-            for key in self._keys(phonemes, self._text_options, self._text_keys):
+            for key in self._keys(phonemes, self._text_options, self._text_keys, longest):
                 for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):
                     edits = self._edits(heard, phonemes)
                     if edits is not None and (heard.name not in found or edits < found[heard.name].edits):
