@@ -90,7 +90,7 @@ def _judgements(
             # Where a message is guilty by itself, the whole tells nothing new. Names are found wherever they stand.
             telling = [d for d in detections if len(group) == 1 or not own or d.channel == "names"]
             reached = [d for d in telling if d.probability >= threshold_of(scope) and (weak_too or not d.weak)]
-            own.update(*(back((d.start, d.end)) for d in reached))
+            own.update(*map(back, {(d.start, d.end) for d in reached}))
     for scope, judgement in found.items():
         judgement.spans = tuple(sorted(guilty[scope]))
     return found
@@ -129,7 +129,7 @@ class _BackToPrompt:
         self._begin = [0, *itertools.accumulate(end - start + 1 for start, end in segments)]
 
     def __call__(self, span: Span) -> list[Span]:
-        spans = []
+        spans: list[Span] = []
         for number in range(max(bisect_right(self._begin, span[0]) - 1, 0), len(self._segments)):
             (start, end), before = self._segments[number], self._begin[number]
             if before >= span[1]:

@@ -206,7 +206,11 @@ class _Table:
         """
         found: dict[str, Mention] = {}
         longest = max(map(len, self._heard), default=0) + 1  # classes of a key that is near
+        seen: set[str] = set()  # what sounds the same again is no surer
         for first, last, phonemes in windows:
+            if phonemes in seen:
+                continue
+            seen.add(phonemes)
             start, end = read[first].start, read[last].end
             for key in self._keys(phonemes, self._text_options, self._text_keys, longest):
                 for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):

@@ -1,0 +1,61 @@
+"""One message must not stop a server: the work of a verdict grows with the length of a text, whatever the text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hf_eco.detection.disguises import views
+from hf_eco.detection.names.detector import NamesDetector
+from hf_eco.detection.names.hashed import HashedNamesDetector, hash_names
+from hf_eco.guard.judging import judge_prompts
+from hf_eco.guard.prompt_reader import DecodedPrompt
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from adversarial_texts import FAMILIES, names, ordinary  # noqa: E402
+
+KEY = b"k" * 32
+SMALL, LARGE = 200, 800  # bytes
+MOST_GROWTH = 6.0  # of work, where a text grows fourfold; its square would be 16
+SLACK = 4_000  # calls, whatever the length
+
+
+@pytest.fixture(scope="module")
+def detectors():
+    known = names()[::25]
+    plain = NamesDetector({name: [name] for name in known})
+    records = {f"request-{i}": hash_names(f"request-{i}", [name], KEY) for i, name in enumerate(known)}
+    hashed = HashedNamesDetector(records, KEY)
+    for detector in (plain, hashed):
+        detector.detect([ordinary(SMALL), *(FAMILIES[name](100) for name in ("cyrillic", "greek", "kana", "han"))])
+    return [plain, hashed]
+
+
+def calls(function: Callable[[], object]) -> int:
+    """How many functions are called, of Python and of C."""
+    count = 0
+
+    def counting(frame, event, argument) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(counting)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def work(detectors, text: str) -> int:
+    return calls(lambda: judge_prompts(detectors, lambda scope: 0.5, [DecodedPrompt(text, (), ((0, len(text)),))]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_work_of_a_verdict_grows_with_the_length_of_a_text(family, detectors):
+    small, large = (work(detectors, FAMILIES[family](size)) for size in (SMALL, LARGE))
+    assert large <= MOST_GROWTH * small + SLACK
