@@ -1,32 +1,26 @@
-"""How long a verdict takes on texts that were made to take long, against ordinary text of the same length.
+"""How long a verdict takes on texts that were made to take long, against ordinary text of as many bytes.
 
-    python benchmarks/adversarial_texts.py --json benchmarks/results/adversarial_texts.json
+    python benchmarks/adversarial_texts.py --sizes 10000 30000 100000 --json adversarial_texts.json
 
-For each family of `FAMILIES` and each size, a guard gives a verdict on the token ids of a text: it reads them, judges
-every message, and looks for 200 names in every view of the text, plain or hashed. Printed is the time of a family as a
-multiple of that of ordinary text of as many bytes; the ordinary texts are judged in the same run, between the others.
-`--channels facts heads` takes the scopes' documents and trained heads instead, on an encoder of random weights, whose
-time is that of its windows.
+For each family of `FAMILIES`, or of `--families`, and each size a guard of 200 names, plain and hashed, gives a verdict
+on the token ids of a text. Printed is the processor time as a multiple of that of ordinary text, in one process.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import codecs
-import gc
 import itertools
-import json
 import random
-import statistics
-import sys
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 
+from transformers import AutoTokenizer
+
+from hf_eco import ECOConfig, ForgetScope, Guard
 from hf_eco.data import shipped_names, shipped_rows
+from hf_eco.demo.packaged_models import SMOLLM2, resolve
 from hf_eco.detection.names.words import long_enough
 
 NAMES_LOOKED_FOR = 200
@@ -35,6 +29,7 @@ _PLAIN_KINDS = ("question", "planning", "writing", "science", "text", "passage",
 FAMILIES: dict[str, Callable[[int], str]] = {}
 
 
+@cache
 def names() -> list[str]:
     """The names that are looked for."""
     latin = [name for name in shipped_names()["people"] if long_enough(name) and name not in _prose()]
@@ -360,3 +355,39 @@ def _(i: int, draw: random.Random) -> str:
 def _(i: int, draw: random.Random) -> str:
     start = 80 * i % (len(_prose()) - 80)
     return f"<|im_start|>{('user', 'assistant')[i % 2]}\n{_prose()[start : start + 80]}<|im_end|>\n"
+
+
+def seconds(guard, ids: list[int]) -> float:
+    start = time.process_time()
+    guard.decide([ids])
+    return time.process_time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[10_000, 30_000, 100_000], help="bytes")
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES), metavar="FAMILY")
+    parser.add_argument("--tokenizer", default=SMOLLM2)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    tokenizer = AutoTokenizer.from_pretrained(resolve(options.tokenizer))
+    rows: list[dict[str, object]] = []
+    for stored in ("plain", "hashed"):
+        scopes = [ForgetScope(name=f"request-{i:04d}", names=[name]) for i, name in enumerate(names())]
+        guard = Guard(ECOConfig(scopes=scopes, store_names=stored), {}, tokenizer)
+        for text in (ordinary(1_000), *(FAMILIES[name](300) for name in ("cyrillic", "greek", "kana", "han", "bold"))):
+            seconds(guard, tokenizer(text)["input_ids"])  # word lists and tables are read once
+        for size in options.sizes:
+            plain = tokenizer(ordinary(size))["input_ids"]
+            usual = statistics.median(seconds(guard, plain) for _ in range(3))
+            for family in options.families:
+                taken = seconds(guard, tokenizer(FAMILIES[family](size))["input_ids"])
+                row = {"names": stored, "size": size, "family": family, "ratio": round(taken / usual, 2)}
+                rows.append({**row, "seconds": round(taken, 3), "ordinary": round(usual, 3)})
+                print(*rows[-1].values(), sep="\t", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"command": " ".join(sys.argv), "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

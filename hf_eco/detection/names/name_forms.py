@@ -157,9 +157,9 @@ class _TextWords:
         own, several = self.letters[first:behind], behind - first > 1
         start, end = self.reading.starts[first], self.reading.ends[behind - 1]
         if all(self.ordinary[first:behind]):
-            if len(own) <= longest and self.text[start].isupper() and self.known(form := _form("ordinary", own)):
-                if written_as_name(self.reading, first, behind - 1):
-                    yield TextForm(form, start, end, _SURE)
+            known = len(own) <= longest and self.text[start].isupper() and self.known(form := _form("ordinary", own))
+            if known and written_as_name(self.reading, first, behind - 1):
+                yield TextForm(form, start, end, _SURE)
             return
         if len(own) <= _MOST_JOINED and self.known(form := _joined(own)):
             yield TextForm(form, start, end, min(_JOINED, self._surer(first, behind, 0.0)))
@@ -170,9 +170,9 @@ class _TextWords:
         if several and self.known(form := _form("words", sorted(own))) and self._in_one_sentence(first, behind):
             surer = self._surer(first, behind, COMMA if self._comma(first, behind) else 0.0)
             yield TextForm(form, start, end, surer)
-        if several and own[0] in OTHER_FORMS and self.known(form := _form("nickname", own)):
-            if self._in_one_sentence(first, behind):
-                yield TextForm(form, start, end, min(_NICKNAME, self._surer(first, behind, 0.0)))
+        short = several and own[0] in OTHER_FORMS and self.known(form := _form("nickname", own))
+        if short and self._in_one_sentence(first, behind):
+            yield TextForm(form, start, end, min(_NICKNAME, self._surer(first, behind, 0.0)))
         for number in range(first, behind) if len(own) <= _MOST_SLIPPED else ():
             if self.odd[number]:
                 yield from self._slipped(first, behind, number)
