@@ -2,19 +2,25 @@
 
     python benchmarks/adversarial_texts.py --sizes 10000 30000 100000 --json adversarial_texts.json
 
-For each family of `FAMILIES`, or of `--families`, and each size a guard of 200 names, plain and hashed, gives a verdict
-on the token ids of a text. Printed is the processor time as a multiple of that of ordinary text, in one process.
+For each family of `FAMILIES`, or of `--families`, and each size a guard of 200 names, plain or hashed, judges the token
+ids of a text. Printed is the processor time as a multiple of that of ordinary text, in one process.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import codecs
 import itertools
+import json
 import random
+import statistics
+import sys
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 from transformers import AutoTokenizer
 
