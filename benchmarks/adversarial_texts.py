@@ -2,7 +2,7 @@
 
     python benchmarks/adversarial_texts.py --sizes 10000 30000 100000 --json adversarial_texts.json
 
-For each family of `FAMILIES`, or of `--families`, and each size a guard of 200 names, plain or hashed, judges the token
+For each of `FAMILIES`, or of `--families`, and each size a guard of 200 names, plain or hashed, judges the token
 ids of a text. Printed is the processor time as a multiple of that of ordinary text, in one process.
 """
 
