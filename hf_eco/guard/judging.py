@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -78,6 +79,7 @@ def _judgements(
     found: dict[str, Judgement] = {}
     guilty: dict[str, set[Span]] = {}
     for by_scope, group in read:
+        back = _BackToPrompt(group)
         for scope, detections in by_scope.items():
             judgement, own = found.setdefault(scope, Judgement()), guilty.setdefault(scope, set())
             detections = _in_context(detections)
@@ -88,7 +90,7 @@ def _judgements(
             # Where a message is guilty by itself, the whole tells nothing new. Names are found wherever they stand.
             telling = [d for d in detections if len(group) == 1 or not own or d.channel == "names"]
             reached = [d for d in telling if d.probability >= threshold_of(scope) and (weak_too or not d.weak)]
-            own.update(*(_back_to_prompt((d.start, d.end), group) for d in reached))
+            own.update(*map(back, {(d.start, d.end) for d in reached}))
     for scope, judgement in found.items():
         judgement.spans = tuple(sorted(guilty[scope]))
     return found
@@ -119,12 +121,20 @@ def _read_together(messages: tuple[Span, ...]) -> list[tuple[Span, ...]]:
     return list(dict.fromkeys(group for group in groups if group))
 
 
-def _back_to_prompt(span: Span, segments: Sequence[Span]) -> list[Span]:
-    """Where `span` of the segments' texts, joined by one character each, lies in the prompt."""
-    spans, before = [], 0
-    for start, end in segments:
-        first, last = max(span[0] - before, 0), min(span[1] - before, end - start)
-        if first < last:
-            spans.append((start + first, start + last))
-        before += end - start + 1
-    return spans
+class _BackToPrompt:
+    """Where a span of the segments' texts, joined by one character each, lies in the prompt."""
+
+    def __init__(self, segments: Sequence[Span]) -> None:
+        self._segments = segments
+        self._begin = [0, *itertools.accumulate(end - start + 1 for start, end in segments)]
+
+    def __call__(self, span: Span) -> list[Span]:
+        spans: list[Span] = []
+        for number in range(max(bisect_right(self._begin, span[0]) - 1, 0), len(self._segments)):
+            (start, end), before = self._segments[number], self._begin[number]
+            if before >= span[1]:
+                break
+            first, last = max(span[0] - before, 0), min(span[1] - before, end - start)
+            if first < last:
+                spans.append((start + first, start + last))
+        return spans

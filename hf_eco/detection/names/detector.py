@@ -18,7 +18,7 @@ from .index import NameIndex, check_name
 from .last_names import LastNames
 from .name import Mention
 from .shared_index import SharedIndex
-from .words import words_elsewhere
+from .words import telling_words, words_elsewhere
 
 # A last name by itself, as log(p / (1 - p)). It is no ordinary word.
 LAST_NAME_ALONE = 2.5
@@ -155,11 +155,11 @@ class NamesDetector:
                 yield from ((name, replace(mention, start=0, end=len(whole))) for name, mention in found.items())
                 return
             text = _blanked(text, {whole[mention.start : mention.end] for mention in found.values()})
-            found = {name: mention for name, mention in self._index.names.find(text).items() if name in names}
+            found = self._index.names.find(text, names)
             if not found:
                 break
         for name, mention in names.items():
-            for start, end in words_elsewhere(name, _blanked(whole, spellings[name])):
+            for _, start, end in words_elsewhere(telling_words(name), _blanked(whole, spellings[name])):
                 yield name, replace(mention, start=start, end=end)
 
 

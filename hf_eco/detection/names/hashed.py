@@ -31,7 +31,7 @@ from .common import ends_are_common, needs_context
 from .index import check_name
 from .name_forms import forms_of_name, forms_of_text, is_middle, most_words
 from .shared_index import SharedIndex
-from .words import ordinary_words, words_elsewhere
+from .words import ordinary_words, telling_words, words_elsewhere
 
 _BYTES = 8  # of a hash
 _EVEN = 16  # random hashes are added up to a multiple of so many
@@ -153,7 +153,7 @@ class HashedNamesDetector:
     def _found(self, text: str) -> Iterator[_Found]:
         """Every mention of every name; of a name that is mentioned, each of its words too, wherever it stands."""
         mentions: dict[tuple[str, str], tuple[float, bool]] = {}  # each spelling of each scope's names
-        for form in forms_of_text(text, self._longest):
+        for form in forms_of_text(text, self._longest, self._table.knows):
             for entry, needed in self._table.bearers(form.form):
                 if entry not in self._own:
                     continue
@@ -161,8 +161,13 @@ class HashedNamesDetector:
                 yield _Found(entry[0], probability, form.start, form.end, weak)
                 mention = entry[0], text[form.start : form.end].lower()
                 mentions[mention] = max((probability, not weak), mentions.get(mention, (0.0, False)))
+        told: dict[str, dict[tuple[str, bool], float]] = {}  # by each word of a mention, how surely it tells of whom
         for (scope, spelt), (probability, strong) in mentions.items():
-            for start, end in words_elsewhere(spelt, text):
+            for word in telling_words(spelt):
+                by_scope = told.setdefault(word, {})
+                by_scope[scope, strong] = max(probability, by_scope.get((scope, strong), 0.0))
+        for word, start, end in words_elsewhere(told, text):
+            for (scope, strong), probability in told[word].items():
                 yield _Found(scope, probability, start, end, not strong)
 
 
@@ -186,11 +191,18 @@ class _HashTable:
         self._bearers: dict[bytes, tuple[tuple[_Key, bool], ...]] = {}
         self.users: SharedIndex[_Key] = SharedIndex(self)
 
+    def knows(self, form: str) -> bool:
+        """Whether a record holds a form."""
+        return self._hash(form) in self._bearers
+
     def bearers(self, form: str) -> tuple[tuple[_Key, bool], ...]:
         """The records that hold a form, and whether each needs a context."""
+        return self._bearers.get(self._hash(form), ())
+
+    def _hash(self, form: str) -> bytes:
         state = self._state.copy()
         state.update(form.encode(errors="surrogatepass"))
-        return self._bearers.get(_masked(state.digest()), ())
+        return _masked(state.digest())
 
     def check(self, entry: _Key) -> None:
         """Raises GuardLoadError if a record is damaged, or was made with another key."""

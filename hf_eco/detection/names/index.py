@@ -21,7 +21,7 @@ import re
 import threading
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Any, Generic, TypeVar
 
@@ -102,35 +102,39 @@ class NameIndex(Generic[_KeyT]):
                 if not gone.ordinary:
                     self._sounds.remove(name)
 
-    def find(self, text: str) -> dict[str, Mention]:
-        """The surest mention of each name in `text`, by name."""
+    def find(self, text: str, among: Collection[str] | None = None) -> dict[str, Mention]:
+        """The surest mention of each name in `text`, by name; of those `among` these alone, if it is given."""
         with self._lock:
-            found = self.find_spelt(text)
-            for name, mention in self._sounds.find(text).items():
+            found = self.find_spelt(text, among)
+            for name, mention in self._sounds.find(text, among).items():
+                if among is not None and name not in among:
+                    continue
                 if name not in found or mention.edits < found[name].edits:
                     found[name] = mention
             return found
 
-    def find_spelt(self, text: str) -> dict[str, Mention]:
+    def find_spelt(self, text: str, among: Collection[str] | None = None) -> dict[str, Mention]:
         """As `find`, without those that are only found by sound, in another script."""
         with self._lock:
-            return self._find(text, *skeleton(text)) if self._names else {}
+            sought = self._names if among is None else among
+            return self._find(text, *skeleton(text), sought) if self._names and sought else {}
 
-    def _find(self, text: str, folded: str, places: Sequence[int]) -> dict[str, Mention]:
+    def _find(self, text: str, folded: str, places: Sequence[int], sought: Container[str]) -> dict[str, Mention]:
         where = [*places, len(text)]  # letter i of `folded` is what is left of text[where[i]:where[i + 1]]
         reading = read(text)
         found: dict[str, Mention] = {}
         for word, start, end in zip(reading.words, reading.starts, reading.ends, strict=True):
             for name in self._initialisms.get(word.lower(), ()):
-                found.setdefault(name, Mention(start, end, 0.0))
+                if name in sought:
+                    found.setdefault(name, Mention(start, end, 0.0))
         like = self._words.like(reading)
         for name, own in like.items():
-            mention = self._names[name].in_words(text, reading, own)
+            mention = self._names[name].in_words(text, reading, own) if name in sought else None
             if mention is not None:
                 found[name] = mention
         for name in {**self._in_letters(folded), **self._in_joined_words(text, folded, places, reading)}:
             known = found.get(name)
-            if known is None or known.edits > 1:
+            if name in sought and (known is None or known.edits > 1):
                 other = self._names[name].in_letters(text, folded, where, reading)
                 if other is not None and (known is None or other.edits < known.edits):
                     found[name] = other

@@ -12,7 +12,8 @@ from .common import is_first_name
 from .words import BEFORE_FIRST_NAMES, HONORIFICS, OPENING_WORDS, TOKEN, first_name_first, ordinary_words
 
 _FOLLOWED = re.compile(r"\s+(?!Jr|Sr)[A-Z]")
-_WORD_BEFORE = re.compile(r"([\w.'’-]+)[\"”’)]*[ \t]+$")
+# each word is tried once, from its beginning: from every letter of it would take the square of its length
+_WORD_BEFORE = re.compile(r"(?<![\w.'’-])([\w.'’-]+)(?![\w.'’-])[\"”’)]*[ \t]+$")
 _PARTICLES = frozenset(("van", "von", "de", "den", "der", "di", "la", "le", "da", "dos", "del", "of", "bin", "ibn"))
 # "in Norton", "Ernst & Young", "Ypsilanti, Mich., when": a place, a firm, a word cut short
 _BEFORE_OTHERS, _BEHIND_OTHERS = re.compile(r"(?:&|\bin)\s*$"), re.compile(r"\s*&|\.\s*[,a-z]")

@@ -24,13 +24,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 from ..disguises.language import DETERMINERS
 from ..disguises.spelling import spelling
-from .chance import COMMA, OTHER_WAY, SAID, SLIP
+from .chance import COMMA, OTHER_WAY, SAID, SLIP, UNKNOWN
 from .index import deletions
 from .last_names import is_frequent, standing_alone, telling_last_name
 from .name import SENTENCE_END, written_as_name
@@ -51,6 +52,7 @@ _LAST_NAME_PARTS = 3  # of a last name with an apostrophe or a hyphen
 _MOST_SLIPPED = 3  # words of a name that is found with a slip; of more, too many combinations would be tried
 _MOST_JOINED = 4  # words that may be the letters of a name, however many it has
 _LONGEST_UNSPACED = 12  # characters
+_MOST_LETTERS = 400  # of a name: it has 100 characters, and one may be up to four letters
 _REPEATED = re.compile(r"(.)\1+")
 _NO_MIDDLE = re.compile(r"[^\s\w.'’-]")
 _CHUNK = re.compile(r"\S+")
@@ -116,30 +118,38 @@ def forms_of_name(name: str) -> set[str]:
     return forms
 
 
-def forms_of_text(text: str, longest: int) -> Iterator[TextForm]:
-    """All forms of names that could stand in `text`.
+def forms_of_text(text: str, longest: int, known: Callable[[str], bool]) -> Iterator[TextForm]:
+    """The forms of names that stand in `text`, of all that could.
 
     Args:
         text: the text.
         longest: words of the longest name that is looked for.
+        known: whether a form is one of a name that is looked for.
     """
-    words = _TextWords(text)
+    words = _TextWords(text, known)
     for first in range(len(words.letters)):
         for behind in range(first + 1, min(first + max(longest, _MOST_JOINED), len(words.letters)) + 1):
+            if words.behind_letters[behind] - words.behind_letters[first] > _MOST_LETTERS:
+                break
             yield from words.forms(first, behind, longest)
         yield from words.with_middle_names(first)
-    yield from _last_names(text)
-    yield from _unspaced(text)
+    yield from _last_names(text, known)
+    yield from _unspaced(text, known)
 
 
 class _TextWords:
     """The words of a text."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, known: Callable[[str], bool]) -> None:
+        self.text, self.known = text, known
         self.reading = read(text)
         self.letters = [spelling(word).letters for word in self.reading.words]
-        self.odd = [not self.reading.common(number) for number in range(len(self.letters))]
+        self.behind_letters = [0, *accumulate(map(len, self.letters))]  # letters before each word
+        self.rarities = [self.reading.rarity(number) for number in range(len(self.letters))]
+        self.odd = [
+            rarity >= UNKNOWN and not word.isdigit()
+            for rarity, word in zip(self.rarities, self.reading.words, strict=True)
+        ]
         self.ordinary = [word in ordinary_words() for word in self.letters]
 
     def forms(self, first: int, behind: int, longest: int) -> Iterator[TextForm]:
@@ -147,39 +157,45 @@ class _TextWords:
         own, several = self.letters[first:behind], behind - first > 1
         start, end = self.reading.starts[first], self.reading.ends[behind - 1]
         if all(self.ordinary[first:behind]):
-            if len(own) <= longest and self.text[start].isupper() and written_as_name(self.reading, first, behind - 1):
-                yield TextForm(_form("ordinary", own), start, end, _SURE)
+            known = len(own) <= longest and self.text[start].isupper() and self.known(form := _form("ordinary", own))
+            if known and written_as_name(self.reading, first, behind - 1):
+                yield TextForm(form, start, end, _SURE)
             return
-        odd = [number for number in range(first, behind) if self.odd[number]]
-        if len(own) <= _MOST_JOINED:
-            yield TextForm(_joined(own), start, end, min(_JOINED, self._surer(first, behind, 0.0)))
+        if len(own) <= _MOST_JOINED and self.known(form := _joined(own)):
+            yield TextForm(form, start, end, min(_JOINED, self._surer(first, behind, 0.0)))
         if len(own) > longest:
             return
-        comma = several and "," in self.reading.between(first, behind - 1)
-        if not comma:
-            yield TextForm(_form("exact", own), start, end, _SURE)
-        if several and not SENTENCE_END.search(self.text, self.reading.ends[first], self.reading.starts[behind - 1]):
-            surer = self._surer(first, behind, COMMA if comma else 0.0)
-            yield TextForm(_form("words", sorted(own)), start, end, surer)
-            if own[0] in OTHER_FORMS:
-                log_odds = min(_NICKNAME, self._surer(first, behind, 0.0))
-                yield TextForm(_form("nickname", own), start, end, log_odds)
-        for number in odd if len(own) <= _MOST_SLIPPED else ():
-            yield from self._slipped(first, behind, number)
+        if self.known(form := _form("exact", own)) and not self._comma(first, behind):
+            yield TextForm(form, start, end, _SURE)
+        if several and self.known(form := _form("words", sorted(own))) and self._in_one_sentence(first, behind):
+            surer = self._surer(first, behind, COMMA if self._comma(first, behind) else 0.0)
+            yield TextForm(form, start, end, surer)
+        short = several and own[0] in OTHER_FORMS and self.known(form := _form("nickname", own))
+        if short and self._in_one_sentence(first, behind):
+            yield TextForm(form, start, end, min(_NICKNAME, self._surer(first, behind, 0.0)))
+        for number in range(first, behind) if len(own) <= _MOST_SLIPPED else ():
+            if self.odd[number]:
+                yield from self._slipped(first, behind, number)
+
+    def _comma(self, first: int, behind: int) -> bool:
+        return behind - first > 1 and "," in self.reading.between(first, behind - 1)
+
+    def _in_one_sentence(self, first: int, behind: int) -> bool:
+        return not SENTENCE_END.search(self.text, self.reading.ends[first], self.reading.starts[behind - 1])
 
     def _slipped(self, first: int, behind: int, number: int) -> Iterator[TextForm]:
         """The forms of a name of these words if the one of that number has a wrong letter."""
         own, several = self.letters[first:behind], behind - first > 1
         word, small = self.letters[number], self.reading.cased and self.reading.words[number].islower()
         if word.isalpha() and (len(word) >= _SHORTEST if several else len(word) >= _SHORTEST_SINGLE and not small):
-            most = _SLIP if several and len(word) >= _LONG else _SHORT_SLIP
-            log_odds = min(most, self._surer(first, behind, SLIP))
-            for form in _slips(own, number - first):
+            for form in filter(self.known, _slips(own, number - first)):
+                most = _SLIP if several and len(word) >= _LONG else _SHORT_SLIP
+                log_odds = min(most, self._surer(first, behind, SLIP))
                 yield TextForm(form, self.reading.starts[first], self.reading.ends[behind - 1], log_odds)
 
     def _surer(self, first: int, behind: int, evidence: float) -> float:
         """Log-odds of a name that is written in another way, against that its words stand there by chance."""
-        words = sum(self.reading.rarity(number) for number in range(first, behind))
+        words = sum(self.rarities[first:behind])
         return min(_SURE, (SAID + OTHER_WAY + evidence + words) * math.log(10))
 
     def with_middle_names(self, first: int) -> Iterator[TextForm]:
@@ -192,14 +208,15 @@ class _TextWords:
             if _NO_MIDDLE.search(between):
                 return
             own = {form: None for word in self.letters[first + 1 : middle + 1] for form in _middles_of_text(word)}
-            rare = self.reading.rarity(first) + self.reading.rarity(middle + 1)
-            log_odds = min(_MIDDLE, (SAID + OTHER_WAY + rare) * math.log(10))
             for seen in ("", *own):
                 form = _form("middle", [self.letters[first], seen, self.letters[middle + 1]])
-                yield TextForm(form, starts[first], ends[middle + 1], log_odds)
+                if self.known(form):
+                    rare = self.rarities[first] + self.rarities[middle + 1]
+                    log_odds = min(_MIDDLE, (SAID + OTHER_WAY + rare) * math.log(10))
+                    yield TextForm(form, starts[first], ends[middle + 1], log_odds)
 
 
-def _last_names(text: str) -> Iterator[TextForm]:
+def _last_names(text: str, known: Callable[[str], bool]) -> Iterator[TextForm]:
     places: dict[str, list[int]] = {}
     for chunk in _CHUNK.finditer(text):
         tokens = list(TOKEN.finditer(text, *chunk.span()))
@@ -207,18 +224,19 @@ def _last_names(text: str) -> Iterator[TextForm]:
             if not text[token.start()].islower():
                 for other in tokens[number : number + _LAST_NAME_PARTS]:
                     places.setdefault(text[token.start() : other.end()], []).append(token.start())
+    places = {last: own for last, own in places.items() if known(f"last {last}")}
     for last, start, end, weak in standing_alone(text, places):
         yield TextForm(f"last {last}", start, end, _LAST, weak or is_frequent(last))
 
 
-def _unspaced(text: str) -> Iterator[TextForm]:
+def _unspaced(text: str, known: Callable[[str], bool]) -> Iterator[TextForm]:
     for run in _UNSPACED_RUN.finditer(text):
         places = [place for place in range(*run.span()) if UNSPACED.match(text[place]) and text[place] != "・"]
         characters = "".join(text[place] for place in places)
         for first in range(len(places)):
             for last in range(first + 1, min(first + _LONGEST_UNSPACED, len(places))):
-                form = f"unspaced {characters[first : last + 1]}"
-                yield TextForm(form, places[first], places[last] + 1, _SURE)
+                if known(form := f"unspaced {characters[first : last + 1]}"):
+                    yield TextForm(form, places[first], places[last] + 1, _SURE)
 
 
 def _form(kind: str, words: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ _BLOCKS = (
     (0xD7B0, ""), (0xF900, "han"), (0xFB00, ""), (0xFB1D, "hebrew"), (0xFB50, "arabic"), (0xFE00, ""),
 )  # fmt: skip
 _STARTS = [start for start, _ in _BLOCKS]
-_BETWEEN = re.compile(r"[ \t\u00a0]*[·・･•‧∙⋅＝=\-‐‑–.'’]?[ \t\u00a0]*")  # what may stand between words of a name
+_BETWEEN = re.compile(r"[ \t\u00a0]*(?:[·・･•‧∙⋅＝=\-‐‑–.'’][ \t\u00a0]*)?")  # what may stand between words of a name
 _DOT = re.compile("[·・･•‧∙⋅＝=‐‑\\-]")  # where there are no spaces between words
 _HYPHENS = ("-", "‐", "‑")
 _INSIDE = "'’׳״‌‍`ʹʼ"  # within a word

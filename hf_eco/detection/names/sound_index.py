@@ -7,10 +7,11 @@ looked up by the classes of their consonants, so that the cost hardly grows with
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice, product
+from itertools import groupby, islice, product
 
 from .hearing import DISTANCES, HEARD, OPTIONS, UNVOWELLED
 from .kanji_index import KanjiIndex
@@ -41,7 +42,6 @@ _OF_A_WORD = 0.36  # of its weight, by which each word may differ
 _LONGEST_UNDIVIDED = 4  # syllables of a name of East Asia, the first of which is the last name
 _MOST_GAPS = 5
 _MOST_KEYS = 32
-_MOST_KEY = 14
 _MOST_UNITS = 16
 _MOST_KNOWN = 20_000
 
@@ -87,25 +87,32 @@ class SoundIndex:
                 if source == script:
                     table.remove(name)
 
-    def find(self, text: str) -> dict[str, Mention]:
-        """The surest mention of each name in `text`, by name, in scripts it was not given in."""
+    def find(self, text: str, among: Collection[str] | None = None) -> dict[str, Mention]:
+        """The surest mention of each name in `text`, by name, in scripts it was not given in.
+
+        Args:
+            text: the text.
+            among: the names that are looked for, or some more; None for all.
+        """
         if self._given.keys() <= {"latin"} and text.isascii():
             return {}
         found = self._kanji.find(text)
         pairs = [
             (source, target)
             for target in sorted(scripts_in(text))
-            for source in self._given
-            if _differ(source, target)
+            for source, given in self._given.items()
+            if _differ(source, target) and (among is None or any(name in given for name in among))
         ]
         if not pairs:
             return found
         read = units(text, frozenset(target for _, target in pairs))
-        for source, target in pairs:
+        for target, alike in groupby(pairs, key=lambda pair: pair[1]):
             own = [unit for unit in read if unit.script == target]
-            for name, mention in self._table(source, target).find(own, text).items():
-                if name not in found or mention.edits < found[name].edits:
-                    found[name] = mention
+            windows = list(_windows(own, cased=target in CASED and any(c.isupper() for c in text)))
+            for source, _ in alike:
+                for name, mention in self._table(source, target).find(own, windows).items():
+                    if name not in found or mention.edits < found[name].edits:
+                        found[name] = mention
         return found
 
     def _table(self, source: str, target: str) -> _Table:
@@ -133,15 +140,21 @@ class _Table:
         self._distances: Distances = DISTANCES[source] | DISTANCES[target]
         self._name_options = (OPTIONS[target] or HEARD.get(source, {}), source in UNVOWELLED)
         self._text_options = ({**OPTIONS[source], **HEARD.get(target, {})}, target in UNVOWELLED)
-        self._name_keys: dict[str, tuple[str, ...]] = {}
-        self._text_keys: dict[str, tuple[str, ...]] = {}
+        self._name_keys: dict[str, tuple[int, tuple[str, ...]]] = {}  # of words; how short one is, and all
+        self._text_keys: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._heard: dict[str, dict[_Heard, None]] = {}  # key -> names
+        self._beginnings: Counter[str] = Counter()  # of those keys; how many begin so
+        self._endings: Counter[str] = Counter()
         self._known: dict[str, tuple[_Heard, ...]] = {}  # key of a text -> names, until one comes or goes
 
     def add(self, name: str) -> None:
         self._known.clear()
         for key, heard in self._entries(name):
-            self._heard.setdefault(key, {})[heard] = None
+            if key not in self._heard:
+                self._heard[key] = {}
+                self._beginnings.update(key[:i] for i in range(len(key) + 1))
+                self._endings.update(key[i:] for i in range(len(key) + 1))
+            self._heard[key][heard] = None
 
     def remove(self, name: str) -> None:
         self._known.clear()
@@ -150,6 +163,9 @@ class _Table:
                 self._heard[key].pop(heard, None)
                 if not self._heard[key]:
                     del self._heard[key]
+                    for i in range(len(key) + 1):
+                        _take(self._beginnings, key[:i])
+                        _take(self._endings, key[i:])
 
     def _entries(self, name: str) -> Iterator[tuple[str, _Heard]]:
         for phonemes, extra in dict(_readings(name)).items():
@@ -159,24 +175,44 @@ class _Table:
                     yield key, heard
 
     def _keys(
-        self, phonemes: str, options: tuple[dict[str, tuple[str, ...]], bool], known: dict[str, tuple[str, ...]]
+        self,
+        phonemes: str,
+        options: tuple[dict[str, tuple[str, ...]], bool],
+        known: dict[str, tuple[int, tuple[str, ...]]],
+        longest: float = math.inf,
     ) -> list[str]:
-        """The keys of a name or of a stretch of a text, put together of those of its words."""
+        """The keys of a name or of a stretch of a text, put together of those of its words; none if even the shortest
+        has more than `longest` classes."""
         if len(known) > _MOST_KNOWN:
             known.clear()
-        words = phonemes.split(GAP)
-        for word in words:
+        least, of_words = 0, []
+        for word in phonemes.split(GAP):
             if word not in known:
-                known[word] = tuple(keys(word, *options))
-        made = islice(product(*(known[word] for word in words)), _MOST_KEYS)
-        return list(dict.fromkeys(map("".join, made)))
+                own = tuple(keys(word, *options))
+                known[word] = min(map(len, own)), own
+            length, own = known[word]
+            least += length
+            if least > longest:
+                return []
+            of_words.append(own)
+        return list(dict.fromkeys(map("".join, islice(product(*of_words), _MOST_KEYS))))
 
-    def find(self, read: Sequence[Unit], text: str) -> dict[str, Mention]:
+    def find(self, read: Sequence[Unit], windows: Sequence[tuple[int, int, str]]) -> dict[str, Mention]:
+        """The surest mention of each name.
+
+        Args:
+            read: the units of the script.
+            windows: what `_windows` makes of them.
+        """
         found: dict[str, Mention] = {}
-        cased = self._target in CASED and any(c.isupper() for c in text)
-        for first, last, phonemes in _windows(read, cased):
+        longest = max(map(len, self._heard), default=0) + 1  # classes of a key that is near
+        seen: set[str] = set()  # what sounds the same again is no surer
+        for first, last, phonemes in windows:
+            if phonemes in seen:
+                continue
+            seen.add(phonemes)
             start, end = read[first].start, read[last].end
-            for key in self._keys(phonemes, self._text_options, self._text_keys):
+            for key in self._keys(phonemes, self._text_options, self._text_keys, longest):
                 for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):
                     edits = self._edits(heard, phonemes)
                     if edits is not None and (heard.name not in found or edits < found[heard.name].edits):
@@ -187,7 +223,8 @@ class _Table:
         if key not in self._known:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[key] = tuple(dict.fromkeys(h for near in near_keys(key) for h in self._heard.get(near, ())))
+            near = near_keys(key, self._beginnings, self._endings)
+            self._known[key] = tuple(dict.fromkeys(heard for other in near for heard in self._heard.get(other, ())))
         return self._known[key]
 
     def _edits(self, heard: _Heard, phonemes: str) -> float | None:
@@ -225,6 +262,12 @@ class _Table:
             if cost > most:
                 break
         return cost
+
+
+def _take(counts: Counter[str], key: str) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 def _windows(read: Sequence[Unit], cased: bool) -> Iterator[tuple[int, int, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import lru_cache
 from itertools import groupby, islice, product
 
@@ -120,21 +120,27 @@ def _kind(sound: str, after: str) -> str:
     return f"{sound}~" if sound in "nm" and after and after in "bdgptk" else sound
 
 
-def near_keys(key: str) -> Iterator[str]:
-    """`key`, and those that are one class away from it where it is long enough to bear that."""
+def near_keys(key: str, beginnings: Container[str], endings: Container[str]) -> Iterator[str]:
+    """`key`, and those that are one class away from it where it is long enough to bear that.
+
+    Args:
+        key: of a stretch of a text, which may be any length.
+        beginnings: those of all keys that are looked for, the empty one and whole keys among them.
+        endings: in the same way.
+    """
     yield key
     if len(key) < _LONG_KEY:
         return
-    for i in range(len(key)):
-        yield key[:i] + key[i + 1 :]
     for i in range(len(key) + 1):
-        for name in CLASSES:
-            yield key[:i] + name + key[i:]
-    if len(key) > _LONG_KEY:
-        for i in range(len(key)):
-            for name in CLASSES:
-                if name != key[i]:
-                    yield key[:i] + name + key[i + 1 :]
+        before, from_here, behind = key[:i], key[i:], key[i + 1 :]
+        if before not in beginnings:
+            return
+        if from_here and behind in endings:
+            yield before + behind
+            if len(key) > _LONG_KEY:
+                yield from (before + name + behind for name in CLASSES)
+        if from_here in endings:
+            yield from (before + name + from_here for name in CLASSES)
 
 
 class Distances:
@@ -169,6 +175,9 @@ class Distances:
 
     def between(self, name: str, heard: str, most: float) -> float:
         """The least cost of hearing `heard` where `name` is meant; infinite if it is more than `most`."""
+        more, fewer = len(heard) - heard.count(GAP) - len(name), len(name) - name.count(GAP) - len(heard)
+        if _LEAST * max(more, fewer) > most:
+            return math.inf
         row = [0.0]
         puts = [self._put(heard, j) for j in range(len(heard))]
         for put in puts:
@@ -257,6 +266,7 @@ def _pairs(text: str) -> Iterator[tuple[frozenset[str], float]]:
 
 _PHONEMES = "aeiou" + "".join(_CLASSES.values()) + "hwyTGjHq" + GAP
 _UNLIKE = 9.0
+_LEAST = 0.025  # any phoneme too many or too few costs more
 _OTHER = 1.1
 _SAME_CLASS = 0.6
 _VOWEL = 0.35

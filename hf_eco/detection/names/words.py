@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -34,6 +34,8 @@ UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u34
 _BEGINNING = re.compile(r"[.?!:\n]")
 _INITIALISM = re.compile("(?=.*[A-Z])[A-Z0-9]{3}")
 _LONG_WORD = re.compile(r"[^\W_]{4,}")
+_WORD = re.compile(r"\w+")
+_FEW = 9  # words, each of which is looked for at once before all words of a text are
 _CARELESS = 0.2  # of the words without a capital; in a text where so many are misspelt others are, too
 _NICKNAMES = """
 alexander alex, andrew andy, anthony tony, barbara barb, benjamin ben, catherine cathy kate, charles charlie chuck,
@@ -240,8 +242,29 @@ def keys_of(spelt: Spelling) -> set[str]:
     return {spelt.letters, f"1{spelt.once}", f"2{spelt.shuffled}", f"3{spelt.consonants}", f"4{spelt.sounds}"}
 
 
-def words_elsewhere(mention: str, text: str) -> Iterator[tuple[int, int]]:
-    """Where the words of a mention stand in `text`, by themselves too. Short words and ordinary ones say nothing."""
-    for word in set(_LONG_WORD.findall(mention.lower())) - ordinary_words():
-        for place in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE):
-            yield place.span()
+def telling_words(mention: str) -> set[str]:
+    """The words of a mention that tell of it by themselves, `_in_any_case`. Short ones and ordinary ones do not."""
+    return set(map(_in_any_case, set(_LONG_WORD.findall(mention.lower())) - ordinary_words()))
+
+
+def words_elsewhere(words: Collection[str], text: str) -> Iterator[tuple[str, int, int]]:
+    """Where telling words stand in `text` by themselves, in any case: each, and where it begins and ends."""
+    if len(words) < _FEW and text.isascii():
+        small = text.lower()
+        if not any(word in small for word in words):
+            return
+    for run in _WORD.finditer(text):
+        word = _in_any_case(run[0])
+        if word in words:
+            yield word, *run.span()
+
+
+def _in_any_case(word: str) -> str:
+    """What all ways to write a word with capitals and without have in common, character by character."""
+    return word.lower() if word.isascii() else "".join(map(_character_in_any_case, word))
+
+
+@lru_cache(maxsize=1 << 12)
+def _character_in_any_case(character: str) -> str:
+    capital = character.upper()  # of the dotless i as well as of the other
+    return (capital if len(capital) == 1 else character).lower()[0]
