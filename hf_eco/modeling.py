@@ -151,6 +151,11 @@ class ECOMixin(_Model):
         self._eco = EmbeddingHooks(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "config" and "_eco" in vars(self) and not isinstance(value, ECOConfigMixin):
+            raise GuardError(
+                f"A guarded model keeps its own config: with {type(value).__name__}, which says nothing of the guard, "
+                "it would be saved without it. Within another model, use the base model."
+            )
         super().__setattr__(name, value)
         if isinstance(value, nn.Module) and "_eco" in vars(self):
             self._eco.install()  # it may be another decoder

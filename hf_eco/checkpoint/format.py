@@ -29,6 +29,13 @@ _EXPLANATION = "This checkpoint is guarded by ECO prompts. pip install hf-eco, t
 # Keys whose type every native config validates. Without them a native class would take its defaults for all it misses
 # in the composite config and load the weights unguarded.
 _REFUSED_BY_NATIVE_CONFIGS = ("vocab_size", "hidden_size", "num_hidden_layers")
+_ARCHITECTURES = ["AutoModelForCausalLMWithECO"]
+# What stands for `id2label` in a guarded config's dictionary: labels mean nothing to a causal language model, and every
+# native config class, of whatever version of transformers, makes numbers of their keys.
+_NO_LABELS = {
+    "This is the config of a model that is guarded by ECO prompts (pip install hf-eco). Its guard lies in the directory "
+    "that save_pretrained writes; the config cannot be loaded without it, or become part of another model's.": ""
+}
 
 
 def composite_config(base_config: dict[str, Any], eco: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +51,7 @@ def composite_config(base_config: dict[str, Any], eco: dict[str, Any]) -> dict[s
     composite = refused | {
         "text_config": refused,
         "model_type": MODEL_TYPE,
-        "architectures": ["AutoModelForCausalLMWithECO"],
+        "architectures": _ARCHITECTURES,
         "auto_map": {
             "AutoConfig": "modeling_eco.GuardedConfig",
             "AutoModelForCausalLM": "modeling_eco.AutoModelForCausalLMWithECO",
@@ -57,6 +64,25 @@ def composite_config(base_config: dict[str, Any], eco: dict[str, Any]) -> dict[s
         if base_config.get(key) is not None:
             composite[key] = base_config[key]
     return composite
+
+
+def refused_by_native_configs(base_config: dict[str, Any]) -> dict[str, Any]:
+    """The base model's own config dictionary, for peft and loggers to read, in a form from which no config class makes
+    a config: beside the weights, or within the config of another model, it would load them unguarded. The parts of a
+    model that also sees or hears are refused alike, for a class of theirs would adopt them."""
+    refused = {
+        key: refused_by_native_configs(value) if isinstance(value, dict) and "model_type" in value else value
+        for key, value in base_config.items()
+    }
+    return refused | {"id2label": dict(_NO_LABELS), "architectures": list(_ARCHITECTURES)}
+
+
+def as_native_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The dictionary without what `refused_by_native_configs` has put there; any other as it is."""
+    if config.get("id2label") != _NO_LABELS:
+        return config
+    parts = {key: as_native_config(value) if isinstance(value, dict) else value for key, value in config.items()}
+    return {key: value for key, value in parts.items() if key not in ("id2label", "architectures")}
 
 
 def split_composite_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
