@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ._transformers import (
+    ADAPTER_FILES,
     DOWNLOAD_ARGUMENTS,
     causal_lm_of,
+    check_weights,
     config_and_model_arguments,
     holds_adapter_alone,
     register_causal_lm,
@@ -89,6 +91,15 @@ def borrows_class(config: PreTrainedConfig, model_class: Any) -> bool:
     lost. (Of a model that sees or hears it is the text config that belongs to the class.)"""
     own = model_class._eco_base_class.config_class
     return not isinstance(config, own) and config.get_text_config() is config
+
+
+def as_guarded_config(config: PreTrainedConfig, config_class: type[PreTrainedConfig]) -> Any:
+    """The guarded config, of class `config_class`, with the values of a native one, and no guard yet."""
+    if not issubclass(config_class, type(config)):
+        return config_class.from_dict({**config.to_dict(), "name_or_path": config.name_or_path})
+    guarded = object.__new__(config_class)  # with what no dictionary holds, the attention's implementation say
+    vars(guarded).update(copy.deepcopy(vars(config)))
+    return guarded
 
 
 def belongs_to_part(config: PreTrainedConfig, model_class: Any) -> bool:
@@ -560,6 +571,19 @@ class ECOMixin(_Model):
             **kwargs,
         )
 
+    def load_adapter(self, peft_model_id: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As the base model's; of safetensors alone.
+
+        Raises:
+            OSError: as the base model's; or the adapter's weights are a pickle.
+        """
+        if peft_model_id is not None:
+            config = kwargs.get("load_config")
+            given = {**(config.download_kwargs if config else {}), **kwargs, **(kwargs.get("adapter_kwargs") or {})}
+            download = {name: given[name] for name in DOWNLOAD_ARGUMENTS if name in given}
+            check_weights(os.fspath(peft_model_id), ADAPTER_FILES, **download)
+        return super().load_adapter(peft_model_id, *args, **kwargs)
+
     @classmethod
     def from_pretrained(  # type: ignore[override]
         cls,
@@ -592,6 +616,8 @@ class ECOMixin(_Model):
             raise ValueError("Pass the path or Hub id of the model; weights of your own come by load_state_dict.")
         path = os.fspath(pretrained_model_name_or_path)
         download = {name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs}
+        if kwargs.setdefault("use_safetensors", True) is not True:
+            raise ValueError("use_safetensors=False would read pickles, which can run code. Leave it out.")
         config, kwargs = cls._guarded_config(path, kwargs.pop("config", None), kwargs)
         # a config that AutoConfig has read lacks the scopes that lie beside it
         whole = config.name_or_path == path and isinstance(config.eco, ECOConfig)
@@ -600,6 +626,8 @@ class ECOMixin(_Model):
         base = path
         if source.replaces_base:
             base, kwargs = base_of(source, kwargs)
+        if kwargs.get("gguf_file") is None:
+            check_weights(base, **{name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs})
         loaded = super().from_pretrained(base, *model_args, config=config, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if tokenizer is None:
@@ -626,11 +654,7 @@ class ECOMixin(_Model):
         if isinstance(config, ECOConfigMixin):
             return config, kwargs
         config_class = guarded_config_class(type(config)) if borrows_class(config, cls) else cls.config_class
-        if not issubclass(config_class, type(config)):
-            return config_class.from_dict({**config.to_dict(), "name_or_path": config.name_or_path}), kwargs
-        guarded = object.__new__(config_class)  # with what no dictionary holds, the attention's implementation say
-        vars(guarded).update(copy.deepcopy(vars(config)))
-        return guarded, kwargs
+        return as_guarded_config(config, config_class), kwargs
 
 
 def check_dims(model: PreTrainedModel, scopes: Sequence[ForgetScope]) -> None:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
-CONFIG_NAME, CARD_NAME = "config.json", "README.md"
+CONFIG_NAME, CARD_NAME, STUB_NAME = "config.json", "README.md", "modeling_eco.py"
+# All that may lie in the directory of a guarded checkpoint or a guard that hf-eco wrote.
+_FILES = (
+    *(CONFIG_NAME, "generation_config.json", STUB_NAME, CARD_NAME, "*.safetensors", "*.safetensors.index.json"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model"),
+    *("chat_template*", "additional_chat_templates", "classifier-*", "tokens-*", "facts-*", "eco_scopes-*.jsonl"),
+    ".hf-eco-*",  # of a change that was cut short
+)
 FACTS_FOLDER = "facts-index"  # of all scopes of a guard
 MODEL_TYPE = "eco"
 _REPO_FOLDER = re.compile(r"(classifier|tokens|facts)-[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def is_checkpoint_file(name: str) -> bool:
+    """Whether a guarded checkpoint may hold a file or folder of that name."""
+    return any(fnmatch(name, known) for known in _FILES)
 
 
 def check_repo_folder(name: str | None) -> str:
@@ -83,6 +99,15 @@ def as_native_config(config: dict[str, Any]) -> dict[str, Any]:
         return config
     parts = {key: as_native_config(value) if isinstance(value, dict) else value for key, value in config.items()}
     return {key: value for key, value in parts.items() if key not in ("id2label", "architectures")}
+
+
+def is_guarded_config(path: str | os.PathLike[str]) -> bool:
+    """Whether a config.json is that of a guarded checkpoint, whole or not; False if it cannot be read."""
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("model_type") == MODEL_TYPE
 
 
 def split_composite_config(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,10 +16,19 @@ from ..configuration import ECOConfig, ForgetScope
 from ..detection.classifier import TRAINING_REPORT, PromptClassifier
 from ..detection.facts.storage import save_facts
 from ..guard.guard import Guard
-from .format import FACTS_FOLDER, check_repo_folder, split_composite_config
+from .format import (
+    CARD_NAME,
+    CONFIG_NAME,
+    FACTS_FOLDER,
+    STUB_NAME,
+    check_repo_folder,
+    is_checkpoint_file,
+    is_guarded_config,
+    split_composite_config,
+)
 from .model_card import kept_from, update_card
-from .scopes_file import part_scopes, write_config
-from .source import read_eco
+from .scopes_file import is_scopes_file, part_scopes, write_config
+from .source import check_unguarded, read_eco
 
 logger = logging.get_logger(__name__)
 
@@ -70,7 +80,7 @@ def write_guard(
     directory, eco = Path(directory), eco or guard.config
     write_models(guard, directory)
     guard.tokenizer.save_pretrained(directory)
-    (directory / "modeling_eco.py").write_text(STUB, encoding="utf-8")
+    (directory / STUB_NAME).write_text(STUB, encoding="utf-8")
     update_card(eco, directory, tags=tuple(tags))
 
 
@@ -97,12 +107,15 @@ def write_guard_only(
         tags: for the model card.
 
     Raises:
-        ValueError: no base model is known.
+        ValueError: no base model is known, or it is guarded itself.
     """
     eco: ECOConfig = config.eco
     eco.guard_only = True
     if not eco.base_model_name_or_path:
         raise ValueError("Nobody knows which base model this guard is for. Pass base_model='path or Hub id'.")
+    base_config = os.path.join(eco.base_model_name_or_path, eco.base_subfolder or "", CONFIG_NAME)
+    if os.path.isfile(base_config):
+        check_unguarded(base_config, f"The base model {eco.base_model_name_or_path!r}")
     if os.path.isabs(eco.base_model_name_or_path):
         logger.warning(
             f"The guard names a directory of this machine as its base, {eco.base_model_name_or_path!r}. Pass "
@@ -143,3 +156,21 @@ def rewrite_eco(directory: str | os.PathLike[str], eco: ECOConfig) -> None:
     stored, scopes = part_scopes(eco)
     write_config(path, config | {"eco": stored}, scopes)
     update_card(eco, directory, **kept_from(directory))
+
+
+def copy_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copies a guarded checkpoint, or guard, into a directory that holds other things beside: its folders whole, and
+    its files but a model card where there is one. Of a directory that is no such thing, nothing."""
+    source, target = Path(source), Path(target)
+    if not is_guarded_config(source / CONFIG_NAME):
+        return
+    for folder in guard_folders(source):
+        shutil.rmtree(target / folder, ignore_errors=True)
+        shutil.copytree(source / folder, target / folder)
+    for file in source.iterdir():
+        kept = file.name == CARD_NAME and (target / CARD_NAME).exists()
+        if file.is_file() and is_checkpoint_file(file.name) and not kept:
+            shutil.copy(file, target / file.name)
+    for file in target.iterdir():
+        if is_scopes_file(file.name) and not (source / file.name).exists():
+            file.unlink()

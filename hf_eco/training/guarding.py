@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 
 from ..auto import AutoModelForCausalLMWithECO, check_guardable
+from ..checkpoint.format import CONFIG_NAME, STUB_NAME, is_checkpoint_file, is_guarded_config
 from ..checkpoint.source import read_eco
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
 from ..io.directories import replacing
@@ -146,33 +146,9 @@ def check_base(base_model: str) -> None:
     check_guardable(base_model)
 
 
-_CHECKPOINT_FILES = (
-    *(
-        "config.json",
-        "generation_config.json",
-        "modeling_eco.py",
-        "README.md",
-        "*.safetensors",
-        "*.safetensors.index.json",
-    ),
-    *(
-        "tokenizer*",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "vocab*",
-        "merges.txt",
-        "*.model",
-        "chat_template*",
-    ),
-    *("classifier-*", "tokens-*", "facts-*", "eco_scopes-*.jsonl", "additional_chat_templates"),
-)
-
-
 def is_checkpoint_of_ours(directory: Path) -> bool:
-    """Whether `directory` is a guarded checkpoint, and holds nothing that is not part of one."""
-    if any(not any(fnmatch(name, known) for known in _CHECKPOINT_FILES) for name in os.listdir(directory)):
+    """Whether `directory` is a guarded checkpoint, be it damaged or cut short, and holds nothing that is not part of
+    one."""
+    if not all(is_checkpoint_file(name) for name in os.listdir(directory)):
         return False
-    try:
-        return read_eco(os.fspath(directory), {}) is not None
-    except (OSError, ValueError):
-        return False
+    return is_guarded_config(directory / CONFIG_NAME) or (directory / STUB_NAME).exists()
