@@ -29,7 +29,7 @@ from .checkpoint.guarded_config import AUTO_CLASS, ECOConfigMixin, building_guar
 from .checkpoint.hub_upload import UPLOAD_ARGUMENTS, save_and_upload, upload
 from .checkpoint.loading import load_guard, load_tokenizer
 from .checkpoint.source import base_of, guard_for, note_base
-from .checkpoint.writing import guard_folders, name_folders, write_guard, write_guard_only
+from .checkpoint.writing import check_storable, guard_folders, name_folders, write_guard, write_guard_only
 from .configuration import ECOConfig, ForgetScope
 from .corruption import mixes_positions
 from .detection.classifier import PromptClassifier
@@ -455,8 +455,10 @@ class ECOMixin(_Model):
 
         Raises:
             GuardError: there is no guard.
+            ValueError: a scope would never flag, or change nothing.
         """
         guard = self.eco_guard
+        check_storable(guard.config)
         options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
         tags = _card_tags(self, kwargs.pop("tags", None))
         token = kwargs.get("token")

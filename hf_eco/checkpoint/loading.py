@@ -19,6 +19,7 @@ from ..detection.names.hashed import HashedNamesDetector
 from ..errors import GuardLoadError
 from ..guard.guard import Guard
 from ..guard.naming import words_key
+from ..guard.reach import why_without_effect
 from .format import CONFIG_NAME, FACTS_FOLDER, check_repo_folder
 from .source import GuardSource, find_guard
 
@@ -55,7 +56,7 @@ def load_guard(
         names: a detector whose index to share.
 
     Raises:
-        GuardLoadError: the known answers differ.
+        GuardLoadError: the known answers differ, or a stored scope would never flag, or change nothing.
         ValueError: a scope names no classifier, or one outside its repository; or its documents hold no sentence, or
             want another encoder than others.
     """
@@ -83,6 +84,8 @@ def load_guard(
         for s in eco.scopes
         if s.tokens == "entities"
     }
+    if stored:
+        _check_effect(eco)
     found = load_stored_facts(eco, source, loaded) if stored else _read_documents(eco, facts)
     guard = Guard(eco, classifiers, tokenizer, taggers, names, found)
     guard.check_probes()
@@ -103,6 +106,12 @@ def read_guard(repository: str, **download: Any) -> Guard:
     """
     source = find_guard(repository, **download)
     return load_guard(source.eco, load_tokenizer(repository, **download), {}, {}, source)
+
+
+def _check_effect(eco: ECOConfig) -> None:
+    for scope in eco.scopes:
+        if (why := why_without_effect(scope)) is not None:
+            raise GuardLoadError(why)
 
 
 def load_stored_facts(

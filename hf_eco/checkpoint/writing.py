@@ -16,6 +16,7 @@ from ..configuration import ECOConfig, ForgetScope
 from ..detection.classifier import TRAINING_REPORT, PromptClassifier
 from ..detection.facts.storage import save_facts
 from ..guard.guard import Guard
+from ..guard.reach import why_without_effect
 from .format import (
     CARD_NAME,
     CONFIG_NAME,
@@ -72,6 +73,13 @@ def folders_of(scopes: Iterable[ForgetScope]) -> set[str]:
     return {check_repo_folder(folder) for folder in named if folder is not None}
 
 
+def check_storable(eco: ECOConfig) -> None:
+    """Raises ValueError if a scope would be without effect: it would never flag, or change nothing."""
+    for scope in eco.scopes:
+        if (why := why_without_effect(scope)) is not None:
+            raise ValueError(f"{why} Nothing was saved.")
+
+
 def write_guard(
     guard: Guard, directory: str | os.PathLike[str], eco: ECOConfig | None = None, tags: Sequence[str] = ()
 ) -> None:
@@ -110,6 +118,7 @@ def write_guard_only(
         ValueError: no base model is known, or it is guarded itself.
     """
     eco: ECOConfig = config.eco
+    check_storable(eco)
     eco.guard_only = True
     if not eco.base_model_name_or_path:
         raise ValueError("Nobody knows which base model this guard is for. Pass base_model='path or Hub id'.")
@@ -144,11 +153,12 @@ def rewrite_eco(directory: str | os.PathLike[str], eco: ECOConfig) -> None:
 
     Raises:
         OSError: there is no such directory.
-        ValueError: it holds no guard.
+        ValueError: it holds no guard, or a scope of `eco` would be without effect.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise NotADirectoryError(f"{str(directory)!r} is no directory of this machine. Download the guard first.")
+    check_storable(eco)
     path = directory / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     if split_composite_config(config)[1] is None:

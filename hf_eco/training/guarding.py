@@ -10,6 +10,7 @@ from ..auto import AutoModelForCausalLMWithECO, check_guardable
 from ..checkpoint.format import CONFIG_NAME, STUB_NAME, is_checkpoint_file, is_guarded_config
 from ..checkpoint.source import read_eco
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
+from ..detection.classifier import PromptClassifier
 from ..io.directories import replacing
 from ..modeling import ECOMixin
 from .bounds import check_probability
@@ -101,6 +102,8 @@ def guard_model(
     check_base(base_model)
     with replacing(output_dir, is_checkpoint_of_ours) as staged:
         classifier = fit_prompt_classifier(prompts, settings, staged.parent / "classifier")
+        if threshold is not None and prompts.forget:
+            _check_reached(classifier, prompts.forget, scope, threshold)
         if held_out is not None:
             measured = choose_threshold(classifier, held_out, targets, label=scope)
             guarded_scope = guarded_scope.calibrated(measured)
@@ -133,6 +136,16 @@ def _hold_out(
         given = f"{len(prompts.forget)} forget and {len(prompts.retain)} retain"
         raise ValueError(f"{error} Of your {given} prompts {fraction:.0%} are kept for the calibration.") from error
     return training, held_out
+
+
+def _check_reached(classifier: PromptClassifier, forget: Sequence[str], scope: str, threshold: float) -> None:
+    """Raises ValueError if no forget prompt reaches a threshold that was given."""
+    highest = max(classifier.score(forget, label=scope))
+    if highest < threshold:
+        raise ValueError(
+            f"None of the {len(forget)} forget prompts reaches threshold={threshold:g}, the highest comes to "
+            f"{highest:.8g}: such a guard would never flag. Use a lower one, or threshold=None to calibrate it."
+        )
 
 
 def check_base(base_model: str) -> None:

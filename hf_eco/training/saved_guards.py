@@ -18,11 +18,13 @@ from ..checkpoint.writing import folders_of, name_folders, rewrite_eco, write_mo
 from ..configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope, in_short
 from ..detection.classifier import PromptClassifier
 from ..guard import Guard
+from ..guard.naming import NAME_PROBE
 from ..io.directories import changing, check_directory
 from ..modeling import check_dims
-from .calibration import calibrate_threshold
+from .calibration import CalibrationTargets, choose_threshold, clean_near_misses, rounded_log_odds
 from .calibration_check import CalibrationCheck, check_calibration
 from .corruption_search import CorruptionSearch, optimize_corruption
+from .labelled_prompts import LabelledPrompts
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,17 @@ def recalibrate_guard(
     if forget is not None or old is None or write:
         asked: dict[str, Any] = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence}
         asked["max_near_fpr"] = max_near_fpr
-        known = {name: getattr(old, name, None) if value is None else value for name, value in asked.items()}
-        given = {name: value for name, value in known.items() if value is not None}
-        new = calibrate_threshold(classifier, forget, retain, near=near, label=of.label, **given)
+        wanted = {name: getattr(old, name, None) if value is None else value for name, value in asked.items()}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        prompts = LabelledPrompts.clean(() if forget is None else forget, retain)
+        options: dict[str, Any] = {"near": clean_near_misses(near or [], prompts.forget), "label": of.label}
+        known = _log_odds_known(of, classifier)
+        if write and forget is None and not known:
+            raise ValueError(
+                f"Nothing is known of how prompts of scope {of.name!r} score, so nobody could tell whether a new "
+                "threshold would flag any. Pass forget prompts: --forget."
+            )
+        new = choose_threshold(classifier, prompts, CalibrationTargets(**given), of_scope=known, **options)
     if write and new is not None:
         rewrite_eco(guard, _with_scope(reader.config, of.calibrated(new)))
     return Recalibration(of.name, of.threshold, old, check, new, written=write and new is not None)
@@ -234,6 +244,16 @@ def _scope_of(eco: ECOConfig, name: str | None) -> ForgetScope:
     if len(eco.scopes) > 1:
         raise ValueError(f"Which scope is meant: {in_short([s.name for s in eco.scopes])}? Name one of them.")
     return eco.scopes[0]
+
+
+def _log_odds_known(scope: ForgetScope, classifier: PromptClassifier) -> list[float]:
+    """The rounded log-odds of prompts that are known to be of a scope: of those it was calibrated on, of its known
+    answers that are flagged, and of prompts that name a name its classifier has learnt."""
+    measured = scope.calibration.forget_scores if scope.calibration is not None else []
+    flagged = [probe.probability for probe in scope.probes if probe.probability >= scope.threshold]
+    naming = [NAME_PROBE.format(name=name) for name in classifier.names(scope.label)]
+    scores = [*flagged, *(classifier.score(naming, label=scope.label) if naming else ())]
+    return [*measured, *map(rounded_log_odds, scores)]
 
 
 def _with_scope(eco: ECOConfig, scope: ForgetScope) -> ECOConfig:
