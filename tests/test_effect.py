@@ -127,7 +127,7 @@ def test_a_calibration_whose_retain_prompts_are_of_the_scope_writes_nothing_and_
     forget, calibrated
 ) -> None:
     before = (calibrated / "config.json").read_bytes()
-    with pytest.raises(ValueError, match=r"would never flag.*score highest: '.*wizard.*' \(0\.9.*take them out"):
+    with pytest.raises(ValueError, match=r"would never flag.*score highest, and decide it: '.*wizard.*' \(0\.9.*take them out"):
         recalibrate_guard(calibrated, OF_THE_SCOPE, forget, max_fpr=0.03, write=True)
     assert (calibrated / "config.json").read_bytes() == before
 

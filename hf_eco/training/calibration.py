@@ -7,11 +7,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from transformers.utils import logging
+
 from ..configuration import Calibration
 from ..detection.classifier import DEFAULT_LABEL, PromptClassifier
 from ..detection.log_odds import from_log_odds, log_odds
 from .bounds import allowed_errors, check_probability, clopper_pearson_upper
 from .labelled_prompts import LabelledPrompts, fold, unique_prompts
+
+logger = logging.get_logger(__name__)
 
 MAX_STORED_SCORES = 1000
 
@@ -110,13 +114,12 @@ def calibrate_threshold(
     Raises:
         TypeError: a prompt is no string.
         ValueError: an argument is out of its range, there are too few prompts to vouch for `max_fpr` or `max_fnr`,
-            more of them than may be wrong score 1 (or 0, among forget prompts), no forget prompt reaches the
-            threshold that they ask for, or a prompt is in both lists.
+            more of them than may be wrong score 1 (or 0, among forget prompts), or a prompt is in both lists.
         ImportError: scipy is missing.
     """
     targets = CalibrationTargets(max_fpr, max_fnr, confidence, max_near_fpr)
     prompts = LabelledPrompts.clean(() if forget is None else forget, retain)
-    near = clean_near_misses(near or [], prompts.forget)
+    near = _clean_near_misses(near or [], prompts.forget)
     return choose_threshold(classifier, prompts, targets, near=near, label=label)
 
 
@@ -127,24 +130,25 @@ def choose_threshold(
     *,
     near: Sequence[str] = (),
     label: str = DEFAULT_LABEL,
-    of_scope: Sequence[float] = (),
 ) -> Calibration:
-    """`calibrate_threshold` of prompts that are clean. One of the forget prompts, or of other prompts of the scope,
-    whose rounded log-odds are `of_scope`, must reach the threshold."""
+    """`calibrate_threshold` of prompts that are clean."""
     allowed, allowed_low = targets.allowed(prompts)
-    kinds = {"retain": prompts.retain, "forget": prompts.forget, "near": near}
-    scores = {kind: classifier.score(own, label=label) if own else [] for kind, own in kinds.items()}
-    retain_scores, forget_scores, near_scores = map(sorted, scores.values())
+    retain_scores, forget_scores, near_scores = (
+        sorted(classifier.score(own, label=label)) if own else [] for own in (prompts.retain, prompts.forget, near)
+    )
     own_floor = classifier.floor(label)
     floor = max(_highest_unflagged(retain_scores, allowed, "retain prompts", f"max_fpr={targets.max_fpr}"), own_floor)
     if near:
         floor = max(floor, _near_floor(near_scores, targets.max_near_fpr))
     lowest = bool(near) or own_floor > 0.0 or not forget_scores
     threshold = _threshold_above(floor, lowest, [*forget_scores, *retain_scores])
-    reached = forget_scores[-1:] >= [threshold] or any(rounded >= rounded_log_odds(threshold) for rounded in of_scope)
-    if (forget_scores or of_scope) and not reached:
-        deciding = [(s, p) for kind in ("retain", "near") for s, p in zip(scores[kind], kinds[kind], strict=True)]
-        raise ValueError(_never_flags(threshold, deciding, targets))
+    missed = bisect.bisect_left(forget_scores, threshold)
+    if forget_scores and missed == len(forget_scores):
+        logger.warning(
+            f"None of the {missed} forget prompts reaches the threshold {threshold:.4g}: the classifier does not "
+            f"tell them from retain prompts well enough for max_fpr={targets.max_fpr}. Train it on more prompts of "
+            "both kinds."
+        )
     calibration = _measured(threshold, forget_scores, retain_scores, allowed, targets)
     if near:
         calibration.near_fpr = _share_from(threshold, near_scores)
@@ -217,19 +221,41 @@ def _add_band(
     calibration.abstain_retain = in_band / len(retain_scores)
 
 
-def _never_flags(threshold: float, others: Sequence[tuple[float, str]], targets: CalibrationTargets) -> str:
-    """What is wrong with a threshold that nothing of the scope reaches, from the scores of prompts outside of it."""
-    highest = sorted(others, reverse=True)[:3]
-    decided = "; ".join(f"{prompt if len(prompt) <= 80 else prompt[:77] + '...'!r} ({s:.4f})" for s, prompt in highest)
-    return (
-        f"Nothing that is known to be of the scope reaches the threshold {threshold:.8g} that max_fpr={targets.max_fpr} "
-        f"asks for: such a guard would never flag. These prompts outside of the scope score highest: {decided}. If they "
-        "are about the scope, take them out; if not, train the classifier on more prompts like them, or allow a higher "
-        "max_fpr."
+def check_reached(
+    calibration: Calibration,
+    classifier: PromptClassifier,
+    outside: Sequence[str],
+    *,
+    of_scope: Sequence[float] = (),
+    label: str = DEFAULT_LABEL,
+) -> None:
+    """Raises ValueError if nothing that is known to be of the scope reaches a threshold, so that a guard would never
+    flag, and names the prompts that the threshold had to lie above.
+
+    Args:
+        calibration: the threshold, and the forget prompts that it was measured on.
+        classifier: gives the scores.
+        outside: the retain prompts, and the near misses, that the threshold was chosen by.
+        of_scope: rounded log-odds of other prompts of the scope, where there were no forget prompts.
+        label: the classifier's label that means 'forget'.
+    """
+    if calibration.fnr is not None:
+        reached = calibration.fnr < 1.0
+    else:
+        reached = not of_scope or max(of_scope) > rounded_log_odds(calibration.threshold)
+    if reached:
+        return
+    scored = sorted(zip(classifier.score(outside, label=label), outside, strict=True), reverse=True)[:3]
+    named = "; ".join(f"{prompt if len(prompt) <= 80 else prompt[:77] + '...'!r} ({s:.4f})" for s, prompt in scored)
+    raise ValueError(
+        f"Nothing that is known to be of the scope reaches the threshold {calibration.threshold:.8g} that "
+        f"max_fpr={calibration.max_fpr} asks for: such a guard would never flag, and is not saved. These prompts "
+        f"outside of the scope score highest, and decide it: {named}. If they are about the scope, take them out; if "
+        "not, train the classifier on more prompts like them, or allow a higher max_fpr."
     )
 
 
-def clean_near_misses(near: Sequence[str], forget: Sequence[str]) -> list[str]:
+def _clean_near_misses(near: Sequence[str], forget: Sequence[str]) -> list[str]:
     unique = unique_prompts("near", near)
     both = [prompt for prompt in forget if fold(prompt) in unique]
     if both:

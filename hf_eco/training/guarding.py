@@ -14,7 +14,7 @@ from ..detection.classifier import PromptClassifier
 from ..io.directories import replacing
 from ..modeling import ECOMixin
 from .bounds import check_probability
-from .calibration import CalibrationTargets, choose_threshold
+from .calibration import CalibrationTargets, check_reached, choose_threshold
 from .defaults import DEFAULT_ENCODER, EXAMPLES
 from .labelled_prompts import LabelledPrompts
 from .prompt_classifier import TrainingSettings, fit_prompt_classifier
@@ -103,9 +103,10 @@ def guard_model(
     with replacing(output_dir, is_checkpoint_of_ours) as staged:
         classifier = fit_prompt_classifier(prompts, settings, staged.parent / "classifier")
         if threshold is not None and prompts.forget:
-            _check_reached(classifier, prompts.forget, scope, threshold)
+            _check_given(threshold, classifier, prompts.forget, scope)
         if held_out is not None:
             measured = choose_threshold(classifier, held_out, targets, label=scope)
+            check_reached(measured, classifier, held_out.retain, label=scope)
             guarded_scope = guarded_scope.calibrated(measured)
         model = AutoModelForCausalLMWithECO.from_pretrained(
             base_model, eco_config=ECOConfig(scopes=[guarded_scope]), classifiers={scope: classifier}
@@ -138,7 +139,7 @@ def _hold_out(
     return training, held_out
 
 
-def _check_reached(classifier: PromptClassifier, forget: Sequence[str], scope: str, threshold: float) -> None:
+def _check_given(threshold: float, classifier: PromptClassifier, forget: Sequence[str], scope: str) -> None:
     """Raises ValueError if no forget prompt reaches a threshold that was given."""
     highest = max(classifier.score(forget, label=scope))
     if highest < threshold:

@@ -21,10 +21,9 @@ from ..guard import Guard
 from ..guard.naming import NAME_PROBE
 from ..io.directories import changing, check_directory
 from ..modeling import check_dims
-from .calibration import CalibrationTargets, choose_threshold, clean_near_misses, rounded_log_odds
+from .calibration import calibrate_threshold, check_reached, rounded_log_odds
 from .calibration_check import CalibrationCheck, check_calibration
 from .corruption_search import CorruptionSearch, optimize_corruption
-from .labelled_prompts import LabelledPrompts
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,8 @@ def recalibrate_guard(
 
     Raises:
         KeyError: there is no such scope.
-        ValueError: the guard has several scopes and none is named; the scope has no classifier; or as
-            `calibrate_threshold`.
+        ValueError: the guard has several scopes and none is named; the scope has no classifier; nothing that is known
+            to be of the scope reaches the threshold that is to be written; or as `calibrate_threshold`.
         OSError: there is no such guard, or it is to be written and is no directory.
     """
     if write:
@@ -102,15 +101,15 @@ def recalibrate_guard(
         asked["max_near_fpr"] = max_near_fpr
         wanted = {name: getattr(old, name, None) if value is None else value for name, value in asked.items()}
         given = {name: value for name, value in wanted.items() if value is not None}
-        prompts = LabelledPrompts.clean(() if forget is None else forget, retain)
-        options: dict[str, Any] = {"near": clean_near_misses(near or [], prompts.forget), "label": of.label}
-        known = _log_odds_known(of, classifier)
+        known = _log_odds_known(of, classifier) if write and forget is None else []
         if write and forget is None and not known:
             raise ValueError(
                 f"Nothing is known of how prompts of scope {of.name!r} score, so nobody could tell whether a new "
                 "threshold would flag any. Pass forget prompts: --forget."
             )
-        new = choose_threshold(classifier, prompts, CalibrationTargets(**given), of_scope=known, **options)
+        new = calibrate_threshold(classifier, forget, retain, near=near, label=of.label, **given)
+        if write:
+            check_reached(new, classifier, [*retain, *(near or ())], of_scope=known, label=of.label)
     if write and new is not None:
         rewrite_eco(guard, _with_scope(reader.config, of.calibrated(new)))
     return Recalibration(of.name, of.threshold, old, check, new, written=write and new is not None)

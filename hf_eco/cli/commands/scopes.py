@@ -110,10 +110,14 @@ def add(
 
     from ...detection.classifier import PromptClassifier
     from ...training import add_scopes_to_guard, calibrate_threshold
+    from ...training.calibration import check_reached
 
     trained = {} if classifier is None else {new[0].name: PromptClassifier.from_pretrained(classifier)}
     if trained and prompts:
-        new = [new[0].calibrated(calibrate_threshold(trained[new[0].name], *prompts, label=label, **asked))]
+        own = trained[new[0].name]
+        measured = calibrate_threshold(own, *prompts, label=label, **asked)
+        check_reached(measured, own, prompts[1], label=label)
+        new = [new[0].calibrated(measured)]
     add_scopes_to_guard(model, new, trained)
     if as_json:
         print_json({"directory": model, "scopes": [scope_values(own) for own in new]})
