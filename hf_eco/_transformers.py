@@ -99,8 +99,8 @@ def load_without_code(loader: Any, path: str, *, trust_remote_code: bool = False
             raise
         where = "/".join(part for part in (str(path), arguments.get("subfolder")) if part)
         raise ValueError(
-            f"{where!r} would have to run code of its own (auto_map), which hf-eco never does. Use a model or tokenizer "
-            "of a type that transformers has itself; if it is one, delete auto_map from its config files."
+            f"{where!r} would have to run code of its own (auto_map), which hf-eco never does. Use a model or "
+            "tokenizer of a type that transformers has itself; if it is one, delete auto_map from its config files."
         ) from error
 
 

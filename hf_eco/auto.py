@@ -162,8 +162,8 @@ def _config_for(path: str, config: PreTrainedConfig, kwargs: dict[str, Any]) -> 
 
 
 def push_guards_whole(trainer_class: Any) -> None:
-    """Has `Trainer` push all files of a guarded checkpoint while it trains: of a checkpoint's folder it copies what any
-    model has to the folder that it pushes, and would leave the guard behind.
+    """Has `Trainer` push all files of a guarded checkpoint while it trains: of a checkpoint's folder it copies what
+    any model has to the folder that it pushes, and would leave the guard behind.
 
     Args:
         trainer_class: transformers' `Trainer`.

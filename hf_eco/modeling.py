@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,13 @@ from .checkpoint.guarded_config import AUTO_CLASS, ECOConfigMixin, building_guar
 from .checkpoint.hub_upload import UPLOAD_ARGUMENTS, save_and_upload, upload
 from .checkpoint.loading import load_guard, load_tokenizer
 from .checkpoint.source import base_of, guard_for, note_base
-from .checkpoint.writing import check_storable, guard_folders, name_folders, write_guard, write_guard_only
+from .checkpoint.writing import (
+    check_storable,
+    name_folders,
+    rewriting_checkpoint,
+    write_guard,
+    write_guard_only,
+)
 from .configuration import ECOConfig, ForgetScope
 from .corruption import mixes_positions
 from .detection.classifier import PromptClassifier
@@ -44,6 +49,7 @@ from .inference.continuous_batching import follow, guardable_batching
 from .inference.generate_call import read_generate_call, refuse_embeddings
 from .inference.guardability import examine_structure
 from .inference.hooks import EmbeddingHooks
+from .io.directories import check_room
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -67,6 +73,9 @@ __all__ = ["AUTO_CLASS", "ECOMixin", "find_guarded", "guarded_config_class", "gu
 # Guarded classes
 
 
+# Part of the name of a guarded model that has no directory yet. Whoever loads a model by it (a trainer that makes its
+# reference model so) is told by the error what to do.
+_SAVE_FIRST = "call save_pretrained('directory') first"
 _classes: dict[type, type] = {}
 _lock = threading.RLock()
 _changing = threading.RLock()  # held while the guard of a model is changed
@@ -443,7 +452,8 @@ class ECOMixin(_Model):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Saves the base weights and the guard; `from_pretrained(save_directory)` gives the guarded model back.
+        """Saves the base weights and the guard; `from_pretrained(save_directory)` gives the guarded model back. The
+        directory is the old one or the new one at any time, and whatever else it holds stays.
 
         Args:
             save_directory: created if need be.
@@ -456,21 +466,23 @@ class ECOMixin(_Model):
         Raises:
             GuardError: there is no guard.
             ValueError: a scope would never flag, or change nothing.
+            OSError: the directory cannot be written, the disk lacks room, or another process is writing there.
         """
         guard = self.eco_guard
         check_storable(guard.config)
         options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
         tags = _card_tags(self, kwargs.pop("tags", None))
         token = kwargs.get("token")
-        before = guard_folders(save_directory)
-        super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
+        if not is_main_process or holds_adapter_alone(self):
+            super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
+        else:
+            check_room(save_directory, _bytes_of(self.state_dict() if state_dict is None else state_dict))
+            with rewriting_checkpoint(save_directory, with_weights=True) as staged:
+                super().save_pretrained(staged, is_main_process, state_dict, False, **kwargs)
+                write_guard(guard, staged, tags=tags, previous=save_directory)
+            _name_guarded(self, os.path.abspath(save_directory))
         if not is_main_process:
             return
-        if not holds_adapter_alone(self):
-            write_guard(guard, save_directory, tags=tags)
-            for folder in before - guard_folders(save_directory):  # of scopes that have been removed
-                shutil.rmtree(os.path.join(save_directory, folder))
-            _name_guarded(self, os.path.abspath(save_directory))
         if push_to_hub:
             # after the guard is written: what transformers uploads inside its own save_pretrained would lack it
             repo_id = options.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
@@ -644,7 +656,7 @@ class ECOMixin(_Model):
         if "generate" in vars(model):  # the repository's own, which transformers has put in the method's place
             model._own_generate = vars(model).pop("generate").func
         # Base and guard that were put together just now have no name of their own yet.
-        _name_guarded(model, path if eco_config is None else f"{base} (guarded, not saved yet)")
+        _name_guarded(model, path if eco_config is None else f"{base} (guarded, not saved yet: {_SAVE_FIRST})")
         return loaded
 
     @classmethod
@@ -668,6 +680,12 @@ def check_dims(model: PreTrainedModel, scopes: Sequence[ForgetScope]) -> None:
                 f"Scope {scope.name!r} corrupts dims={scope.corruption.dims} dimensions, the embeddings of "
                 f"{type(model).__name__} have {hidden}. Use dims=None for all."
             )
+
+
+def _bytes_of(state_dict: Mapping[str, Any]) -> int:
+    """How much room weights take on disk, tied ones counted once."""
+    tensors = {(t.device, t.data_ptr() or name): t for name, t in state_dict.items() if isinstance(t, Tensor)}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def _card_tags(model: PreTrainedModel, tags: str | Sequence[str] | None) -> tuple[str, ...]:

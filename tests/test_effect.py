@@ -122,12 +122,12 @@ def many(prompts: list[str], times: int) -> list[str]:
 OF_THE_SCOPE = [*many(RETAIN, 8), *many(FORGET, 8)]
 
 
-@pytest.mark.parametrize("forget", [None, [f"{prompt} 9" for prompt in FORGET[:4]]], ids=["retain alone", "and forget"])
-def test_a_calibration_whose_retain_prompts_are_of_the_scope_writes_nothing_and_names_them(
-    forget, calibrated
-) -> None:
+@pytest.mark.parametrize("forget", [None, [f"{prompt} 9" for prompt in FORGET[:4]]], ids=["retain", "and forget"])
+def test_a_calibration_whose_retain_prompts_are_of_the_scope_writes_nothing_and_names_them(forget, calibrated) -> None:
     before = (calibrated / "config.json").read_bytes()
-    with pytest.raises(ValueError, match=r"would never flag.*score highest, and decide it: '.*wizard.*' \(0\.9.*take them out"):
+    with pytest.raises(
+        ValueError, match=r"never flag.*score highest, and decide it: '.*wizard.*' \(0\.9.*take them out"
+    ):
         recalibrate_guard(calibrated, OF_THE_SCOPE, forget, max_fpr=0.03, write=True)
     assert (calibrated / "config.json").read_bytes() == before
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from conftest import CLEAN, FLAGGED
 from datasets import Dataset
 from transformers import (
     AutoConfig,
@@ -24,7 +26,6 @@ from transformers import (
 from hf_eco import AutoModelForCausalLMWithECO, ECOMixin, ForgetScope, GuardLoadError
 from hf_eco.checkpoint import read_guard
 from hf_eco.checkpoint.writing import copy_checkpoint
-from conftest import CLEAN, FLAGGED
 
 WEIGHTS = "model.safetensors"
 
@@ -98,6 +99,14 @@ def test_the_base_models_own_class_with_its_own_config_is_the_base_model(base_di
     assert not isinstance(model, ECOMixin)
 
 
+def test_whoever_makes_a_reference_model_by_the_name_of_an_unsaved_guarded_model_is_told_to_save_it(guarded) -> None:
+    """As trl's trainers do it; those that take a deep copy have a guarded one."""
+    for load in (AutoConfig.from_pretrained, AutoModelForCausalLM.from_pretrained):
+        for name in (guarded.name_or_path, guarded.config._name_or_path):
+            with pytest.raises(OSError, match=r"not saved yet: call save_pretrained\('directory'\) first"):
+                load(name)
+
+
 # -- nothing that runs
 
 
@@ -133,7 +142,7 @@ def test_no_pickle_is_asked_for(whole, base_dir, tmp_path, eco_config) -> None:
 def test_no_pickled_adapter_is_loaded(guarded, tmp_path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     torch.save({}, tmp_path / "adapter_model.bin")
-    with pytest.raises(OSError, match="adapter_model.bin"):
+    with pytest.raises(OSError, match=r"adapter_model\.bin"):
         guarded.load_adapter(str(tmp_path))
 
 
@@ -183,7 +192,7 @@ def test_every_push_of_a_trainer_is_a_whole_repository(guarded, tmp_path, monkey
         copy = tmp_path / f"push-{len(pushed)}"
         shutil.copytree(folder_path, copy, ignore=shutil.ignore_patterns(*ignore_patterns))
         pushed.append(copy)
-        return type("Job", (), {"done": lambda self: True, "result": lambda self: None, "is_done": lambda self: True})()
+        return SimpleNamespace(done=lambda: True, result=lambda: None, is_done=lambda: True)
 
     import huggingface_hub
 

@@ -21,10 +21,10 @@ from transformers import (
     LlavaConfig,
     SpeechEncoderDecoderModel,
     VisionEncoderDecoderModel,
-    Wav2Vec2Config,
-    Wav2Vec2Model,
     ViTConfig,
     ViTModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
 )
 
 from hf_eco import GuardError

@@ -22,6 +22,15 @@ MODEL_TYPE = "eco"
 _REPO_FOLDER = re.compile(r"(classifier|tokens|facts)-[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+# What a loader takes for the model's weights. Of two sets, one whole and one in shards, it takes the whole one.
+_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json")
+
+
+def is_weights_file(name: str) -> bool:
+    """Whether a loader takes a file of that name for the model's weights, or their index."""
+    return _WEIGHTS.fullmatch(name) is not None
+
+
 def is_checkpoint_file(name: str) -> bool:
     """Whether a guarded checkpoint may hold a file or folder of that name."""
     return any(fnmatch(name, known) for known in _FILES)
@@ -46,11 +55,11 @@ _EXPLANATION = "This checkpoint is guarded by ECO prompts. pip install hf-eco, t
 # in the composite config and load the weights unguarded.
 _REFUSED_BY_NATIVE_CONFIGS = ("vocab_size", "hidden_size", "num_hidden_layers")
 _ARCHITECTURES = ["AutoModelForCausalLMWithECO"]
-# What stands for `id2label` in a guarded config's dictionary: labels mean nothing to a causal language model, and every
-# native config class, of whatever version of transformers, makes numbers of their keys.
+# What stands for `id2label` in a guarded config's dictionary: labels mean nothing to a causal language model, and
+# every native config class, of whatever version of transformers, makes numbers of their keys.
 _NO_LABELS = {
-    "This is the config of a model that is guarded by ECO prompts (pip install hf-eco). Its guard lies in the directory "
-    "that save_pretrained writes; the config cannot be loaded without it, or become part of another model's.": ""
+    "This is the config of a model that is guarded by ECO prompts (pip install hf-eco). Its guard lies in the "
+    "directory that save_pretrained writes; without it, or as part of another model, the config cannot be loaded.": ""
 }
 
 

@@ -201,8 +201,8 @@ def check_unguarded(config_file: str, what: str) -> None:
     """
     if split_composite_config(_read_config(config_file, {}))[1] is not None:
         raise ValueError(
-            f"{what} is guarded itself, and its own scopes would be lost. Load the guarded model, add the scopes to it "
-            "(model.add_scope), and save it whole; or name the model that it was guarded from: "
+            f"{what} is guarded itself, and its own scopes would be lost. Load the guarded model, add the scopes to "
+            "it (model.add_scope), and save it whole; or name the model that it was guarded from: "
             "save_guard(..., base_model=...)."
         )
 

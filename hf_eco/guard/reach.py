@@ -30,8 +30,8 @@ def why_without_effect(scope: ForgetScope) -> str | None:
     how = scope.corruption
     if not _changes(how.method, how.dims, how.strengths, isinstance(how.strength, list), how.seed):
         return (
-            f"The corruption of scope {scope.name!r} ({how.in_words}) changes nothing. Use a higher strength, e.g. the "
-            "default 100, or learn one: hf-eco tune"
+            f"The corruption of scope {scope.name!r} ({how.in_words}) changes nothing. Use a higher strength, e.g. "
+            "the default 100, or learn one: hf-eco tune"
         )
     if (highest := _highest_known(scope)) is not None and highest < log_odds(scope.threshold) - _ROUNDED:
         return (

@@ -11,7 +11,7 @@ from ..checkpoint.format import CONFIG_NAME, STUB_NAME, is_checkpoint_file, is_g
 from ..checkpoint.source import read_eco
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
 from ..detection.classifier import PromptClassifier
-from ..io.directories import replacing
+from ..io.directories import check_room, replacing
 from ..modeling import ECOMixin
 from .bounds import check_probability
 from .calibration import CalibrationTargets, check_reached, choose_threshold
@@ -100,6 +100,7 @@ def guard_model(
         examples=examples,
     )
     check_base(base_model)
+    check_room_for(base_model, output_dir)
     with replacing(output_dir, is_checkpoint_of_ours) as staged:
         classifier = fit_prompt_classifier(prompts, settings, staged.parent / "classifier")
         if threshold is not None and prompts.forget:
@@ -112,6 +113,7 @@ def guard_model(
             base_model, eco_config=ECOConfig(scopes=[guarded_scope]), classifiers={scope: classifier}
         )
         model.save_pretrained(staged)
+    name_after(model, output_dir)
     return model
 
 
@@ -158,6 +160,18 @@ def check_base(base_model: str) -> None:
     if guarded_already:
         raise ValueError(f"{base_model!r} is guarded already. Load it and use model.add_scope(...).")
     check_guardable(base_model)
+
+
+def check_room_for(base_model: str, output_dir: str | os.PathLike[str]) -> None:
+    """Raises OSError, before the training, if the disk of `output_dir` has no room for the weights of a base model
+    that lies in a directory of this machine."""
+    if os.path.isdir(base_model):
+        check_room(output_dir, sum(path.stat().st_size for path in Path(base_model).glob("*.safetensors")))
+
+
+def name_after(model: ECOMixin, output_dir: str | os.PathLike[str]) -> None:
+    """Has a model be called after the directory that it was put into when it was saved."""
+    model.name_or_path = model.config.name_or_path = os.path.abspath(output_dir)
 
 
 def is_checkpoint_of_ours(directory: Path) -> bool:
