@@ -142,6 +142,6 @@ class WindowedModel:
         # An adapter beside the guarded model, above the classifier's folder, is not the classifier's.
         adapter = {"adapter_kwargs": {"subfolder": kwargs["subfolder"]}} if kwargs.get("subfolder") else {}
         check_weights(name_or_path, **kwargs)
-        weights = {"dtype": "auto", "use_safetensors": True, **adapter}
+        weights: dict[str, Any] = {"dtype": "auto", "use_safetensors": True, **adapter}
         model = load_without_code(auto_class, name_or_path, **weights, **kwargs)
         return cls(model, load_without_code(AutoTokenizer, name_or_path, **kwargs))
