@@ -6,6 +6,7 @@ a function's body or an object of transformers' own (a cache, a request) is reac
 
 from __future__ import annotations
 
+import json
 import sys
 from itertools import accumulate
 from typing import Any
@@ -13,22 +14,35 @@ from typing import Any
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.utils import (
+    ADAPTER_SAFE_WEIGHTS_NAME,
+    ADAPTER_WEIGHTS_NAME,
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+)
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 __all__ = [
+    "ADAPTER_FILES",
     "CACHE_ARGUMENTS",
     "DOWNLOAD_ARGUMENTS",
+    "MODEL_FILES",
     "OTHER_CACHE_ARGUMENTS",
     "CacheLayerMixin",
     "DynamicLayer",
     "DynamicSlidingWindowLayer",
+    "auto_model_classes",
     "causal_lm_of",
+    "check_weights",
     "config_and_model_arguments",
     "decode",
     "encode_special_floats",
     "file_in_repository",
     "first_write_of_native_init",
     "holds_adapter_alone",
+    "load_without_code",
     "prompt_of_request",
     "register_causal_lm",
     "requests_of_batch",
@@ -56,12 +70,65 @@ def config_and_model_arguments(loader: Any, path: str, arguments: dict[str, Any]
     """
     kept = {name: arguments[name] for name in (*DOWNLOAD_ARGUMENTS, *_OF_THE_WEIGHTS) if name in arguments}
     given = {name: value for name, value in arguments.items() if name not in _OF_THE_WEIGHTS}
-    for name in ("gguf_file", "trust_remote_code"):  # these a config is loaded by, too
-        if kept.get(name) is not None:
-            given[name] = kept[name]
-    config, left = loader.from_pretrained(path, return_unused_kwargs=True, **given)
+    if kept.get("gguf_file") is not None:  # these a config is loaded by, too
+        given["gguf_file"] = kept["gguf_file"]
+    config, left = load_without_code(
+        loader, path, trust_remote_code=bool(kept.get("trust_remote_code")), return_unused_kwargs=True, **given
+    )
     config.name_or_path = path
     return config, {**left, **kept}
+
+
+def load_without_code(loader: Any, path: str, *, trust_remote_code: bool = False, **arguments: Any) -> Any:
+    """`loader.from_pretrained(path, **arguments)` by transformers' own classes alone: code that the repository brings
+    is not run, and nobody is asked at the terminal whether to run it.
+
+    Args:
+        loader: an Auto class, or a config class.
+        path: path or Hub id.
+        trust_remote_code: of a model's owner, who said so.
+        arguments: as for any `from_pretrained`.
+
+    Raises:
+        ValueError: it cannot be loaded without code of its own.
+    """
+    try:
+        return loader.from_pretrained(path, trust_remote_code=trust_remote_code, **arguments)
+    except ValueError as error:
+        if trust_remote_code or "trust_remote_code" not in str(error):
+            raise
+        where = "/".join(part for part in (str(path), arguments.get("subfolder")) if part)
+        raise ValueError(
+            f"{where!r} would have to run code of its own (auto_map), which hf-eco never does. Use a model or "
+            "tokenizer of a type that transformers has itself; if it is one, delete auto_map from its config files."
+        ) from error
+
+
+# The files of weights, safetensors and pickles: whole, and the indices of those in shards.
+MODEL_FILES = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
+ADAPTER_FILES = (ADAPTER_SAFE_WEIGHTS_NAME, f"{ADAPTER_SAFE_WEIGHTS_NAME}.index.json", ADAPTER_WEIGHTS_NAME)
+
+
+def check_weights(path: str, files: tuple[str, ...] = MODEL_FILES, **download: Any) -> None:
+    """Raises OSError if a repository's weights are pickles, or the index of its weights names some: `use_safetensors`
+    makes transformers look for no more than the index."""
+
+    def named(*names: str) -> str | None:
+        return next((found for n in names if (found := file_in_repository(path, n, quiet=True, **download))), None)
+
+    pickled = None
+    whole, index_name, *pickles = files
+    if index := named(index_name):
+        with open(index, encoding="utf-8") as file:
+            shards = set(json.load(file).get("weight_map", {}).values())
+        pickled = next((name for name in sorted(map(str, shards)) if not name.endswith(".safetensors")), None)
+    elif not named(whole):
+        pickled = named(*pickles)
+    if pickled:
+        raise OSError(
+            f"The weights of {path!r} lie in {pickled!r}, which is no safetensors file. hf-eco reads no pickles, for "
+            "they can run code. Convert them: load the model by its own class, and save_pretrained it."
+        )
 
 
 def file_in_repository(repository: str, name: str, *, quiet: bool = False, **download: Any) -> str | None:
@@ -85,6 +152,13 @@ def file_in_repository(repository: str, name: str, *, quiet: bool = False, **dow
 def revision_of_file(path: str | None) -> str | None:
     """The commit that a file in the Hub's cache is of; None of any other file."""
     return extract_commit_hash(path, None)
+
+
+def auto_model_classes(module: Any) -> list[Any]:
+    """The Auto classes of models that `modeling_auto` defines; each has a `from_pretrained` of its own."""
+    bases = module._BaseAutoModelClass
+    classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, bases)]
+    return [value for value in classes if value is not bases and "from_pretrained" in vars(value)]
 
 
 def register_causal_lm(config_class: type[PreTrainedConfig], model_class: type[PreTrainedModel]) -> None:

@@ -6,14 +6,15 @@ imported when it is used.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformers.configuration_utils import PreTrainedConfig
 
-from .checkpoint.format import MODEL_TYPE, split_composite_config
+from .checkpoint.format import CONFIG_NAME, MODEL_TYPE, is_guarded_config, split_composite_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -117,9 +118,71 @@ class AutoModelForCausalLMWithECO:
         """Called by transformers when it loads this class through a checkpoint's stub; nothing is left to register."""
 
 
+def keep_guards(auto_classes: Sequence[Any]) -> None:
+    """Has transformers' Auto classes of models keep the guard of a guarded checkpoint whatever config they are handed:
+    with `config=AutoConfig.from_pretrained(base)`, the base model's own class would be built, without guard. Who wants
+    that says so by naming the class: `LlamaForCausalLM.from_pretrained(guarded, config=base_config)`."""
+    for auto_class in auto_classes:
+        _keep_guards(auto_class)
+
+
+def _keep_guards(auto_class: Any) -> None:
+    native = auto_class.from_pretrained.__func__
+
+    @functools.wraps(native)
+    def from_pretrained(
+        cls: Any, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> Any:
+        config, path = kwargs.get("config"), pretrained_model_name_or_path
+        if isinstance(config, PreTrainedConfig) and path is not None:
+            kwargs["config"] = _config_for(os.fspath(path), config, kwargs)
+        return native(cls, path, *args, **kwargs)
+
+    auto_class.from_pretrained = classmethod(from_pretrained)
+
+
+def _config_for(path: str, config: PreTrainedConfig, kwargs: dict[str, Any]) -> PreTrainedConfig:
+    """`config`, or the guarded config of the same values if what lies at `path`, or what an adapter there was trained
+    on, is guarded."""
+    from ._transformers import DOWNLOAD_ARGUMENTS, file_in_repository, register_causal_lm
+    from .checkpoint.guarded_config import ECOConfigMixin
+
+    if isinstance(config, ECOConfigMixin):
+        return config
+    download = {name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs}
+    path = _base_of_adapter(path, kwargs) or path
+    file = file_in_repository(path, CONFIG_NAME, quiet=True, **download)
+    if file is None or not is_guarded_config(file):
+        return config
+    from .modeling import as_guarded_config, guarded_config_class, guarded_model_class
+
+    guarded = as_guarded_config(config, guarded_config_class(type(config)))
+    register_causal_lm(type(guarded), guarded_model_class(_causal_lm_class(type(config), config)))
+    return guarded
+
+
+def push_guards_whole(trainer_class: Any) -> None:
+    """Has `Trainer` push all files of a guarded checkpoint while it trains: of a checkpoint's folder it copies what
+    any model has to the folder that it pushes, and would leave the guard behind.
+
+    Args:
+        trainer_class: transformers' `Trainer`.
+    """
+    native = trainer_class._push_from_checkpoint
+
+    @functools.wraps(native)
+    def push_from_checkpoint(self: Any, checkpoint_folder: str, *args: Any, **kwargs: Any) -> Any:
+        from .checkpoint.writing import copy_checkpoint
+
+        if self.is_world_process_zero():
+            copy_checkpoint(checkpoint_folder, self.args.output_dir)
+        return native(self, checkpoint_folder, *args, **kwargs)
+
+    trainer_class._push_from_checkpoint = push_from_checkpoint
+
+
 def _base_of_adapter(path: str, kwargs: dict[str, Any]) -> str | None:
     """The base model that an adapter's directory or repository names; None if `path` is no adapter, or a model too."""
-    from transformers.utils import CONFIG_NAME
     from transformers.utils.peft_utils import find_adapter_config_file
 
     from ._transformers import DOWNLOAD_ARGUMENTS, file_in_repository
@@ -148,9 +211,10 @@ def model_without_weights(path: str | os.PathLike[str]) -> PreTrainedModel:
     import torch
     from transformers import AutoConfig
 
+    from ._transformers import load_without_code
     from .modeling import guarded_model_class
 
-    config = AutoConfig.from_pretrained(path)
+    config = load_without_code(AutoConfig, os.fspath(path))
     with torch.device("meta"):
         return guarded_model_class(_causal_lm_class(type(config), config))(config)
 

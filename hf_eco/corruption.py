@@ -101,10 +101,25 @@ def heeded_parameters(method: str) -> list[str]:
     return [name for name, other in changed.items() if not torch.equal(plain, other)]
 
 
-def _tried(method: str, **arguments: Any) -> Tensor:
+def changes_embeddings(method: str, *, dims: int | None, strength: float | Sequence[float], seed: int = 0) -> bool:
+    """Whether a corruption makes any difference, found by trying; with strength 0 most make none.
+
+    Raises:
+        ValueError: as `corrupt`.
+    """
+    embeddings = _example(max(dims or 1, 8))
+    tried = _tried(method, embeddings, dims=dims, strength=strength, seed=seed)
+    return not torch.equal(tried, embeddings)
+
+
+def _example(hidden: int = 8) -> Tensor:
+    return torch.linspace(-1, 1, 4 * hidden).view(1, 4, hidden)
+
+
+def _tried(method: str, embeddings: Tensor | None = None, **arguments: Any) -> Tensor:
     """What becomes of a small example."""
-    embeddings, mask = torch.linspace(-1, 1, 32).view(1, 4, 8), torch.ones(1, 4, dtype=torch.bool)
-    return corrupt(embeddings, mask, method, **arguments)
+    embeddings = _example() if embeddings is None else embeddings
+    return corrupt(embeddings, torch.ones(1, 4, dtype=torch.bool), method, **arguments)
 
 
 def corrupt(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,8 +15,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ._transformers import (
+    ADAPTER_FILES,
     DOWNLOAD_ARGUMENTS,
     causal_lm_of,
+    check_weights,
     config_and_model_arguments,
     holds_adapter_alone,
     register_causal_lm,
@@ -27,7 +28,13 @@ from .checkpoint.guarded_config import AUTO_CLASS, ECOConfigMixin, building_guar
 from .checkpoint.hub_upload import UPLOAD_ARGUMENTS, save_and_upload, upload
 from .checkpoint.loading import load_guard, load_tokenizer
 from .checkpoint.source import base_of, guard_for, note_base
-from .checkpoint.writing import guard_folders, name_folders, write_guard, write_guard_only
+from .checkpoint.writing import (
+    check_storable,
+    name_folders,
+    rewriting_checkpoint,
+    write_guard,
+    write_guard_only,
+)
 from .configuration import ECOConfig, ForgetScope
 from .corruption import mixes_positions
 from .detection.classifier import PromptClassifier
@@ -42,6 +49,7 @@ from .inference.continuous_batching import follow, guardable_batching
 from .inference.generate_call import read_generate_call, refuse_embeddings
 from .inference.guardability import examine_structure
 from .inference.hooks import EmbeddingHooks
+from .io.directories import check_room
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -65,6 +73,9 @@ __all__ = ["AUTO_CLASS", "ECOMixin", "find_guarded", "guarded_config_class", "gu
 # Guarded classes
 
 
+# Part of the name of a guarded model that has no directory yet. Whoever loads a model by it (a trainer that makes its
+# reference model so) is told by the error what to do.
+_SAVE_FIRST = "call save_pretrained('directory') first"
 _classes: dict[type, type] = {}
 _lock = threading.RLock()
 _changing = threading.RLock()  # held while the guard of a model is changed
@@ -89,6 +100,15 @@ def borrows_class(config: PreTrainedConfig, model_class: Any) -> bool:
     lost. (Of a model that sees or hears it is the text config that belongs to the class.)"""
     own = model_class._eco_base_class.config_class
     return not isinstance(config, own) and config.get_text_config() is config
+
+
+def as_guarded_config(config: PreTrainedConfig, config_class: type[PreTrainedConfig]) -> Any:
+    """The guarded config, of class `config_class`, with the values of a native one, and no guard yet."""
+    if not issubclass(config_class, type(config)):
+        return config_class.from_dict({**config.to_dict(), "name_or_path": config.name_or_path})
+    guarded = object.__new__(config_class)  # with what no dictionary holds, the attention's implementation say
+    vars(guarded).update(copy.deepcopy(vars(config)))
+    return guarded
 
 
 def belongs_to_part(config: PreTrainedConfig, model_class: Any) -> bool:
@@ -151,6 +171,11 @@ class ECOMixin(_Model):
         self._eco = EmbeddingHooks(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "config" and "_eco" in vars(self) and not isinstance(value, ECOConfigMixin):
+            raise GuardError(
+                f"A guarded model keeps its own config: with {type(value).__name__}, which says nothing of the guard, "
+                "it would be saved without it. Within another model, use the base model."
+            )
         super().__setattr__(name, value)
         if isinstance(value, nn.Module) and "_eco" in vars(self):
             self._eco.install()  # it may be another decoder
@@ -427,7 +452,8 @@ class ECOMixin(_Model):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Saves the base weights and the guard; `from_pretrained(save_directory)` gives the guarded model back.
+        """Saves the base weights and the guard; `from_pretrained(save_directory)` gives the guarded model back. The
+        directory is the old one or the new one at any time, and whatever else it holds stays.
 
         Args:
             save_directory: created if need be.
@@ -439,20 +465,24 @@ class ECOMixin(_Model):
 
         Raises:
             GuardError: there is no guard.
+            ValueError: a scope would never flag, or change nothing.
+            OSError: the directory cannot be written, the disk lacks room, or another process is writing there.
         """
         guard = self.eco_guard
+        check_storable(guard.config)
         options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
         tags = _card_tags(self, kwargs.pop("tags", None))
         token = kwargs.get("token")
-        before = guard_folders(save_directory)
-        super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
+        if not is_main_process or holds_adapter_alone(self):
+            super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
+        else:
+            check_room(save_directory, _bytes_of(self.state_dict() if state_dict is None else state_dict))
+            with rewriting_checkpoint(save_directory, with_weights=True) as staged:
+                super().save_pretrained(staged, is_main_process, state_dict, False, **kwargs)
+                write_guard(guard, staged, tags=tags, previous=save_directory)
+            _name_guarded(self, os.path.abspath(save_directory))
         if not is_main_process:
             return
-        if not holds_adapter_alone(self):
-            write_guard(guard, save_directory, tags=tags)
-            for folder in before - guard_folders(save_directory):  # of scopes that have been removed
-                shutil.rmtree(os.path.join(save_directory, folder))
-            _name_guarded(self, os.path.abspath(save_directory))
         if push_to_hub:
             # after the guard is written: what transformers uploads inside its own save_pretrained would lack it
             repo_id = options.pop("repo_id", os.path.basename(os.path.abspath(save_directory)))
@@ -555,6 +585,19 @@ class ECOMixin(_Model):
             **kwargs,
         )
 
+    def load_adapter(self, peft_model_id: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As the base model's; of safetensors alone.
+
+        Raises:
+            OSError: as the base model's; or the adapter's weights are a pickle.
+        """
+        if peft_model_id is not None:
+            config = kwargs.get("load_config")
+            given = {**(config.download_kwargs if config else {}), **kwargs, **(kwargs.get("adapter_kwargs") or {})}
+            download = {name: given[name] for name in DOWNLOAD_ARGUMENTS if name in given}
+            check_weights(os.fspath(peft_model_id), ADAPTER_FILES, **download)
+        return super().load_adapter(peft_model_id, *args, **kwargs)
+
     @classmethod
     def from_pretrained(  # type: ignore[override]
         cls,
@@ -587,6 +630,8 @@ class ECOMixin(_Model):
             raise ValueError("Pass the path or Hub id of the model; weights of your own come by load_state_dict.")
         path = os.fspath(pretrained_model_name_or_path)
         download = {name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs}
+        if kwargs.setdefault("use_safetensors", True) is not True:
+            raise ValueError("use_safetensors=False would read pickles, which can run code. Leave it out.")
         config, kwargs = cls._guarded_config(path, kwargs.pop("config", None), kwargs)
         # a config that AutoConfig has read lacks the scopes that lie beside it
         whole = config.name_or_path == path and isinstance(config.eco, ECOConfig)
@@ -595,6 +640,8 @@ class ECOMixin(_Model):
         base = path
         if source.replaces_base:
             base, kwargs = base_of(source, kwargs)
+        if kwargs.get("gguf_file") is None:
+            check_weights(base, **{name: kwargs[name] for name in DOWNLOAD_ARGUMENTS if name in kwargs})
         loaded = super().from_pretrained(base, *model_args, config=config, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if tokenizer is None:
@@ -609,7 +656,7 @@ class ECOMixin(_Model):
         if "generate" in vars(model):  # the repository's own, which transformers has put in the method's place
             model._own_generate = vars(model).pop("generate").func
         # Base and guard that were put together just now have no name of their own yet.
-        _name_guarded(model, path if eco_config is None else f"{base} (guarded, not saved yet)")
+        _name_guarded(model, path if eco_config is None else f"{base} (guarded, not saved yet: {_SAVE_FIRST})")
         return loaded
 
     @classmethod
@@ -621,11 +668,7 @@ class ECOMixin(_Model):
         if isinstance(config, ECOConfigMixin):
             return config, kwargs
         config_class = guarded_config_class(type(config)) if borrows_class(config, cls) else cls.config_class
-        if not issubclass(config_class, type(config)):
-            return config_class.from_dict({**config.to_dict(), "name_or_path": config.name_or_path}), kwargs
-        guarded = object.__new__(config_class)  # with what no dictionary holds, the attention's implementation say
-        vars(guarded).update(copy.deepcopy(vars(config)))
-        return guarded, kwargs
+        return as_guarded_config(config, config_class), kwargs
 
 
 def check_dims(model: PreTrainedModel, scopes: Sequence[ForgetScope]) -> None:
@@ -637,6 +680,12 @@ def check_dims(model: PreTrainedModel, scopes: Sequence[ForgetScope]) -> None:
                 f"Scope {scope.name!r} corrupts dims={scope.corruption.dims} dimensions, the embeddings of "
                 f"{type(model).__name__} have {hidden}. Use dims=None for all."
             )
+
+
+def _bytes_of(state_dict: Mapping[str, Any]) -> int:
+    """How much room weights take on disk, tied ones counted once."""
+    tensors = {(t.device, t.data_ptr() or name): t for name, t in state_dict.items() if isinstance(t, Tensor)}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def _card_tags(model: PreTrainedModel, tags: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -104,11 +104,15 @@ def test_calibrate_warns_with_status_3_and_writes_when_asked(run, calibrated, pr
     assert (calibrated / "config.json").read_bytes() == before
 
     status, _, err = run("calibrate", calibrated, *changed, "--max-fnr", "0.9", "--write")
+    assert status == 1 and "would never flag" in err  # any prompt of what is the scope now
+    assert (calibrated / "config.json").read_bytes() == before
+    asked = ["--retain", prompt_files["retain"], "--forget", prompt_files["forget"], "--max-fpr", "0.9"]
+    status, _, err = run("calibrate", calibrated, *asked, "--max-fnr", "0.9", "--write")
     assert status == 0, err
     scope = read_guard(str(calibrated)).config.scope("wizards")  # with its known answers checked
     assert scope.threshold == scope.calibration.threshold and scope.abstain_threshold is not None
     assert (scope.calibration.n_retain, scope.calibration.max_fpr) == (64, 0.9)
-    status, out, _ = run("calibrate", calibrated, "--retain", prompt_files["forget"])
+    status, out, _ = run("calibrate", calibrated, "--retain", prompt_files["retain"])
     assert status == 0 and "is not refuted" in " ".join(out.split())
 
 

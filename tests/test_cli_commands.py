@@ -229,7 +229,7 @@ def test_a_scope_is_added_listed_and_removed_and_no_weight_changes(run, checkpoi
 def test_an_added_scope_is_calibrated_on_prompts_kept_aside(run, checkpoint, bakers, tmp_path):  # noqa: F811
     for name, prompts in (("in", ["the baker", "my baker"]), ("out", ["the dog", "my cat"])):
         (tmp_path / f"{name}.txt").write_text("\n".join(f"{p} of {i} days" for p in prompts for i in range(10)))
-    given = ["--forget", tmp_path / "in.txt", "--retain", tmp_path / "out.txt", "--max-fpr", "0.3"]
+    given = ["--forget", tmp_path / "in.txt", "--retain", tmp_path / "out.txt", "--max-fpr", "0.9"]
     made = ["--scope", "bakers", "--classifier", bakers, "--label", "bakers"]
     status, out, err = run("scopes", "add", checkpoint, *made, *given, "--json")
     assert status == 0, err
@@ -493,6 +493,27 @@ def test_a_checkpoint_answers_the_same_after_scopes_came_and_went(run, checkpoin
     assert run("scopes", "add", checkpoint, *made)[0] == 0
     assert run("scopes", "remove", checkpoint, "bakers")[0] == 0
     torch.testing.assert_close(AutoModelForCausalLMWithECO.from_pretrained(checkpoint)(ids).logits, before)
+
+
+@pytest.mark.parametrize("folder", ["a [/b] c", "[red]", "x[/]"])
+def test_a_path_with_brackets_is_a_path(run, folder, base_dir, tmp_path):  # noqa: F811
+    path = tmp_path / folder  # rich would take it for markup, and end with an error when all is done
+    for arguments in (
+        ("guard", base_dir, "--name", "Jane Dorrington", "-o", path, "--retain", folder_of_prompts(tmp_path, folder)),
+        ("scopes", "add", path, "--scope", "x", "--name", "John Farthingale"),
+        ("inspect", path, f"Who is Jane Dorrington {folder} ?"),
+        ("scopes", "list", path),
+        ("doctor", path),
+        ("scopes", "remove", path, "x"),
+    ):
+        status, out, err = run(*map(str, arguments))
+        assert (status, err) == (0, ""), err
+        assert folder in out or arguments[0] == "doctor" or arguments[1] == "list"
+
+
+def folder_of_prompts(tmp_path, folder):
+    (tmp_path / "retain.txt").write_text(f"Is Jane Dorrington in {folder} ?\n")
+    return tmp_path / "retain.txt"
 
 
 def test_a_hub_out_of_reach_is_one_line(run, guarded, monkeypatch, tmp_path):  # noqa: F811

@@ -86,8 +86,9 @@ def test_a_guarded_llama_is_a_llama(guarded, base):
     assert type(guarded).__name__ == "LlamaForCausalLM"
     assert isinstance(guarded.config, LlamaConfig) and guarded.config.model_type == "llama"
     own, bases = guarded.config.to_dict(), base.config.to_dict()
-    name, _ = own.pop("_name_or_path"), bases.pop("_name_or_path")
-    assert own == bases
+    name = own["_name_or_path"]
+    refused = ("_name_or_path", "architectures", "id2label")  # see test_serialised_configs.py
+    assert [own.pop(key) == bases.pop(key) for key in refused] == [False] * 3 and own == bases
     assert not os.path.exists(name)  # an adapter that names it does not find the unguarded base
     assert "eco" not in guarded.config.to_diff_dict()
 

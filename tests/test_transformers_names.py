@@ -12,6 +12,9 @@ import pytest
 import torch
 from transformers import (
     AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     DynamicCache,
     LlamaConfig,
@@ -19,9 +22,11 @@ from transformers import (
     MambaConfig,
     MambaForCausalLM,
     PreTrainedModel,
+    Trainer,
 )
 from transformers.cache_utils import StaticLayer
 from transformers.generation.continuous_batching import requests as batching_requests
+from transformers.models.auto import modeling_auto
 
 from hf_eco import _transformers as names
 from hf_eco.modeling import guarded_config_class, guarded_model_class
@@ -70,6 +75,25 @@ def test_the_auto_class_builds_what_was_registered() -> None:
     config_class, model_class = guarded_config_class(LlamaConfig), guarded_model_class(LlamaForCausalLM)
     names.register_causal_lm(config_class, model_class)
     assert names.causal_lm_of(config_class) is model_class
+
+
+def test_the_auto_classes_of_models_load_by_their_own_from_pretrained() -> None:
+    classes = names.auto_model_classes(modeling_auto)
+    assert {AutoModelForCausalLM, AutoModel, AutoModelForImageTextToText} <= set(classes)
+    assert all(isinstance(vars(auto_class)["from_pretrained"], classmethod) for auto_class in classes)
+    assert callable(Trainer._push_from_checkpoint)  # which pushes while it trains
+
+
+def test_code_that_is_not_trusted_is_refused_and_weights_are_known_by_their_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}')
+    with pytest.raises(ValueError, match="code of its own"):
+        names.load_without_code(AutoConfig, str(tmp_path))
+    assert type(names.load_without_code(AutoConfig, str(FIXTURES / "base"))) is LlamaConfig
+    names.check_weights(str(FIXTURES / "base"))
+    for files, pickled in ((names.MODEL_FILES, "pytorch_model.bin"), (names.ADAPTER_FILES, "adapter_model.bin")):
+        (tmp_path / pickled).touch()
+        with pytest.raises(OSError, match=pickled):
+            names.check_weights(str(tmp_path), files)
 
 
 def test_a_native_class_announces_itself_to_its_config() -> None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 from .._transformers import causal_lm_of, encode_special_floats, first_write_of_native_init
 from ..configuration import ECOConfig
 from ..errors import GuardError
-from .format import composite_config, split_composite_config
+from .format import as_native_config, composite_config, refused_by_native_configs, split_composite_config
 from .scopes_file import part_scopes, scopes_file_of, write_config
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ class ECOConfigMixin(_Config):
     @classmethod
     def is_custom_code(cls) -> bool:
         """What the base class says, so that its layer types are read and written as usual."""
-        base = next(c for c in cls.__mro__ if issubclass(c, PreTrainedConfig) and not issubclass(c, ECOConfigMixin))
-        return base.is_custom_code()
+        return _native_class(cls).is_custom_code()
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -88,12 +87,25 @@ class ECOConfigMixin(_Config):
         return loaded
 
     def to_dict(self) -> dict[str, Any]:
-        """The base model's own config dictionary, as peft and loggers expect it."""
-        config_dict = super().to_dict()
-        config_dict.pop("eco", None)
-        if config_dict.get("architectures") == [AUTO_CLASS] and (model_class := causal_lm_of(type(self))) is not None:
-            config_dict["architectures"] = [model_class.__name__]
-        return config_dict
+        """The base model's own config dictionary, as peft and loggers read it; but nothing is loaded from it, for it
+        says nothing of the guard. `save_pretrained` writes the guard too."""
+        return self._refused(self._native().to_dict())
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As `to_dict`, without what is the base config's default."""
+        return self._refused(self._native().to_diff_dict())
+
+    def _refused(self, base_config: dict[str, Any]) -> dict[str, Any]:
+        # a config without a guard stands for the defaults, and what is like the defaults is not written
+        return base_config if self.eco is None else refused_by_native_configs(base_config)
+
+    def _native(self) -> PreTrainedConfig:
+        """The base model's own config."""
+        native: Any = object.__new__(_native_class(type(self)))
+        vars(native).update((name, value) for name, value in vars(self).items() if name != "eco")
+        if native.architectures == [AUTO_CLASS] and (model_class := causal_lm_of(type(self))) is not None:
+            vars(native)["architectures"] = [model_class.__name__]
+        return native
 
     def to_json_file(self, json_file_path: str | os.PathLike[str], use_diff: bool = True) -> None:
         """Writes the composite config, and beside it the file of its scopes by names alone.
@@ -106,11 +118,18 @@ class ECOConfigMixin(_Config):
             raise GuardError(
                 "This config carries no guard, so it is not saved. Attach one first: model.add_scope(...)."
             )
-        own = self.to_diff_dict() if use_diff else self.to_dict()
+        native = self._native()
+        own = native.to_diff_dict() if use_diff else native.to_dict()
         stored, scopes = part_scopes(self.eco)
         write_config(json_file_path, encode_special_floats(self, composite_config(own, stored)), scopes)
 
 
+def _native_class(guarded: type) -> type[PreTrainedConfig]:
+    """The base model's config class, of which a guarded one is made."""
+    return next(c for c in guarded.__mro__ if issubclass(c, PreTrainedConfig) and not issubclass(c, ECOConfigMixin))
+
+
 def _flatten(config_dict: dict[str, Any]) -> dict[str, Any]:
+    config_dict = as_native_config(config_dict)
     base_config, eco = split_composite_config(config_dict)
     return dict(base_config) if eco is None else {**base_config, "eco": eco}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Mo
 from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 from transformers.utils import logging
 
-from .format import CARD_NAME, CONFIG_NAME, check_repo_folder, split_composite_config
+from .format import CARD_NAME, CONFIG_NAME, check_repo_folder, is_weights_file, split_composite_config
 from .model_card import is_own_card
 from .scopes_file import is_scopes_file, scopes_file_of
 from .source import read_eco
@@ -23,8 +22,6 @@ logger = logging.get_logger(__name__)
 
 UPLOAD_ARGUMENTS = ("repo_id", "private", "revision", "create_pr", "commit_message", "commit_description")
 
-# What a loader takes for the model's weights. Of two sets, one whole and one in shards, it takes the whole one.
-_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json")
 _COMPLETE_WEIGHTS = {"model.safetensors", "model.safetensors.index.json"}
 
 
@@ -83,7 +80,7 @@ def upload(
         api.create_branch(repo_id, branch=revision, exist_ok=True)
 
     local = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
-    local = set(filter_repo_objects(local, ignore_patterns=[*DEFAULT_IGNORE_PATTERNS, ".hf-eco-*/*"]))
+    local = set(filter_repo_objects(local, ignore_patterns=[*DEFAULT_IGNORE_PATTERNS, ".hf-eco-*"]))
     local -= {name for name in local if is_scopes_file(name)} - {_scopes_file_in(directory)}
     remote = set(api.list_repo_files(repo_id, revision=revision))
     contents: dict[str, str | bytes] = {name: str(directory / name) for name in sorted(local)}
@@ -120,7 +117,7 @@ def _check_uploadable(directory: Path) -> None:
 def _left_over(remote: set[str], local: set[str]) -> set[str]:
     """What a guard that was uploaded before has left in the repository, and this one would be mistaken for."""
     folders = {name for name in remote if "/" in name and _is_guard_folder(name.partition("/")[0])}
-    weights = {name for name in remote if _WEIGHTS.fullmatch(name)} if local & _COMPLETE_WEIGHTS else set()
+    weights = {name for name in remote if is_weights_file(name)} if local & _COMPLETE_WEIGHTS else set()
     scopes = {name for name in remote if is_scopes_file(name)}
     return (folders | weights | scopes) - local
 

@@ -7,18 +7,20 @@ from typing import Any, cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from .._transformers import file_in_repository, load_without_code
 from ..configuration import DEFAULT_ENCODER, ECOConfig
 from ..detection.classifier import PromptClassifier
 from ..detection.entities import EntityTagger
 from ..detection.facts import FactsDetector, FactsEncoder
 from ..detection.facts.background import measure
-from ..detection.facts.storage import load_facts
+from ..detection.facts.storage import FACTS_FILE, load_facts
 from ..detection.names.detector import NamesDetector
 from ..detection.names.hashed import HashedNamesDetector
 from ..errors import GuardLoadError
 from ..guard.guard import Guard
 from ..guard.naming import words_key
-from .format import FACTS_FOLDER, check_repo_folder
+from ..guard.reach import why_without_effect
+from .format import CONFIG_NAME, FACTS_FOLDER, check_repo_folder
 from .source import GuardSource, find_guard
 
 
@@ -26,7 +28,7 @@ def load_tokenizer(repository: str, gguf_file: str | None = None, **download: An
     """The tokenizer that lies beside a model."""
     if gguf_file is not None:
         download = {**download, "gguf_file": gguf_file}
-    return AutoTokenizer.from_pretrained(repository, **download)
+    return cast(PreTrainedTokenizerBase, load_without_code(AutoTokenizer, repository, **download))
 
 
 def load_guard(
@@ -54,7 +56,7 @@ def load_guard(
         names: a detector whose index to share.
 
     Raises:
-        GuardLoadError: the known answers differ.
+        GuardLoadError: the known answers differ, or a stored scope would never flag, or change nothing.
         ValueError: a scope names no classifier, or one outside its repository; or its documents hold no sentence, or
             want another encoder than others.
     """
@@ -82,6 +84,8 @@ def load_guard(
         for s in eco.scopes
         if s.tokens == "entities"
     }
+    if stored:
+        _check_effect(eco)
     found = load_stored_facts(eco, source, loaded) if stored else _read_documents(eco, facts)
     guard = Guard(eco, classifiers, tokenizer, taggers, names, found)
     guard.check_probes()
@@ -104,6 +108,12 @@ def read_guard(repository: str, **download: Any) -> Guard:
     return load_guard(source.eco, load_tokenizer(repository, **download), {}, {}, source)
 
 
+def _check_effect(eco: ECOConfig) -> None:
+    for scope in eco.scopes:
+        if (why := why_without_effect(scope)) is not None:
+            raise GuardLoadError(why)
+
+
 def load_stored_facts(
     eco: ECOConfig, source: GuardSource | None, loaded: dict[tuple[type, str], Any] | None = None
 ) -> FactsDetector | None:
@@ -123,8 +133,7 @@ def load_stored_facts(
         return None
     (folder,) = folders if len(folders) == 1 else {check_repo_folder(None)}
     if (FactsDetector, folder) not in loaded:
-        subfolder = "/".join(part for part in (source.download.get("subfolder"), folder) if part)
-        loaded[FactsDetector, folder] = load_facts(source.repository, **{**source.download, "subfolder": subfolder})
+        loaded[FactsDetector, folder] = load_facts(source.repository, **_folder_of(source, folder, FACTS_FILE))
     read = cast(FactsDetector, loaded[FactsDetector, folder])
     facts = FactsDetector(read.encoder, read.background, read.bank, words_key(eco))
     _check_facts(eco, facts)
@@ -175,5 +184,26 @@ def _load_from(source: GuardSource, kind: Any, name: str) -> Any:
     if source.repository is None:  # a path or Hub id of its own; only what concerns every download applies to it
         common = {k: v for k, v in source.download.items() if k not in ("revision", "subfolder")}
         return kind.from_pretrained(name, **common)
+    return kind.from_pretrained(source.repository, **_folder_of(source, name, CONFIG_NAME))
+
+
+def _folder_of(source: GuardSource, name: str, needed: str) -> dict[str, Any]:
+    """The arguments that download from one of the folders of a stored guard.
+
+    Args:
+        source: where the guard is stored.
+        name: of the folder.
+        needed: a file that is in it.
+
+    Raises:
+        GuardLoadError: it is not.
+    """
     subfolder = "/".join(part for part in (source.download.get("subfolder"), name) if part)
-    return kind.from_pretrained(source.repository, **{**source.download, "subfolder": subfolder})
+    download = {**source.download, "subfolder": subfolder}
+    if file_in_repository(str(source.repository), needed, **download) is None:
+        raise GuardLoadError(
+            f"The guard in {source.repository!r} lacks {name}/{needed}: its folder {name!r} is missing, or not whole. "
+            f"Download or copy the guard again, with all of its folders (hf download {source.repository} --local-dir "
+            "guarded)."
+        )
+    return download

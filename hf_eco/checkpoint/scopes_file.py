@@ -23,14 +23,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..configuration import FORMAT_VERSION, SCOPES_FILE, ECOConfig, ForgetScope
 from ..errors import GuardLoadError
+from ..io.directories import replace_text
 from .format import CONFIG_NAME
 
 _NAME = re.compile(r"eco_scopes-[0-9a-f]{12}\.jsonl")
@@ -157,15 +156,9 @@ def write_config(path: str | os.PathLike[str], config: dict[str, Any], content: 
         content: of the file of scopes; None if it names none.
     """
     path, name = Path(path), scopes_file_of(config["eco"])
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".hf-eco-") as scratch:
-        if name is not None and content is not None:
-            Path(scratch, name).write_bytes(content)
-            os.replace(Path(scratch, name), path.with_name(name))
-        written = Path(scratch, CONFIG_NAME)
-        written.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        if path.exists():
-            shutil.copymode(path, written)
-        os.replace(written, path)
+    if name is not None and content is not None:
+        replace_text(path.with_name(name), content.decode())
+    replace_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
     if path.name == CONFIG_NAME:
         for other in path.parent.iterdir():
             if is_scopes_file(other.name) and other.name != name:

@@ -165,10 +165,11 @@ def _read_config(repository: str, download: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_base(source: GuardSource) -> None:
-    """Whether the base model that a guard names is to be had.
+    """Whether the base model that a guard names is to be had, and unguarded.
 
     Raises:
         OSError: it is not, or not by this token; said before anything large is downloaded.
+        ValueError: it is guarded itself.
     """
     from .._transformers import file_in_repository
 
@@ -178,7 +179,7 @@ def check_base(source: GuardSource) -> None:
         if base is None:
             raise OSError("its config names none.")
         arguments |= {"revision": revision, "subfolder": source.eco.base_subfolder or ""}
-        file_in_repository(base, CONFIG_NAME, **arguments)  # GGUF has none
+        found = file_in_repository(base, CONFIG_NAME, **arguments)  # GGUF has none
     except OSError as error:
         at = f" at revision {revision!r}" if revision is not None else ""
         raise OSError(
@@ -186,6 +187,24 @@ def check_base(source: GuardSource) -> None:
             f"{error}\nIf it is private or gated, ask for access and pass token=... If you have a copy of it, put the "
             f"guard on that: AutoModelForCausalLMWithECO.from_pretrained('path', eco_config={source.repository!r})."
         ) from error
+    if found is not None:
+        check_unguarded(found, f"The base model {base!r} of the guard {source.repository!r}")
+
+
+def check_unguarded(config_file: str, what: str) -> None:
+    """Raises ValueError if a base model's config.json is that of a guarded checkpoint: its scopes would be lost, for a
+    guard without weights is put in the place of any other.
+
+    Args:
+        config_file: path.
+        what: says which model, in the message.
+    """
+    if split_composite_config(_read_config(config_file, {}))[1] is not None:
+        raise ValueError(
+            f"{what} is guarded itself, and its own scopes would be lost. Load the guarded model, add the scopes to "
+            "it (model.add_scope), and save it whole; or name the model that it was guarded from: "
+            "save_guard(..., base_model=...)."
+        )
 
 
 def base_of(source: GuardSource, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from ..configuration import Calibration, ForgetScope
 
@@ -16,9 +16,10 @@ NOT_MEASURED = "not measured"
 console = Console()
 
 
-def say(line: str) -> None:
-    """One line, which a pipe gets as one line."""
-    console.print(line, highlight=False, soft_wrap=True)
+def say(*parts: str | tuple[str, str]) -> None:
+    """One line, which a pipe gets as one line, of texts that are printed as they are: a path or a prompt may hold
+    brackets, which rich would take for markup. A pair is a text and its style."""
+    console.print(Text.assemble(*parts), soft_wrap=True)
 
 
 def print_json(values: Any) -> None:
@@ -71,13 +72,13 @@ def names_line(names: list[str]) -> str:
     """One line about the names that a classifier looks for, so that a wrong one is seen."""
     if not names:
         return "It looks for no name: none was given, and none stands out in the prompts."
-    return f"It looks for the names: {escape(', '.join(names))}. If one is wrong, pass the right ones with --name."
+    return f"It looks for the names: {', '.join(names)}. If one is wrong, pass the right ones with --name."
 
 
 def warn_of_misses(calibration: Calibration | None) -> None:
     """Says so where a guard overlooks a good part of its scope."""
     if calibration is not None and calibration.fnr is not None and calibration.fnr > 0.2:
         say(
-            f"[bold red]It misses {calibration.fnr:.0%} of the forget prompts kept aside.[/] Add prompts of both "
-            "kinds, or allow more false positives with --max-fpr."
+            (f"It misses {calibration.fnr:.0%} of the forget prompts kept aside.", "bold red"),
+            " Add prompts of both kinds, or allow more false positives with --max-fpr.",
         )

@@ -72,7 +72,7 @@ def _dequantised(gguf: Path, directory: Path) -> Path:
     model = type(quantised)(config)
     model.load_state_dict(quantised.state_dict())
     model.generation_config = quantised.generation_config
-    with replacing(directory, lambda existing: True) as staged:  # another process may have been quicker
+    with replacing(directory, lambda existing: True, wait=True) as staged:  # another process may have been quicker
         model.save_pretrained(staged)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(staged)
     return directory

@@ -27,6 +27,7 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
+from .._transformers import load_without_code
 from ..errors import GuardError
 from .detector import Detection
 from .disguises import View, views
@@ -130,7 +131,7 @@ class PromptClassifier(WindowedModel):
             OSError: there is no such repository, or it holds no safetensors.
             ValueError: its heads are damaged or of a newer version.
         """
-        config = AutoConfig.from_pretrained(name_or_path, **kwargs)
+        config = load_without_code(AutoConfig, name_or_path, **kwargs)
         described = getattr(config, "eco_heads", None)
         auto_class = AutoModelForSequenceClassification if described is None else AutoModel
         classifier: PromptClassifier = cls._load(auto_class, name_or_path, **kwargs)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from .._transformers import check_weights, load_without_code
 from ..errors import GuardError
 
 Span = tuple[int, int]  # characters [start, end)
@@ -140,5 +141,7 @@ class WindowedModel:
     def _load(cls, auto_class: Any, name_or_path: str, **kwargs: Any) -> Any:
         # An adapter beside the guarded model, above the classifier's folder, is not the classifier's.
         adapter = {"adapter_kwargs": {"subfolder": kwargs["subfolder"]}} if kwargs.get("subfolder") else {}
-        model = auto_class.from_pretrained(name_or_path, dtype="auto", use_safetensors=True, **adapter, **kwargs)
-        return cls(model, AutoTokenizer.from_pretrained(name_or_path, **kwargs))
+        check_weights(name_or_path, **kwargs)
+        weights: dict[str, Any] = {"dtype": "auto", "use_safetensors": True, **adapter}
+        model = load_without_code(auto_class, name_or_path, **weights, **kwargs)
+        return cls(model, load_without_code(AutoTokenizer, name_or_path, **kwargs))

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 _SAMPLE = 64  # values of each tensor that are looked at one by one
 # Says nothing of how a model computes, or differs between a guarded model and its base.
-_IRRELEVANT = ("_name_or_path", "name_or_path", "architectures", "transformers_version", "eco")
+_IRRELEVANT = ("_name_or_path", "name_or_path", "architectures", "id2label", "transformers_version", "eco")
 
 
 class Fingerprint:
@@ -59,9 +59,17 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _settings(model: nn.Module) -> str:
     config = getattr(model, "config", None)
     values = dict(config.to_dict()) if config is not None else {}
-    kept = {key: value for key, value in values.items() if key not in _IRRELEVANT}
+    kept = _relevant(values)
     adapters = [(name, *state) for name, module in model.named_modules() if (state := _adapter_state(module))]
     return json.dumps([kept, adapters], sort_keys=True, default=str)
+
+
+def _relevant(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _relevant(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key not in _IRRELEVANT
+    }
 
 
 def _adapter_state(module: nn.Module) -> tuple[Any, ...] | None:

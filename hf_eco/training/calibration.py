@@ -221,6 +221,40 @@ def _add_band(
     calibration.abstain_retain = in_band / len(retain_scores)
 
 
+def check_reached(
+    calibration: Calibration,
+    classifier: PromptClassifier,
+    outside: Sequence[str],
+    *,
+    of_scope: Sequence[float] = (),
+    label: str = DEFAULT_LABEL,
+) -> None:
+    """Raises ValueError if nothing that is known to be of the scope reaches a threshold, so that a guard would never
+    flag, and names the prompts that the threshold had to lie above.
+
+    Args:
+        calibration: the threshold, and the forget prompts that it was measured on.
+        classifier: gives the scores.
+        outside: the retain prompts, and the near misses, that the threshold was chosen by.
+        of_scope: rounded log-odds of other prompts of the scope, where there were no forget prompts.
+        label: the classifier's label that means 'forget'.
+    """
+    if calibration.fnr is not None:
+        reached = calibration.fnr < 1.0
+    else:
+        reached = not of_scope or max(of_scope) > rounded_log_odds(calibration.threshold)
+    if reached:
+        return
+    scored = sorted(zip(classifier.score(outside, label=label), outside, strict=True), reverse=True)[:3]
+    named = "; ".join(f"{prompt if len(prompt) <= 80 else prompt[:77] + '...'!r} ({s:.4f})" for s, prompt in scored)
+    raise ValueError(
+        f"Nothing that is known to be of the scope reaches the threshold {calibration.threshold:.8g} that "
+        f"max_fpr={calibration.max_fpr} asks for: such a guard would never flag, and is not saved. These prompts "
+        f"outside of the scope score highest, and decide it: {named}. If they are about the scope, take them out; if "
+        "not, train the classifier on more prompts like them, or allow a higher max_fpr."
+    )
+
+
 def _clean_near_misses(near: Sequence[str], forget: Sequence[str]) -> list[str]:
     unique = unique_prompts("near", near)
     both = [prompt for prompt in forget if fold(prompt) in unique]

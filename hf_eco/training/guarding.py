@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 
 from ..auto import AutoModelForCausalLMWithECO, check_guardable
+from ..checkpoint.format import CONFIG_NAME, STUB_NAME, is_checkpoint_file, is_guarded_config
 from ..checkpoint.source import read_eco
 from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
-from ..io.directories import replacing
+from ..detection.classifier import PromptClassifier
+from ..io.directories import check_room, replacing
 from ..modeling import ECOMixin
 from .bounds import check_probability
-from .calibration import CalibrationTargets, choose_threshold
+from .calibration import CalibrationTargets, check_reached, choose_threshold
 from .defaults import DEFAULT_ENCODER, EXAMPLES
 from .labelled_prompts import LabelledPrompts
 from .prompt_classifier import TrainingSettings, fit_prompt_classifier
@@ -99,15 +100,20 @@ def guard_model(
         examples=examples,
     )
     check_base(base_model)
+    check_room_for(base_model, output_dir)
     with replacing(output_dir, is_checkpoint_of_ours) as staged:
         classifier = fit_prompt_classifier(prompts, settings, staged.parent / "classifier")
+        if threshold is not None and prompts.forget:
+            _check_given(threshold, classifier, prompts.forget, scope)
         if held_out is not None:
             measured = choose_threshold(classifier, held_out, targets, label=scope)
+            check_reached(measured, classifier, held_out.retain, label=scope)
             guarded_scope = guarded_scope.calibrated(measured)
         model = AutoModelForCausalLMWithECO.from_pretrained(
             base_model, eco_config=ECOConfig(scopes=[guarded_scope]), classifiers={scope: classifier}
         )
         model.save_pretrained(staged)
+    name_after(model, output_dir)
     return model
 
 
@@ -135,6 +141,16 @@ def _hold_out(
     return training, held_out
 
 
+def _check_given(threshold: float, classifier: PromptClassifier, forget: Sequence[str], scope: str) -> None:
+    """Raises ValueError if no forget prompt reaches a threshold that was given."""
+    highest = max(classifier.score(forget, label=scope))
+    if highest < threshold:
+        raise ValueError(
+            f"None of the {len(forget)} forget prompts reaches threshold={threshold:g}, the highest comes to "
+            f"{highest:.8g}: such a guard would never flag. Use a lower one, or threshold=None to calibrate it."
+        )
+
+
 def check_base(base_model: str) -> None:
     """Raises what loading the base model with a guard would raise, before the training."""
     try:
@@ -146,33 +162,21 @@ def check_base(base_model: str) -> None:
     check_guardable(base_model)
 
 
-_CHECKPOINT_FILES = (
-    *(
-        "config.json",
-        "generation_config.json",
-        "modeling_eco.py",
-        "README.md",
-        "*.safetensors",
-        "*.safetensors.index.json",
-    ),
-    *(
-        "tokenizer*",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "vocab*",
-        "merges.txt",
-        "*.model",
-        "chat_template*",
-    ),
-    *("classifier-*", "tokens-*", "facts-*", "eco_scopes-*.jsonl", "additional_chat_templates"),
-)
+def check_room_for(base_model: str, output_dir: str | os.PathLike[str]) -> None:
+    """Raises OSError, before the training, if the disk of `output_dir` has no room for the weights of a base model
+    that lies in a directory of this machine."""
+    if os.path.isdir(base_model):
+        check_room(output_dir, sum(path.stat().st_size for path in Path(base_model).glob("*.safetensors")))
+
+
+def name_after(model: ECOMixin, output_dir: str | os.PathLike[str]) -> None:
+    """Has a model be called after the directory that it was put into when it was saved."""
+    model.name_or_path = model.config.name_or_path = os.path.abspath(output_dir)
 
 
 def is_checkpoint_of_ours(directory: Path) -> bool:
-    """Whether `directory` is a guarded checkpoint, and holds nothing that is not part of one."""
-    if any(not any(fnmatch(name, known) for known in _CHECKPOINT_FILES) for name in os.listdir(directory)):
+    """Whether `directory` is a guarded checkpoint, be it damaged or cut short, and holds nothing that is not part of
+    one."""
+    if not all(is_checkpoint_file(name) for name in os.listdir(directory)):
         return False
-    try:
-        return read_eco(os.fspath(directory), {}) is not None
-    except (OSError, ValueError):
-        return False
+    return is_guarded_config(directory / CONFIG_NAME) or (directory / STUB_NAME).exists()

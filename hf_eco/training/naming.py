@@ -13,7 +13,7 @@ from ..io.directories import replacing
 from ..modeling import ECOMixin
 from .augmentation import shipped_prompts
 from .bounds import clopper_pearson_upper
-from .guarding import check_base, is_checkpoint_of_ours
+from .guarding import check_base, check_room_for, is_checkpoint_of_ours, name_after
 from .labelled_prompts import unique_prompts, without
 
 
@@ -104,6 +104,8 @@ def guard_by_names(
     ]
     config = ECOConfig(scopes=scopes, store_names=store_names, names_key=names_key)
     check_base(base_model)
+    if weights:
+        check_room_for(base_model, output_dir)
     with replacing(output_dir, is_checkpoint_of_ours) as staged:
         model = AutoModelForCausalLMWithECO.from_pretrained(
             base_model, eco_config=config, device_map=None if weights else "meta"
@@ -112,6 +114,8 @@ def guard_by_names(
             model.save_pretrained(staged)
         else:
             model.save_guard(staged)
+    if weights:
+        name_after(model, output_dir)
     return model
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from .._transformers import file_in_repository, revision_of_file
+from .._transformers import file_in_repository, load_without_code, revision_of_file
 from ..checkpoint.format import CONFIG_NAME
 from ..detection.classifier import DEFAULT_LABEL, TRAINING_REPORT, PromptClassifier
 from ..detection.facts.sentences import sentences
@@ -287,8 +287,8 @@ def _described(settings: TrainingSettings, classifier: PromptClassifier) -> dict
 def _untrained_classifier(encoder: str, max_length: int) -> PromptClassifier:
     """`encoder` without any head, its weights rounded to float16: as it will be when it is loaded again."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(encoder)
-        model = AutoModel.from_pretrained(encoder, dtype=torch.float32, use_safetensors=True).half()
+        tokenizer = load_without_code(AutoTokenizer, encoder)
+        model = load_without_code(AutoModel, encoder, dtype=torch.float32, use_safetensors=True).half()
     except OSError as error:
         raise OSError(
             f"The encoder {encoder!r} cannot be loaded: {error} Where the Hub is out of reach, pass a directory that "

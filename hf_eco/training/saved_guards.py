@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +13,23 @@ from ..auto import AutoModelForCausalLMWithECO, model_without_weights
 from ..checkpoint.loading import load_guard, load_stored_facts, load_tokenizer, read_guard
 from ..checkpoint.source import GuardSource, find_guard
 from ..checkpoint.stored_scopes import StoredScopes
-from ..checkpoint.writing import folders_of, name_folders, rewrite_eco, write_models
+from ..checkpoint.writing import (
+    check_storable,
+    folders_of,
+    in_one_step,
+    name_folders,
+    put_eco,
+    rewrite_eco,
+    rewriting_checkpoint,
+    write_models,
+)
 from ..configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope, in_short
 from ..detection.classifier import PromptClassifier
 from ..guard import Guard
-from ..io.directories import changing, check_directory
+from ..guard.naming import NAME_PROBE
+from ..io.directories import carry_over, changing, check_directory
 from ..modeling import check_dims
-from .calibration import calibrate_threshold
+from .calibration import calibrate_threshold, check_reached, rounded_log_odds
 from .calibration_check import CalibrationCheck, check_calibration
 from .corruption_search import CorruptionSearch, optimize_corruption
 
@@ -80,9 +89,9 @@ def recalibrate_guard(
         write: put the new threshold into the directory.
 
     Raises:
-        KeyError: there is no such scope.
-        ValueError: the guard has several scopes and none is named; the scope has no classifier; or as
-            `calibrate_threshold`.
+        KeyError: there is no such scope, or it was removed meanwhile.
+        ValueError: the guard has several scopes and none is named; the scope has no classifier; nothing that is known
+            to be of the scope reaches the threshold that is to be written; or as `calibrate_threshold`.
         OSError: there is no such guard, or it is to be written and is no directory.
     """
     if write:
@@ -98,11 +107,21 @@ def recalibrate_guard(
     if forget is not None or old is None or write:
         asked: dict[str, Any] = {"max_fpr": max_fpr, "max_fnr": max_fnr, "confidence": confidence}
         asked["max_near_fpr"] = max_near_fpr
-        known = {name: getattr(old, name, None) if value is None else value for name, value in asked.items()}
-        given = {name: value for name, value in known.items() if value is not None}
+        wanted = {name: getattr(old, name, None) if value is None else value for name, value in asked.items()}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        known = _log_odds_known(of, classifier) if write and forget is None else []
+        if write and forget is None and not known:
+            raise ValueError(
+                f"Nothing is known of how prompts of scope {of.name!r} score, so nobody could tell whether a new "
+                "threshold would flag any. Pass forget prompts: --forget."
+            )
         new = calibrate_threshold(classifier, forget, retain, near=near, label=of.label, **given)
+        if write:
+            check_reached(new, classifier, [*retain, *(near or ())], of_scope=known, label=of.label)
     if write and new is not None:
-        rewrite_eco(guard, _with_scope(reader.config, of.calibrated(new)))
+        with changing(guard) as scratch:  # scopes that came or went meanwhile stay and stay away
+            eco = find_guard(os.fspath(guard)).eco
+            rewrite_eco(guard, _with_scope(eco, eco.scope(of.name).calibrated(new)), scratch)
     return Recalibration(of.name, of.threshold, old, check, new, written=write and new is not None)
 
 
@@ -142,8 +161,11 @@ def tune_guard(
     before = of.corruption
     if write and found.helps:
         learnt = model.config.eco.scope(of.name)
-        of.corruption, of.learned = learnt.corruption, learnt.learned
-        rewrite_eco(guard, eco)
+        with changing(guard) as scratch:
+            eco = find_guard(os.fspath(guard)).eco
+            now = eco.scope(of.name)
+            now.corruption, now.learned = learnt.corruption, learnt.learned
+            rewrite_eco(guard, eco, scratch)
     return found, before
 
 
@@ -166,7 +188,7 @@ def add_scopes_to_guard(
         OSError: there is no such directory.
     """
     check_directory(directory)
-    with changing(directory):
+    with changing(directory) as scratch:
         by_lines = StoredScopes.read(directory)
         if by_lines is None:
             eco = find_guard(os.fspath(directory)).eco
@@ -188,11 +210,12 @@ def add_scopes_to_guard(
         new = load_guard(addition, load_tokenizer(os.fspath(directory)), classifiers or {}, {}, facts=facts)
         name_folders(new)
         if by_lines is not None and not new.more_than_names:
-            by_lines.joined_by(new.config.scopes).write(directory)
+            check_storable(new.config)
+            in_one_step(directory, by_lines.joined_by(new.config.scopes).write, scratch)
         else:
             eco = find_guard(os.fspath(directory)).eco
             together = replace(eco, scopes=[*eco.scopes, *new.config.scopes])
-            _write_scopes(directory, eco, together, new.config.scopes, new)
+            _write_scopes(directory, eco, together, new.config.scopes, new, scratch)
 
 
 def remove_scopes_from_guard(directory: str | os.PathLike[str], names: Sequence[str]) -> list[str]:
@@ -208,15 +231,16 @@ def remove_scopes_from_guard(directory: str | os.PathLike[str], names: Sequence[
         OSError: there is no such directory.
     """
     check_directory(directory)
-    with changing(directory):
+    with changing(directory) as scratch:
         by_lines = StoredScopes.read(directory)
         if by_lines is not None and _are_lines_alone(by_lines, names):
             without = by_lines.without(names)
-            without.write(directory)
+            in_one_step(directory, without.write, scratch)
             return without.names
         eco = find_guard(os.fspath(directory)).eco
         left = eco.without(names)
-        _write_scopes(directory, eco, left, [scope for scope in eco.scopes if scope.name in set(names)], None)
+        gone = [scope for scope in eco.scopes if scope.name in set(names)]
+        _write_scopes(directory, eco, left, gone, None, scratch)
     return [scope.name for scope in left.scopes]
 
 
@@ -234,6 +258,16 @@ def _scope_of(eco: ECOConfig, name: str | None) -> ForgetScope:
     if len(eco.scopes) > 1:
         raise ValueError(f"Which scope is meant: {in_short([s.name for s in eco.scopes])}? Name one of them.")
     return eco.scopes[0]
+
+
+def _log_odds_known(scope: ForgetScope, classifier: PromptClassifier) -> list[float]:
+    """The rounded log-odds of prompts that are known to be of a scope: of those it was calibrated on, of its known
+    answers that are flagged, and of prompts that name a name its classifier has learnt."""
+    measured = scope.calibration.forget_scores if scope.calibration is not None else []
+    flagged = [probe.probability for probe in scope.probes if probe.probability >= scope.threshold]
+    naming = [NAME_PROBE.format(name=name) for name in classifier.names(scope.label)]
+    scores = [*flagged, *(classifier.score(naming, label=scope.label) if naming else ())]
+    return [*measured, *map(rounded_log_odds, scores)]
 
 
 def _with_scope(eco: ECOConfig, scope: ForgetScope) -> ECOConfig:
@@ -260,22 +294,27 @@ def _write_scopes(
     after: ECOConfig,
     changed: Sequence[ForgetScope],
     added: Guard | None,
+    scratch: Path,
 ) -> None:
-    """Puts `after` in place of `before` in a directory: classifiers first, so that config.json never names one that is
-    not there. Classifiers are loaded and written only where `changed`, the scopes that come or go, have some: scopes
-    on one encoder share a folder."""
+    """Puts `after` in place of `before` in a directory, which is being changed with `scratch`. Where the `changed`
+    scopes, which come or go, have classifiers, all are loaded and written, for scopes on one encoder share a folder;
+    weights and all else are in the new version of the directory by a second name. Else config.json is all that
+    changes."""
+    if not _with_models(changed):
+        rewrite_eco(directory, after, scratch)
+        return
+    names = {scope.name for scope in changed}
+    kept = _with_models(scope for scope in after.scopes if scope.name not in names)
+    guard = added
+    if kept:
+        source = GuardSource(replace(after, scopes=kept), os.fspath(directory))
+        stored = load_guard(source.eco, load_tokenizer(os.fspath(directory)), {}, {}, source)
+        guard = stored if added is None else stored.joined_by(added)
+    if guard is not None:
+        name_folders(guard)
     folders = folders_of(before.scopes)
-    if _with_models(changed):
-        names = {scope.name for scope in changed}
-        kept = _with_models(scope for scope in after.scopes if scope.name not in names)
-        guard = added
-        if kept:
-            source = GuardSource(replace(after, scopes=kept), os.fspath(directory))
-            stored = load_guard(source.eco, load_tokenizer(os.fspath(directory)), {}, {}, source)
-            guard = stored if added is None else stored.joined_by(added)
+    with rewriting_checkpoint(directory, with_weights=False, scratch=scratch) as staged:
+        carry_over(Path(directory), staged, folders.__contains__)
         if guard is not None:
-            name_folders(guard)
-            write_models(guard, Path(directory))
-    rewrite_eco(directory, after)
-    for folder in folders - folders_of(after.scopes):
-        shutil.rmtree(Path(directory, folder))
+            write_models(guard, staged, directory)
+        put_eco(staged, after)

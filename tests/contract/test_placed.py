@@ -389,6 +389,16 @@ BUILDERS = {
 }
 
 
+@route("AutoModelForCausalLM.from_pretrained(guarded, config=the base's)")
+def test_the_auto_class_guards_whatever_config_it_is_handed(guarded, base_dir, tmp_path):
+    guarded.save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(base_dir)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, config=config)
+    flagged, clean = chats(guarded.eco_guard.tokenizer)
+    for ids in (flagged["input_ids"], clean["input_ids"]):
+        assert torch.equal(loaded(ids).logits, guarded(ids).logits)
+
+
 @pytest.mark.parametrize(
     "build",
     [case(b, name=n, verdict="refused", note="use the base model's own config") for n, b in BUILDERS.items()],

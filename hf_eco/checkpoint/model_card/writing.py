@@ -15,6 +15,7 @@ from transformers.utils.hub import cached_file
 
 from ...configuration import ECOConfig
 from ...detection.classifier import TRAINING_REPORT
+from ...io.directories import replace_text
 from ..format import CARD_NAME
 from ..source import read_eco
 from .known import FIGURES, Figure, Measurement, TrainingData
@@ -106,12 +107,12 @@ def update_card(eco: ECOConfig, directory: Path, **known: Any) -> None:
             return
         if ModelCard(older).data.get("eval_results") and not known.get("evaluation"):
             logger.warning(
-                f"The evaluation in {str(path)!r} was measured on the guard as it was before and is dropped. Evaluate "
+                "The evaluation in the model card was measured on the guard as it was before and is dropped. Evaluate "
                 "again, then call hf_eco.checkpoint.model_card.write_model_card(directory, evaluation=...)."
             )
     known["license"] = known.get("license") or base_license(eco)
     card = model_card(eco, training=training_data(eco, directory), **known)
-    path.write_text(str(card), encoding="utf-8")
+    replace_text(path, str(card))
 
 
 def base_license(eco: ECOConfig) -> str | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from ...io import Request, read_requests, write_requests
 from ..application import MAKE, Misuse, app, for_example
@@ -66,8 +65,8 @@ def aliases(
     for request in requests:
         _print(request, found[request.id])
     if output is not None:
-        say(f"Saved in {escape(output)}. Strike out what is wrong, then:")
-        say(f"  hf-eco guard BASE --names {escape(output)} -o guarded")
+        say(f"Saved in {output}. Strike out what is wrong, then:")
+        say(f"  hf-eco guard BASE --names {output} -o guarded")
 
 
 def _requests(name: str | None, documents: list[str] | None, names: str | None) -> list[Request]:
@@ -86,10 +85,10 @@ def _requests(name: str | None, documents: list[str] | None, names: str | None) 
 
 
 def _print(request: Request, found: FoundAliases) -> None:
-    say(f"[bold]{escape(request.id)}[/] {escape(', '.join(request.names))}")
+    say((request.id, "bold"), f" {', '.join(request.names)}")
     for alias in found.aliases:
-        say(f"  + {escape(alias.name)} ({alias.count}; {alias.why}): {escape(alias.evidence)}")
+        say(f"  + {alias.name} ({alias.count}; {alias.why}): {alias.evidence}")
     for alias in found.doubtful:
-        say(f"  ? {escape(alias.name)} ({alias.count}; left out: {alias.why}): {escape(alias.evidence)}")
+        say(f"  ? {alias.name} ({alias.count}; left out: {alias.why}): {alias.evidence}")
     if not found.aliases and not found.doubtful:
         say("  no other name found" if request.documents else "  no documents to find other names in")

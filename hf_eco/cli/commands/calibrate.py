@@ -119,25 +119,24 @@ def _values(done: Recalibration) -> dict[str, Any]:
 
 def _print(model: str, done: Recalibration, near: bool) -> None:
     if done.check is not None:
-        say(f"The stored calibration of [bold]{done.scope}[/], on the new prompts:")
+        say("The stored calibration of ", (done.scope, "bold"), ", on the new prompts:")
         for line in done.check.lines:
             say(line)
     if done.new is not None:
         console.print(_side_by_side(done.threshold, done.old, done.new))
         warn_of_misses(done.new)
         if done.old is not None and done.old.fnr is not None and done.new.fnr is None:
-            say("[yellow]The old threshold's false negatives were measured, the new one's are not.[/] Pass --forget.")
+            told = "The old threshold's false negatives were measured, the new one's are not."
+            say((told, "yellow"), " Pass --forget.")
         if done.old is not None and done.old.n_near and not near:
-            say(
-                f"[yellow]The old threshold was also held against {done.old.n_near} near misses, the new one is "
-                "not.[/] Pass --near."
-            )
+            told = f"The old threshold was also held against {done.old.n_near} near misses, the new one is not."
+            say((told, "yellow"), " Pass --near.")
     if done.written:
         say(f"Written to {model}.")
     if done.outdated and done.check is not None:
         what = "The stored bounds are not to be relied on any more"
         what = what if not done.check.tenable else "The prompts have changed"
-        say(f"[bold red]{what}.[/]" + ("" if done.written else " Calibrate anew: --forget FILE --write."))
+        say((f"{what}.", "bold red"), "" if done.written else " Calibrate anew: --forget FILE --write.")
 
 
 def _check_values(check: CalibrationCheck) -> dict[str, Any]:

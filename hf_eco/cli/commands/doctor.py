@@ -12,7 +12,7 @@ from ..arguments import AsJson
 from ..checks import Check, check_checkpoint, check_environment
 from ..printing import print_json, say
 
-_SIGNS = {"ok": "[green]ok   [/]", "note": "[yellow]note [/]", "wrong": "[bold red]WRONG[/]"}
+_SIGNS = {"ok": ("ok   ", "green"), "note": ("note ", "yellow"), "wrong": ("WRONG", "bold red")}
 
 
 @app.command(
@@ -34,6 +34,4 @@ def doctor(
 
 
 def _print(check: Check) -> None:
-    from rich.markup import escape
-
-    say(f"{_SIGNS[check.status]} {escape(check.what)}: {escape(check.finding)}")
+    say(_SIGNS[check.status], f" {check.what}: {check.finding}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from ...configuration import KEY_IN_ENVIRONMENT
 from ...io import PromptSource, Request, read_requests
@@ -156,7 +155,7 @@ def guard(
     if as_json:
         print_json({"directory": output, "scope": scope_values(made), "names": looked_for})
         return
-    say(f"Guarded against [bold]{scope}[/]: saved in {output}")
+    say("Guarded against ", (scope, "bold"), f": saved in {output}")
     say(names_line(looked_for))
     say(rates(made.threshold, made.calibration))
     warn_of_misses(made.calibration)
@@ -209,14 +208,14 @@ def _guard_by_names(
         told: Any = names if options["store_names"] == "plain" else list(names)
         print_json({"directory": output, "names": told, "false_positives": measured})
         return
-    whom = ", ".join(f"[bold]{scope}[/]" for scope in list(requests)[:3])
+    whom = ", ".join(list(requests)[:3])
     asked = "general prompts and yours" if retain else "general prompts"
     rest = f" and {len(requests) - 3} more" if len(requests) > 3 else ""
-    say(f"Guarded against {whom}{rest}: saved in {output}")
+    say("Guarded against ", (whom, "bold"), f"{rest}: saved in {output}")
     say(
         f"It flags {len(rate.flagged)} of {rate.n} {asked}: at most {rate.bound:.4f} of prompts like those, at "
         f"{rate.confidence:.0%} confidence."
     )
     for prompt in rate.flagged[:5]:
-        say(f"  flagged: {escape(prompt)}")
+        say(f"  flagged: {prompt}")
     say(f"Try it: hf-eco inspect {output} 'a prompt'")

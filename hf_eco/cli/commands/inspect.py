@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..application import LOOK, app, for_example
 from ..arguments import AsJson, Guarded
-from ..printing import console, print_json
+from ..printing import console, print_json, say
 
 
 @app.command(
@@ -43,6 +43,6 @@ def inspect(
         for piece, (corrupted,) in stretches(verdict.text, verdict.corrupted):
             text.append(piece if coloured or not corrupted else f"[{piece}]", "bold white on red" if corrupted else "")
         style = "red" if verdict.flagged else "yellow" if verdict.uncertain else "green"
-        console.print(verdict.reason, style=style, highlight=False, soft_wrap=True)
+        say((verdict.reason, style))
         text.rstrip()
         console.print(text, end="\n\n", soft_wrap=True)

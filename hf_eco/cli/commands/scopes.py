@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from ...configuration import ForgetScope, in_short
 from ...io import PromptSource, Request, read_requests
@@ -110,15 +111,19 @@ def add(
 
     from ...detection.classifier import PromptClassifier
     from ...training import add_scopes_to_guard, calibrate_threshold
+    from ...training.calibration import check_reached
 
     trained = {} if classifier is None else {new[0].name: PromptClassifier.from_pretrained(classifier)}
     if trained and prompts:
-        new = [new[0].calibrated(calibrate_threshold(trained[new[0].name], *prompts, label=label, **asked))]
+        own = trained[new[0].name]
+        measured = calibrate_threshold(own, *prompts, label=label, **asked)
+        check_reached(measured, own, prompts[1], label=label)
+        new = [new[0].calibrated(measured)]
     add_scopes_to_guard(model, new, trained)
     if as_json:
         print_json({"directory": model, "scopes": [scope_values(own) for own in new]})
         return
-    say(f"Added [bold]{in_short([own.name for own in new])}[/] to {model}.")
+    say("Added ", (in_short([own.name for own in new]), "bold"), f" to {model}.")
     if trained:
         say(rates(new[0].threshold, new[0].calibration))
         warn_of_misses(new[0].calibration)
@@ -158,7 +163,7 @@ def remove(
     if as_json:
         print_json({"directory": model, "removed": names, "scopes": left})
         return
-    say(f"Removed [bold]{in_short(names)}[/] from {model}, which still forgets {in_short(left)}.")
+    say("Removed ", (in_short(names), "bold"), f" from {model}, which still forgets {in_short(left)}.")
 
 
 @scopes.command(
@@ -193,7 +198,8 @@ def list_scopes(
     for scope in found[(page - 1) * per_page : page * per_page]:
         c = scope.calibration_in_force
         errors = [NOT_MEASURED] * 2 if c is None else [bounded(c.fpr, c.fpr_bound), bounded(c.fnr, c.fnr_bound)]
-        table.add_row(scope.name, f"{scope.threshold:.4f}", *errors, scope.corruption.in_words, scope.tokens)
+        cells = scope.name, f"{scope.threshold:.4f}", *errors, scope.corruption.in_words, scope.tokens
+        table.add_row(*map(Text, cells))
     console.print(table)
     if pages > 1:
         say(f"Page {page:,} of {pages:,}: {len(found):,} scopes.")

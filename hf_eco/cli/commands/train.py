@@ -76,7 +76,7 @@ def train(
         print_json({"directory": output, "label": label, "report": report})
         return
     found = report["validation"]
-    say(f"Trained [bold]{label}[/]: saved in {output}")
+    say("Trained ", (label, "bold"), f": saved in {output}")
     say(names_line(report["names"]))
     say(
         f"On the prompts kept out of training, at threshold {found['threshold']:g}: false positive rate "

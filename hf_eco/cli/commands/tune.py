@@ -168,7 +168,7 @@ def _values(found: CorruptionSearch, before: CorruptionConfig, protocol: str, wr
 
 
 def _print(model: str, found: CorruptionSearch, before: CorruptionConfig, protocol: str, written: bool) -> None:
-    say(f"Scope [bold]{found.scope}[/]: {found.corruption.in_words} (before: {before.in_words})")
+    say("Scope ", (found.scope, "bold"), f": {found.corruption.in_words} (before: {before.in_words})")
     say(
         f"{found.score}, {protocol} protocol: {found.value:.4g} ± {found.standard_error:.2g} with the guard, "
         f"{found.unguarded:.4g} without; should be {found.surrogate.value:.4g} ({found.surrogate.kind}). "

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
+from ..._transformers import load_without_code
 from ...detection.windows import WindowedModel
 from .checks import check_pairs
 from .texts import Overlap
@@ -42,8 +43,8 @@ def bert_score(
     """
     check_pairs(references, generated)
     if isinstance(encoder, str):
-        model = AutoModel.from_pretrained(encoder, use_safetensors=True)
-        encoder = WindowedModel(model, AutoTokenizer.from_pretrained(encoder))
+        model = load_without_code(AutoModel, encoder, use_safetensors=True)
+        encoder = WindowedModel(model, load_without_code(AutoTokenizer, encoder))
     unique = list(dict.fromkeys([*references, *generated]))
     tokens = dict(zip(unique, _token_directions(unique, encoder, layer), strict=True))
     pairs = [_greedy(tokens[r], tokens[g]) for r, g in zip(references, generated, strict=True)]
