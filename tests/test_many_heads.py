@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_scope_heads import HIDDEN, NAME, SHAPE, classifier_with, head
 
 from hf_eco import PromptClassifier
-from hf_eco.detection.heads import HeadShape, ScopeHead, ScopeHeads, TokenHead, pool
+from hf_eco.detection.heads import CLEARLY_NOT, HeadShape, ScopeHead, ScopeHeads, TokenHead, pool
 from hf_eco.detection.names import Lexicon, Lexicons
 from hf_eco.detection.packed_heads import HeadInputs, PackedHead
 
@@ -46,8 +46,27 @@ def test_a_packed_head_says_what_the_head_says(batch: int, sequence: int, member
     for parameter in network.parameters():  # scales and shifts that are not 1 and 0
         parameter.add_(torch.randn_like(parameter), alpha=0.1)
     features, mask = a_batch(batch, sequence)
-    found = PackedHead(network)(HeadInputs.of(features, mask, members))
-    torch.testing.assert_close(found[mask], network(features, mask)[mask], rtol=1e-5, atol=1e-5)
+    packed, inputs = PackedHead(network), HeadInputs.of(features, mask)
+    first = packed.first(inputs)
+    for found, expected in (
+        (first, network.each(features, mask)[0]),
+        (packed.all(inputs, first), network(features, mask)),
+    ):
+        torch.testing.assert_close(found[mask], expected[mask], rtol=1e-5, atol=1e-5)
+
+
+def test_the_other_members_are_asked_unless_the_first_speaks_clearly_against_a_text() -> None:
+    features, mask = a_batch(2, 20)
+    shape = HeadShape(layers=(0, 4, 6), members=2)
+    torch.manual_seed(0)
+    network = TokenHead(shape, 384).eval().requires_grad_(False)
+    for member in network.members:  # says its bias of every text
+        member.output[1].weight.zero_()
+    for bias, expected in ((CLEARLY_NOT - 0.1, CLEARLY_NOT - 0.1), (CLEARLY_NOT + 0.1, (CLEARLY_NOT + 6.1) / 2)):
+        for member, said in zip(network.members, (bias, 6.0), strict=True):
+            member.output[1].bias.fill_(said)
+        scores, _ = ScopeHeads(shape, {"a": ScopeHead(network)}).scores(features, mask, mask)
+        torch.testing.assert_close(scores, torch.full((1, 2), expected))
 
 
 @pytest.mark.parametrize(("batch", "sequence"), [(1, 3), (1, 5), (1, 52), (2, 8), (5, 33)])

@@ -3,7 +3,8 @@
 Heads are computed one after the other, each by products whose sizes know nothing of the other heads. So a scope's
 score is the same to the bit whichever other scopes there are, on any machine: how a library sums a product up may
 depend on the product's size, and on nothing else. One product for all heads would be no quicker: the products of a
-head are large enough to keep the processor busy.
+head are large enough to keep the processor busy. The first member of a head is asked before the others, which a text
+that speaks clearly against the scope does not need (see `ScopeHeads.scores`).
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class HeadInputs:
 
     Attributes:
         normalised: (batch * sequence, inputs), each token's features with mean 0 and variance 1.
-        attended: (members * batch, 1, 1, sequence), 0 where a token is read and minus infinity for padding; None where
-            there is no padding.
+        attended: (batch, 1, 1, sequence), 0 where a token is read and minus infinity for padding; None where there is
+            no padding.
         batch: texts.
     """
 
@@ -36,39 +37,29 @@ class HeadInputs:
     batch: int
 
     @classmethod
-    def of(cls, features: Tensor, mask: Tensor, members: int) -> HeadInputs:
-        """The inputs for heads of so many members.
+    def of(cls, features: Tensor, mask: Tensor) -> HeadInputs:
+        """The inputs of a batch.
 
         Args:
             features: (batch, sequence, inputs).
             mask: (batch, sequence) bool, False for padding.
-            members: networks that a head is made of.
         """
         flat = features.flatten(0, 1)
         attended = None
         if not mask.all():
-            attended = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
-            attended = attended.repeat(members, 1)[:, None, None, :]
+            attended = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)[:, None, None, :]
         return cls(F.layer_norm(flat, flat.shape[-1:]), attended, len(mask))
 
 
 class PackedHead:
-    """The members of a [`TokenHead`][hf_eco.detection.heads.TokenHead] side by side, every scale and shift of a layer
-    norm folded into the layer behind it. Says what the head says, to rounding."""
+    """A [`TokenHead`][hf_eco.detection.heads.TokenHead] as two stacks of members: the first, and all others."""
 
     def __init__(self, head: TokenHead) -> None:
         self._weights = tuple(head.parameters())
         self._state = self._state_now()
-        # named as the layers of a member are
-        members: list[Any] = list(head.members)
-        self._attention_heads = int(members[0].attention_heads)
-        weights, biases = zip(*(_folded(member.input) for member in members), strict=True)
-        self._input = torch.cat(biases), torch.cat(weights, 1)
-        self._attention = _stacked(_folded(member.attention) for member in members)
-        self._mixed = _stacked(_of(member.mixed) for member in members)
-        self._wider = _stacked(_folded(member.feed_forward) for member in members)
-        self._narrower = _stacked(_of(member.feed_forward[3]) for member in members)
-        self._output = _stacked(_folded(member.output) for member in members)
+        self._members = len(head.members)
+        self._first = _Members(head.members[:1])
+        self._others = _Members(head.members[1:]) if self._members > 1 else None
 
     @property
     def is_current(self) -> bool:
@@ -80,19 +71,50 @@ class PackedHead:
         changes = sum(weight._version for weight in self._weights if not weight.is_inference())
         return self._weights[0].data_ptr(), changes
 
+    def first(self, inputs: HeadInputs) -> Tensor:
+        """Log-odds of each token by the first member alone, (batch, sequence)."""
+        return self._first(inputs)[0]
+
+    def all(self, inputs: HeadInputs, first: Tensor) -> Tensor:
+        """Log-odds of each token, (batch, sequence), as `TokenHead.forward` gives them, to rounding.
+
+        Args:
+            inputs: as for `first`.
+            first: what that said.
+        """
+        if self._others is None:
+            return first
+        return (first + self._others(inputs).sum(0)) / self._members
+
+
+class _Members:
+    """Members of a head side by side, every scale and shift of a layer norm folded into the layer behind it."""
+
+    def __init__(self, stacked: nn.ModuleList) -> None:
+        members: list[Any] = list(stacked)  # the names are those of a member's layers
+        self._attention_heads = int(members[0].attention_heads)
+        weights, biases = zip(*(_folded(member.input) for member in members), strict=True)
+        self._input = torch.cat(biases), torch.cat(weights, 1)
+        self._attention = _stacked(_folded(member.attention) for member in members)
+        self._mixed = _stacked(_of(member.mixed) for member in members)
+        self._wider = _stacked(_folded(member.feed_forward) for member in members)
+        self._narrower = _stacked(_of(member.feed_forward[3]) for member in members)
+        self._output = _stacked(_folded(member.output) for member in members)
+
     def __call__(self, inputs: HeadInputs) -> Tensor:
-        """Log-odds of each token, (batch, sequence); see `TokenHead.forward`."""
+        """Log-odds of each token by each member, (members, batch, sequence); see `TokenHead.each`."""
         count, rows = len(self._attention[0]), len(inputs.normalised)
         states = torch.addmm(self._input[0], inputs.normalised, self._input[1])
         states = states.view(rows, count, -1).transpose(0, 1).contiguous()  # (members, batch * sequence, width)
         split = _product(self._attention, _normalised(states))
         split = split.view(count * inputs.batch, rows // inputs.batch, 3, self._attention_heads, -1)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=inputs.attended)
+        mask = None if inputs.attended is None else inputs.attended.repeat(count, 1, 1, 1)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         attended = attended.transpose(1, 2).reshape(states.shape)
         states = _added(states, self._mixed, attended)
         states = _added(states, self._narrower, F.gelu(_product(self._wider, _normalised(states))))
-        return _product(self._output, _normalised(states)).mean(0).view(inputs.batch, -1)
+        return _product(self._output, _normalised(states)).view(count, inputs.batch, -1)
 
 
 def _normalised(states: Tensor) -> Tensor:
