@@ -315,9 +315,11 @@ class Guard:
     ) -> Plan:
         """Decides about a batch that is about to be run. Its flagged prompts are logged, if there is a `log`.
 
+        A row whose mask hides more than padding is judged twice: as the model sees it, and with what is hidden.
+
         Args:
             input_ids: (batch, sequence) integer.
-            attention_mask: (batch, sequence), zero for padding; None if there is none.
+            attention_mask: (batch, sequence), zero for what the model does not see; None if it sees all.
             prompt_mask: (batch, sequence) bool, True for the tokens that belong to the prompt rather than to an answer
                 that is scored; a row without any is all prompt. None if all rows are.
             known: as for `decide`.
@@ -325,22 +327,33 @@ class Guard:
 
         Raises:
             GuardError: the mask is of another shape, or the log failed.
+            ValueError: there are no rows, or the ids are no integers.
         """
-        ids = input_ids.detach().to("cpu", torch.int64)
-        attended = self._attended(ids, attention_mask)
+        ids = _integers(input_ids)
+        visible = self._visible(ids, attention_mask)
+        attended = self._attended(ids, visible)
         prompt = attended
         if prompt_mask is not None:
             bounded = attended & prompt_mask.detach().cpu().bool()
             prompt = torch.where(bounded.any(-1, keepdim=True), bounded, attended)
-        columns = [row.nonzero().squeeze(-1) for row in prompt]
-        verdicts = self.decide([ids[row, c].tolist() for row, c in enumerate(columns)], known)
+        readings = [_readings(*row) for row in zip(prompt, visible, strict=True)]
+        judged = iter(
+            self.decide(
+                [ids[row, reading].tolist() for row, own in enumerate(readings) for reading in own],
+                None if known is None else [known[row] for row, own in enumerate(readings) for _ in own],
+            )
+        )
+        verdicts: list[Verdict] = []
+        selected = torch.zeros_like(attended)
+        for row, own in enumerate(readings):
+            found = [next(judged) for _ in own]
+            verdicts.append(next((verdict for verdict in found if verdict.flagged), found[0]))
+            whole = attended[row].nonzero().squeeze(-1)
+            for verdict, reading in zip(found, own, strict=True):
+                told = ids[row, whole].tolist(), reading[whole]
+                selected[row, whole] |= self._corrupted_in(verdict, *told, protocol)
         if self._trail is not None:
             self._trail.record(verdicts, protocol, self.fingerprint, self.base_fingerprint)
-        selected = torch.zeros_like(attended)
-        for row, verdict in enumerate(verdicts):
-            whole = attended[row].nonzero().squeeze(-1)
-            own = prompt[row, whole]
-            selected[row, whole] = self._corrupted_in(verdict, ids[row, whole].tolist(), own, protocol)
         return Plan(tuple(verdicts), ids, attended, selected, count_positions(attended))
 
     def plan_row(
@@ -371,10 +384,8 @@ class Guard:
             corrupted |= chosen & ~prompt
         return corrupted
 
-    def _attended(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, sequence) bool, what is read of `ids`: all but padding, that is, special tokens that `mask` hides,
-        and a run of one token over again that it hides at either end of a row. Other text is read whether or not the
-        mask shows it: not every model obeys a mask, and what is hidden in one pass may be shown in the next."""
+    def _visible(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """(batch, sequence) bool, what the model sees of `ids`."""
         if mask is None:
             return torch.ones_like(ids, dtype=torch.bool)
         if mask.dim() != 2 or any(size not in (1, wanted) for size, wanted in zip(mask.shape, ids.shape, strict=True)):
@@ -382,14 +393,19 @@ class Guard:
                 f"The guard reads an attention_mask of the prompts' own shape, {tuple(ids.shape)}, and was given "
                 f"{tuple(mask.shape)}. Pass one prompt per row and a mask of that shape."
             )
-        hidden = ~mask.detach().cpu().bool().expand_as(ids)
+        return mask.detach().cpu().bool().expand_as(ids)
+
+    def _attended(self, ids: Tensor, visible: Tensor) -> Tensor:
+        """(batch, sequence) bool, what is read of `ids`: all but padding, that is, special tokens that are not
+        `visible`, and a run of one token over again that is not at either end of a row. Other text is read whether or
+        not the mask shows it: not every model obeys a mask, and what is hidden in one pass may be shown in the next."""
         padding = self.reader.are_special(ids)
         for end in (False, True):
-            row, masked = (t.flip(-1) if end else t for t in (ids, hidden))
+            row, masked = (t.flip(-1) if end else t for t in (ids, ~visible))
             run = ((row == row[:, :1]) & masked).long().cumprod(-1).bool()
             run &= run.sum(-1, keepdim=True) > 1
             padding |= run.flip(-1) if end else run
-        attended = ~(hidden & padding)
+        attended = visible | ~padding
         return attended | ~attended.any(-1, keepdim=True)
 
     def inspect(self, prompts: Sequence[str | Chat]) -> list[Verdict]:
@@ -511,6 +527,23 @@ class Guard:
             for s in self.config.scopes
         ]
         return "Guard(\n" + "\n".join(lines) + "\n)"
+
+
+def _integers(ids: Tensor) -> Tensor:
+    """Token ids, (batch, sequence), on the CPU."""
+    if ids.dim() != 2 or ids.is_floating_point() or ids.is_complex() or not ids.shape[0]:
+        raise ValueError(
+            f"Token ids are a (batch, sequence) tensor of integers with one row or more, got {tuple(ids.shape)} of "
+            f"{ids.dtype}. Pass what the tokenizer gives."
+        )
+    return ids.detach().to("cpu", torch.int64)
+
+
+def _readings(prompt: Tensor, visible: Tensor) -> list[Tensor]:
+    """The texts, (columns,) bool each, that a row is judged as: all that is read of it, and, where the mask hides a part
+    of that, what the model sees."""
+    seen = prompt & visible
+    return [prompt] if bool(seen.equal(prompt)) or not seen.any() else [prompt, seen]
 
 
 def _band(scope: ForgetScope) -> str:

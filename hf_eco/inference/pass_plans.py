@@ -19,7 +19,7 @@ from ..guard.plan import Plan, ScoringProtocol, count_positions
 from ..guard.prompt_reader import PromptReader
 from .caches import CacheState, corruptions_of
 from .continuous_batching import prompt_of_request, requests_in_batch
-from .packed_rows import Segments, is_padding_mask
+from .packed_rows import Segments
 from .state import Generation, PlannedPass
 
 
@@ -70,9 +70,8 @@ def planned_by_generate(generation: Generation, plan: Plan, ids: Tensor, past: i
     return PlannedPass(own, work, past == 0 and whole, state, decoding=generation.mark if whole else None)
 
 
-def planned_here(guard: Guard, ids: Tensor, mask: Any, bounds: AnswerBounds) -> PlannedPass:
+def planned_here(guard: Guard, ids: Tensor, mask: Tensor | None, bounds: AnswerBounds) -> PlannedPass:
     """Plans a forward pass outside of generate: everything fed to it is prompt, unless bounds say otherwise."""
-    mask = _padding_mask(mask, ids.shape[1])
     plan = guard.plan(ids, mask, bounds.prompt_mask(ids, mask), protocol=bounds.protocol)
     return PlannedPass(plan.ids, [(guard, plan)], complete=True, state=CacheState(guard, plan, plan.ids))
 
@@ -81,7 +80,7 @@ def planned_behind(
     guard: Guard,
     state: CacheState,
     ids: Tensor,
-    mask: Any,
+    mask: Tensor | None,
     past: int,
     bounds: AnswerBounds,
     refill: Callable[[Plan, Tensor], None],
@@ -95,7 +94,6 @@ def planned_behind(
     if bounds.protocol == "paper":
         raise GuardError('protocol="paper" scores prompt and answer in one pass. Pass them without a cache.')
     columns = ids.shape[1]
-    mask = _padding_mask(mask, past + columns)
     plan = before = state.plan.columns(0, past)
     history = torch.cat([cast(Tensor, state.ids)[:, :past], ids.cpu()], dim=1)
     attended = pad(before.attended, (0, columns), value=True) if mask is None else mask
@@ -178,10 +176,6 @@ def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> PlannedPass |
         ]
         work.append((own_guard, Plan.stack(theirs)))
     return PlannedPass(packed, work, complete, segments=segments)
-
-
-def _padding_mask(mask: Any, columns: int) -> Tensor | None:
-    return mask if is_padding_mask(mask) and mask.shape[1] == columns else None
 
 
 def is_stale(state: CacheState, guard: Guard, plan: Plan, past: int) -> bool:

@@ -27,6 +27,7 @@ from .pass_plans import (
     planned_packed,
 )
 from .state import CallContext, Generation, PlannedPass
+from .visibility import check_positions, visible_columns
 
 
 class Follower(Protocol):
@@ -156,13 +157,16 @@ class Planner:
             guard.reader,
             "strict" if said is None else said.protocol,
         )
-        ids, mask, segments = call["input_ids"], call.get("attention_mask"), find_segments(call)
+        ids, segments = call["input_ids"], find_segments(call)
+        rows, columns = ids.shape
         if segments is not None and past:
             raise GuardError(
                 "position_ids start again within a row behind a filled cache. Pass packed rows without a cache."
             )
         if segments is not None:
             return planned_packed(guard, ids, segments, bounds)
+        mask = visible_columns(call.get("attention_mask"), rows, columns, past + columns)
+        check_positions(call.get("position_ids"), mask, past, rows)
         if past:
             state, positions = cache_state(cache, ids.shape[0]), call.get("position_ids")
 
