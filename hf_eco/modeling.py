@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from ._transformers import (
     DOWNLOAD_ARGUMENTS,
@@ -37,9 +37,11 @@ from .guard.guard import Guard
 from .guard.plan import ScoringProtocol
 from .guard.prompt_reader import Chat, is_chat
 from .guard.verdict import Verdict
+from .inference.answer_watch import EVERY, AnswerWatch
 from .inference.caches import returned_cache
 from .inference.continuous_batching import follow, guardable_batching
-from .inference.generate_call import read_generate_call, refuse_embeddings
+from .inference.generate_call import by_name, read_generate_call, refuse_embeddings
+from .inference.generate_options import watched_options
 from .inference.guardability import examine_structure
 from .inference.hooks import EmbeddingHooks
 
@@ -358,25 +360,34 @@ class ECOMixin(_Model):
     def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor | GenerateOutput:
         """As the base model's `generate`; the guard decides once, about the whole conversation given.
 
+        Where an option can put words into the model's mouth, what is generated is judged as well (docs/routes.md).
+
         Raises:
             GuardError: the prompt comes in a form the guard cannot read (`inputs_embeds`, a cache it did not fill or
-                whose rows have moved).
+                whose rows have moved), or such an option made the answer fall in a scope.
         """
         if not self._eco.context.enabled:
             return super().generate(inputs, *args, **kwargs)
+        kwargs = by_name(self, args, kwargs)
         refuse_embeddings(kwargs)
         if kwargs.get("cache_implementation") == "paged":  # continuous batching, which plans each request by itself
-            return super().generate(inputs, *args, **kwargs)
-        call = read_generate_call(self, inputs, args, kwargs)
-        within_another = self._eco.context.generation is not None
-        recipe = None if within_another else vars(self).get("_own_generate")  # it may call generate in its turn
-        planner = self._eco.planner
-        with planner.generation(call.ids, call.mask, call.cache, call.unconditional, call.drafts) as generation:
+            return super().generate(inputs, **kwargs)
+        outer, planner = self._eco.context.generation, self._eco.planner
+        recipe = None if outer is not None else vars(self).get("_own_generate")  # it may call generate in its turn
+        call = read_generate_call(self, inputs, kwargs, recipe is not None)
+        with planner.generation(call) as generation:
+            watch = None
+            if call.watched and not (outer is not None and outer.healing):
+                watch = AnswerWatch(generation, call.watched, call.every or EVERY)
+            if watch is not None and call.every is not None:
+                kwargs["stopping_criteria"] = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or ()), watch])
             if recipe is None:
-                output = super().generate(inputs, *args, **kwargs)
+                output = super().generate(inputs, **kwargs)
             else:
-                output = recipe(*(() if inputs is None else (inputs,)), *args, model=self, **kwargs)
-        sequences = output if isinstance(output, Tensor) else getattr(output, "sequences", None)
+                output = recipe(*(() if inputs is None else (inputs,)), model=self, **kwargs)
+            sequences = output if isinstance(output, Tensor) else getattr(output, "sequences", None)
+            if watch is not None and sequences is not None:
+                watch.judge(sequences)
         for cache in (call.cache, returned_cache(output)):
             if cache is not None:
                 planner.remember(generation, cache, sequences)
@@ -384,7 +395,14 @@ class ECOMixin(_Model):
 
     def heal_tokens(self, input_ids: Tensor, tokenizer: Any = None) -> Tensor:
         """As the base model's; what comes of it is the prompt, and is judged as such."""
-        healed = super().heal_tokens(input_ids, tokenizer)
+        running = self._eco.context.generation
+        if running is not None:
+            running.healing = True
+        try:
+            healed = super().heal_tokens(input_ids, tokenizer)
+        finally:
+            if running is not None:
+                running.healing = False
         if self._eco.context.enabled:
             self._eco.planner.replan(healed, tokenizer.pad_token_id)
         return healed
@@ -397,7 +415,7 @@ class ECOMixin(_Model):
 
         Raises:
             GuardError: the guard is disabled in this thread; batches are run in another one, where it is not. Or a
-                scope changes the order of tokens, which takes whole prompts.
+                scope changes the order of tokens, which takes whole prompts. Or an option may dictate answers.
         """
         if not self._eco.context.enabled:
             raise GuardError(
@@ -412,6 +430,13 @@ class ECOMixin(_Model):
                 )
         if continuous_batching_config is None:
             continuous_batching_config = getattr(generation_config, "continuous_batching_config", None)
+        options = generation_config if generation_config is not None else self.generation_config
+        vocabulary = self.get_input_embeddings().weight.shape[0]
+        if dictating := watched_options(lambda name: getattr(options, name, None), vocabulary):
+            raise GuardError(
+                f"{' and '.join(dictating)} may dictate what is generated, and continuous batching does not judge "
+                "that. Leave it out, or use generate."
+            )
         config = guardable_batching(continuous_batching_config)
         manager = super().init_continuous_batching(generation_config, config, *args, **kwargs)
         follow(manager)

@@ -397,8 +397,8 @@ class Guard:
 
     def _attended(self, ids: Tensor, visible: Tensor) -> Tensor:
         """(batch, sequence) bool, what is read of `ids`: all but padding, that is, special tokens that are not
-        `visible`, and a run of one token over again that is not at either end of a row. Other text is read whether or
-        not the mask shows it: not every model obeys a mask, and what is hidden in one pass may be shown in the next."""
+        `visible`, and a run of one token over again that is not at either end of a row. Other text is read whether
+        the mask shows it or not: not every model obeys a mask, and what one pass hides the next may show."""
         padding = self.reader.are_special(ids)
         for end in (False, True):
             row, masked = (t.flip(-1) if end else t for t in (ids, ~visible))
@@ -540,8 +540,8 @@ def _integers(ids: Tensor) -> Tensor:
 
 
 def _readings(prompt: Tensor, visible: Tensor) -> list[Tensor]:
-    """The texts, (columns,) bool each, that a row is judged as: all that is read of it, and, where the mask hides a part
-    of that, what the model sees."""
+    """The texts, (columns,) bool each, that a row is judged as: all that is read of it, and, where the mask hides a
+    part of that, what the model sees."""
     seen = prompt & visible
     return [prompt] if bool(seen.equal(prompt)) or not seen.any() else [prompt, seen]
 

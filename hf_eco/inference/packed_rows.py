@@ -99,9 +99,9 @@ def _check_agreement(call: dict[str, Any], starts: Tensor) -> None:
 
 
 def _check_starts(positions: Tensor, starts: Tensor) -> None:
-    """Raises GuardError unless the positions of each packed sequence follow one another, and begin with the row's first
-    or go on with what stands in front: not every attention keeps the sequences apart, and then it is by its position
-    that a token is read."""
+    """Raises GuardError unless the positions of each packed sequence follow one another, and begin with the row's
+    first or go on with what stands in front: not every attention keeps the sequences apart, and then it is by its
+    position that a token is read."""
     breaks = _breaks(positions) & ~_first(starts)
     if (breaks & ~starts).any() or (breaks & (positions != positions[:, :1])).any():
         raise GuardError(

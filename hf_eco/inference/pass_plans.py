@@ -67,7 +67,9 @@ def planned_by_generate(generation: Generation, plan: Plan, ids: Tensor, past: i
     state = CacheState(generation.guard, plan, plan.ids if whole else None)
     # without a cache, what was generated runs along
     work = [(generation.guard, plan.columns(past, stop))]
-    return PlannedPass(own, work, past == 0 and whole, state, decoding=generation.mark if whole else None)
+    # what a loop of the user's feeds next is not known to be the model's own
+    decoding = generation.mark if whole and not generation.own_loop else None
+    return PlannedPass(own, work, past == 0 and whole, state, decoding=decoding)
 
 
 def planned_here(guard: Guard, ids: Tensor, mask: Tensor | None, bounds: AnswerBounds) -> PlannedPass:
@@ -103,8 +105,12 @@ def planned_behind(
             "without the cache."
         )
     prompt = bounds.prompt_mask(history, attended)
-    if (columns > 1 or not all(plan.scopes)) and (prompt is None or prompt[:, past:].any()):
-        plan = guard.plan(history, attended, prompt, known=state.known(past))
+    judged = state.judged if columns == 1 else past + columns
+    if prompt is None or prompt[:, past:].any():
+        if columns == 1:
+            _refuse_told_one_by_one(guard, plan, history, min(judged, past))
+        if columns > 1 or not all(plan.scopes):
+            plan = guard.plan(history, attended, prompt, known=state.known(past))
         if columns == 1 and plan.scopes != state.plan.scopes:
             raise GuardError(_ONE_BY_ONE)
         if columns > 1 and is_stale(state, guard, plan, past):
@@ -118,7 +124,16 @@ def planned_behind(
     )
     whole = Plan(plan.verdicts, history, attended, selected, count_positions(attended))
     now = whole.columns(past, past + columns)
-    return PlannedPass(now.ids, [(guard, now)], complete=False, state=CacheState(guard, whole, history))
+    kept = CacheState(guard, whole, history, judged=judged)
+    return PlannedPass(now.ids, [(guard, now)], complete=False, state=kept)
+
+
+def _refuse_told_one_by_one(guard: Guard, plan: Plan, history: Tensor, judged: int) -> None:
+    """Raises GuardError if what follows the first `judged` columns of a flagged row, fed token by token and therefore
+    not corrupted, falls in a scope by itself."""
+    rows = [row for row, scope in enumerate(plan.scopes) if scope is not None]
+    if any(verdict.flagged for verdict in guard.decide([history[row, judged:].tolist() for row in rows])):
+        raise GuardError(_ONE_BY_ONE)
 
 
 def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: AnswerBounds) -> PlannedPass:
@@ -189,7 +204,7 @@ def is_stale(state: CacheState, guard: Guard, plan: Plan, past: int) -> bool:
 
 
 _ONE_BY_ONE = (
-    "The conversation, fed token by token, has come to fall in a forget scope, and part of it is cached uncorrupted. "
+    "What was fed token by token falls in a forget scope, and is cached uncorrupted. "
     "Pass it in one piece. (In a decoding loop of your own, `with model.prompt_lengths([...])` says where the prompt "
     "ends and the answer begins.)"
 )

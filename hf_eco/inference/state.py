@@ -54,6 +54,9 @@ class Generation:
     given: int = 0  # columns of the ids handed to generate; fewer than the plan's behind a filled cache
     drafts: bool = False  # tokens are drafted (assisted decoding, prompt lookup) and checked several at a time
     longest: int = 0  # columns of the longest row that was run without a cache
+    visible: Tensor | None = None  # (batch, columns of the plan) bool, what the mask shows; None if all
+    own_loop: bool = False  # code of the user's or of a repository's decodes, which may feed anything
+    healing: bool = False  # the end of the prompt is being rewritten
     mark: Mark = field(default_factory=Mark)  # active while it runs
 
     def plan_for(self, ids: Tensor, past: int) -> Plan | None:
