@@ -35,7 +35,7 @@ from .detection.entities import EntityTagger
 from .errors import GuardError
 from .guard.guard import Guard
 from .guard.plan import ScoringProtocol
-from .guard.prompt_reader import Chat, is_chat
+from .guard.prompt_reader import Chat, prompts_of
 from .guard.verdict import Verdict
 from .inference.answer_watch import EVERY, AnswerWatch
 from .inference.caches import returned_cache
@@ -157,6 +157,14 @@ class ECOMixin(_Model):
         if isinstance(value, nn.Module) and "_eco" in vars(self):
             self._eco.install()  # it may be another decoder
 
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)  # type: ignore[misc]
+        if isinstance(found, PreTrainedModel) and not torch.compiler.is_dynamo_compiling():
+            hooks = vars(self).get("_eco")  # whoever asks for the decoder is about to run it
+            if hooks is not None and hooks.missing():
+                hooks.install()
+        return found
+
     @classmethod
     def is_custom_code(cls) -> bool:
         """What the base class says, so that its weights are converted as usual."""
@@ -186,6 +194,7 @@ class ECOMixin(_Model):
         """As `attach_guard`, where all scopes but the new ones were guarded before."""
         check_dims(self, new)
         name_folders(guard)
+        guard.reader.check_round_trip()
         self._eco.examine(guard)
         if (old := self._eco.planner.guard) is not None and guard.log is None:
             guard.log_like(old)
@@ -202,16 +211,20 @@ class ECOMixin(_Model):
         """What the guard decides about a prompt; a list of verdicts for a list of prompts.
 
         Args:
-            prompts: a string, a chat (list of messages), or a list of those.
+            prompts: a string, a message, a chat (list of messages), or a list of strings and chats.
 
         Returns:
             A [`Verdict`][hf_eco.Verdict], or a list of them.
+
+        Raises:
+            TypeError: `prompts` is something else.
+            ValueError: a prompt holds what is no text, half of a surrogate pair say.
         """
         guard = self.eco_guard
         guard.to(self.device)
-        if isinstance(prompts, str) or is_chat(prompts):
-            return guard.inspect([prompts])[0]
-        return guard.inspect(prompts)  # type: ignore[arg-type]
+        read, alone = prompts_of(prompts)
+        verdicts = guard.inspect(read)
+        return verdicts[0] if alone else verdicts
 
     @contextmanager
     def disable_guard(self) -> Iterator[None]:
@@ -309,6 +322,26 @@ class ECOMixin(_Model):
         with _changing:
             self._check_not_following()
             self._attach(self.eco_guard.without(*names), ())
+
+    def set_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Has the guard read with a tokenizer that tokens were added to; until then, prompts with their ids are refused.
+        What is saved from now on holds it.
+
+            tokenizer.add_tokens(["<think>"])
+            model.resize_token_embeddings(len(tokenizer))
+            model.set_tokenizer(tokenizer)
+
+        Args:
+            tokenizer: has each token of the old one, by the same id.
+
+        Raises:
+            ValueError: it does not.
+            GuardError: it loses letters or spaces, or the model follows a guard on disk.
+            GuardLoadError: prompts whose verdicts are known read otherwise now.
+        """
+        with _changing:
+            self._check_not_following()
+            self.attach_guard(self.eco_guard.reading_with(tokenizer))
 
     def follow_guard(self, directory: str | os.PathLike[str], every: float | None = 1.0) -> GuardFollower:
         """From now on the guard is the one in `directory`, as it is changed there: by `hf-eco scopes add`, by
@@ -466,6 +499,7 @@ class ECOMixin(_Model):
             GuardError: there is no guard.
         """
         guard = self.eco_guard
+        guard.check_tokenizer()
         options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
         tags = _card_tags(self, kwargs.pop("tags", None))
         token = kwargs.get("token")
@@ -506,6 +540,7 @@ class ECOMixin(_Model):
             ValueError: no base model is known.
         """
         guard = self.eco_guard
+        guard.check_tokenizer()
         config = copy.deepcopy(self.config)
         config.architectures = [type(self).__name__]
         if base_model is not None:

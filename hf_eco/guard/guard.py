@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +27,7 @@ from ..detection.registry import make_detectors
 from ..detection.sharing import share_encoders
 from ..detection.windows import Span
 from ..errors import GuardError, GuardLoadError
+from ..io.terminal import printable
 from .audit import AuditLog, AuditTrail
 from .judging import UNCERTAIN, Judgement, judge_prompts
 from .naming import (
@@ -35,7 +38,7 @@ from .naming import (
     words_key,
 )
 from .plan import Plan, ScoringProtocol, count_positions
-from .prompt_reader import Chat, DecodedPrompt, PromptReader
+from .prompt_reader import Chat, DecodedPrompt, PromptReader, prompts_of
 from .roster import Roster
 from .selection import select_tokens
 from .verdict import Probabilities, Verdict
@@ -116,6 +119,7 @@ class Guard:
             for detector, settings in scope.detectors.items():
                 registered.setdefault(detector, {})[scope.name] = settings
         self._registered = make_detectors(registered)
+        self._marks_looked_at: set[int] = set()
         self._trail: AuditTrail | None = None
         self.base_fingerprint: str | None = None  # of the model that runs, which says so; for the log
 
@@ -213,6 +217,41 @@ class Guard:
         made._hold(roster, classifiers, self.reader, taggers, facts)
         return made.log_like(self)
 
+    def reading_with(self, tokenizer: PreTrainedTokenizerBase) -> Guard:
+        """This guard, reading with a tokenizer that has more tokens than the one it read with. This one stays as it is.
+
+        Raises:
+            ValueError: a token has another id in it, or none.
+            GuardError: it loses letters or spaces.
+            GuardLoadError: prompts whose verdicts are known read otherwise now.
+        """
+        ids = tokenizer.get_vocab()
+        if (other := next((t for t, i in self.tokenizer.get_vocab().items() if ids.get(t) != i), None)) is not None:
+            raise ValueError(
+                f"The token {other!r} has the id {ids.get(other)} in the given tokenizer, and another in the guard's. Give "
+                "the model's own tokenizer, with what was added to it."
+            )
+        reader = PromptReader(tokenizer)
+        reader.check_round_trip()
+        scopes = [
+            replace(s, probes=[replace(probe, input_ids=reader.encode(probe.prompt)) for probe in s.probes])
+            for s in self.config.scopes
+        ]
+        models = self.classifiers, tokenizer, self.taggers
+        guard = Guard(replace(self.config, scopes=scopes), *models, self.names, self.facts).log_like(self)
+        guard.check_probes()
+        return guard
+
+    def check_tokenizer(self) -> None:
+        """Raises GuardError if tokens were added to the tokenizer since the known answers were recorded: what is saved
+        now could not be loaded."""
+        for probe in (scope.probes[0] for scope in self.config.scopes[:_NAMES_CHECKED] if scope.probes):
+            if self.reader.encode(probe.prompt) != list(probe.input_ids):
+                raise GuardError(
+                    "Tokens were added to the guard's tokenizer, and the guard was not told. Call "
+                    "model.set_tokenizer(tokenizer), and save again."
+                )
+
     # -- deciding
 
     def decide(self, prompts: Sequence[Sequence[int]], known: Sequence[str | None] | None = None) -> list[Verdict]:
@@ -225,10 +264,20 @@ class Guard:
             prompts: token ids without padding, one list for each prompt.
             known: the scope each conversation is known to fall in from before, None where it is not.
         """
+        self._find_words_in_marks(prompts)
         read = [self.reader.read(ids) for ids in prompts]
         judged = judge_prompts(self.detectors, lambda scope: self._scopes[scope].threshold, read)
         known = known or [None] * len(read)
         return [self._verdict(*row) for row in zip(read, judged, known, strict=True)]
+
+    def _find_words_in_marks(self, prompts: Sequence[Sequence[int]]) -> None:
+        """From now on reads those special tokens of `prompts` as words that name a scope, <|harry_potter|> say."""
+        new = set().union(*prompts) & self.reader.marks.keys() - self._marks_looked_at
+        self._marks_looked_at |= new
+        if new and len(self.names):
+            told = self.names.detect([re.sub(r"[\W_]+", " ", self.reader.marks[i]) for i in new])
+            for i in [i for i, detections in zip(new, told, strict=True) if detections]:
+                self.reader.marks.pop(i, None)
 
     def names_of(self, scope: str) -> list[str]:
         """The names that are looked for, for a scope: its own, and those its classifier has learnt.
@@ -412,11 +461,13 @@ class Guard:
         """A verdict for each prompt: a string, or a chat (a list of messages), rendered by the chat template.
 
         Raises:
-            TypeError: `prompts` is one string.
+            TypeError: `prompts` is one prompt, or no prompts.
+            ValueError: a prompt holds what is no text.
         """
-        if isinstance(prompts, str):
-            raise TypeError("inspect() takes a list of prompts, got one string. Put it in a list.")
-        return self.decide([self.reader.encode(prompt) for prompt in prompts])
+        read, alone = prompts_of(prompts)
+        if alone:
+            raise TypeError("inspect() takes a list of prompts, got one. Put it in a list.")
+        return self.decide([self.reader.encode(prompt) for prompt in read])
 
     # -- corrupting
 
@@ -522,7 +573,7 @@ class Guard:
 
     def __repr__(self) -> str:
         lines = [
-            f"  {s.name}: p(forget) >= {s.threshold:g}{_band(s)}, {s.corruption.in_words}, seed {s.corruption.seed}, "
+            f"  {printable(s.name)}: p(forget) >= {s.threshold:g}{_band(s)}, {s.corruption.in_words}, seed {s.corruption.seed}, "
             f"on {s.tokens}"
             for s in self.config.scopes
         ]

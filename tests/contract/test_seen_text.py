@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 import torch
 from transformers import DynamicCache
@@ -114,7 +116,7 @@ def shuffled(ids, text, order):
     starts = torch.tensor([len(word) for word in words]).cumsum(0).tolist()
     positions = [list(range(end - len(word), end)) for word, end in zip(words, starts, strict=True)]
     moved = [(words[i], positions[i]) for i in order]
-    return tuple(torch.tensor([sum(parts, [])]) for parts in zip(*moved, strict=True))
+    return tuple(torch.tensor([list(chain(*parts))]) for parts in zip(*moved, strict=True))
 
 
 @route("position_ids that reorder a row's tokens, or leave gaps", "refused", note="leave them out")
@@ -147,7 +149,7 @@ def test_positions_behind_a_cache_go_on_from_it(named, base):
 def test_packed_rows_that_are_told_in_two_ways_are_refused(named, case):
     encode = named.eco_guard.reader.encode
     parts = [encode(" Potter?"), encode("Who is Harry")]
-    ids = torch.tensor([sum(parts, [])])
+    ids = torch.tensor([list(chain(*parts))])
     ends = torch.tensor([0, len(parts[0]), ids.shape[1]])
     first = torch.arange(len(parts[0])) + len(parts[1])
     call = {
