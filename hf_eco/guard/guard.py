@@ -27,7 +27,6 @@ from ..detection.registry import make_detectors
 from ..detection.sharing import share_encoders
 from ..detection.windows import Span
 from ..errors import GuardError, GuardLoadError
-from ..io.terminal import printable
 from .audit import AuditLog, AuditTrail
 from .judging import UNCERTAIN, Judgement, judge_prompts
 from .naming import (
@@ -573,7 +572,7 @@ class Guard:
 
     def __repr__(self) -> str:
         lines = [
-            f"  {printable(s.name)}: p(forget) >= {s.threshold:g}{_band(s)}, {s.corruption.in_words}, seed {s.corruption.seed}, "
+            f"  {s.name}: p(forget) >= {s.threshold:g}{_band(s)}, {s.corruption.in_words}, seed {s.corruption.seed}, "
             f"on {s.tokens}"
             for s in self.config.scopes
         ]

@@ -26,7 +26,7 @@ from ..errors import GuardError
 from ..guard.guard import Guard
 from .caches import decodes_on, find_cache, forget, given_cache, is_filled, note, returned_cache
 from .forward_calls import named_arguments, refuse_what_is_not_guarded
-from .guardability import examine_behaviour
+from .guardability import examine_behaviour, is_quantized, shares_scales
 from .planner import Planner
 from .state import CallContext, ForwardPass, Generation, Mark
 
@@ -66,6 +66,7 @@ class EmbeddingHooks:
             tuple[nn.Module, str, int]
         ] = []  # each hook: its module, the attribute that holds it, its key
         self._examined = False
+        self._tried: tuple[list[type], bool] = ([], False)  # the model's modules, and whether rows share scales in it
         self._decoding = False  # never True but while torch.compile traces a decode step
         self.install()
 
@@ -138,6 +139,22 @@ class EmbeddingHooks:
             examine_behaviour(self.model, torch.tensor(guard.reader.encode(_SAMPLE), device=device))
         self._examined = True
 
+    def _refuse_to_spoil(self, device: torch.device) -> None:
+        """Raises GuardError if the corrupted rows of a batch would spoil those that are clean."""
+        kinds = [type(module) for module in self.model.modules()]
+        if self._tried[0] != kinds:  # it may be quantised at any time
+            guard = self.planner.ready(None)
+            self._tried = kinds, is_quantized(self.model) and copy_context().run(self._share_scales, guard, device)
+        if self._tried[1]:
+            raise GuardError(
+                "This model rounds the activations of a batch by one scale, so a corrupted row would spoil the clean ones "
+                "beside it. Pass prompts one by one, or quantise the weights alone."
+            )
+
+    def _share_scales(self, guard: Guard, device: torch.device) -> bool:
+        with self.context.disabled():
+            return shares_scales(self.model, torch.tensor(guard.reader.encode(_SAMPLE), device=device))
+
     # -- the hooks
 
     def _plan(self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -188,6 +205,8 @@ class EmbeddingHooks:
             copy_context().run(self._examine, self.planner.ready(None), call["input_ids"].device)
         self.install()  # the embedding layer may have been replaced
         planned = self.planner.plan_pass(call, cache)
+        if planned is not None and planned.mixed:
+            self._refuse_to_spoil(call["input_ids"].device)
         self.context.forward_pass = ForwardPass(self.context, decoder, planned)
 
     @torch.compiler.disable

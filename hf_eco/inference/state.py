@@ -89,6 +89,13 @@ class PlannedPass:
     segments: Segments | None = None
     looked_up: bool = False  # the embedding layer has run
 
+    @property
+    def mixed(self) -> bool:
+        """True if rows, or sequences of packed rows, that are corrupted stand beside others that are not."""
+        corrupted = [plan.selected.any(-1) for _, plan in self.work]
+        together = torch.stack(corrupted).any(0)
+        return bool(together.any() and not together.all())
+
 
 @dataclass
 class ForwardPass:
