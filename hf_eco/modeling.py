@@ -40,7 +40,7 @@ from .guard.verdict import Verdict
 from .inference.answer_watch import EVERY, AnswerWatch
 from .inference.caches import returned_cache
 from .inference.continuous_batching import follow, guardable_batching
-from .inference.generate_call import by_name, read_generate_call, refuse_embeddings
+from .inference.generate_call import by_name, read_generate_call, refuse_embeddings, vocabulary_of
 from .inference.generate_options import watched_options
 from .inference.guardability import examine_structure
 from .inference.hooks import EmbeddingHooks
@@ -158,7 +158,7 @@ class ECOMixin(_Model):
             self._eco.install()  # it may be another decoder
 
     def __getattr__(self, name: str) -> Any:
-        found = super().__getattr__(name)  # type: ignore[misc]
+        found = super().__getattr__(name)
         if isinstance(found, PreTrainedModel) and not torch.compiler.is_dynamo_compiling():
             hooks = vars(self).get("_eco")  # whoever asks for the decoder is about to run it
             if hooks is not None and hooks.missing():
@@ -324,8 +324,8 @@ class ECOMixin(_Model):
             self._attach(self.eco_guard.without(*names), ())
 
     def set_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Has the guard read with a tokenizer that tokens were added to; until then, prompts with their ids are refused.
-        What is saved from now on holds it.
+        """Has the guard read with a tokenizer that tokens were added to; until then, prompts with their ids are
+        refused. What is saved from now on holds it.
 
             tokenizer.add_tokens(["<think>"])
             model.resize_token_embeddings(len(tokenizer))
@@ -464,8 +464,7 @@ class ECOMixin(_Model):
         if continuous_batching_config is None:
             continuous_batching_config = getattr(generation_config, "continuous_batching_config", None)
         options = generation_config if generation_config is not None else self.generation_config
-        vocabulary = self.get_input_embeddings().weight.shape[0]
-        if dictating := watched_options(lambda name: getattr(options, name, None), vocabulary):
+        if dictating := watched_options(lambda name: getattr(options, name, None), vocabulary_of(self)):
             raise GuardError(
                 f"{' and '.join(dictating)} may dictate what is generated, and continuous batching does not judge "
                 "that. Leave it out, or use generate."

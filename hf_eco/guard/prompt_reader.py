@@ -234,8 +234,8 @@ def _check_text(value: Any) -> None:
             value.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"A prompt holds {value[error.start]!r} at {error.start}, half of a surrogate pair, which is no character."
-                " Decode what you read with errors='replace'."
+                f"A prompt holds {value[error.start]!r} at {error.start}, half of a surrogate pair, which is no "
+                "character. Decode what you read with errors='replace'."
             ) from error
     elif isinstance(value, (Mapping, list, tuple)):
         for part in value.values() if isinstance(value, Mapping) else value:

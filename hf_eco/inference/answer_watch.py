@@ -57,7 +57,7 @@ class AnswerWatch(StoppingCriteria):
         self._how = " and ".join(options)
         self._judged = 0
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         new = input_ids.shape[1] - self.generation.given
         if new >= self._judged + self.every:
             self._judged = new

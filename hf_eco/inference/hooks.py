@@ -74,8 +74,8 @@ class EmbeddingHooks:
         """Puts the hooks on the model's decoder and embedding layer of today. Only our own are ever removed."""
         if self.missing():
             logger.warning(
-                "The guard's hooks on the model had been removed, and are put back. To compare with the unguarded model, "
-                "use `with model.disable_guard()`; to remove hooks of your own, keep their handles."
+                "The guard's hooks on the model had been removed, and are put back. To compare with the unguarded "
+                "model, use `with model.disable_guard()`; to remove hooks of your own, keep their handles."
             )
             self._remove()
         embedding: nn.Module = self.model.get_input_embeddings()
@@ -147,8 +147,8 @@ class EmbeddingHooks:
             self._tried = kinds, is_quantized(self.model) and copy_context().run(self._share_scales, guard, device)
         if self._tried[1]:
             raise GuardError(
-                "This model rounds the activations of a batch by one scale, so a corrupted row would spoil the clean ones "
-                "beside it. Pass prompts one by one, or quantise the weights alone."
+                "This model rounds the activations of a batch by one scale, so a corrupted row would spoil the clean "
+                "ones beside it. Pass prompts one by one, or quantise the weights alone."
             )
 
     def _share_scales(self, guard: Guard, device: torch.device) -> bool:

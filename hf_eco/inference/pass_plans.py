@@ -105,8 +105,9 @@ def planned_behind(
             "without the cache."
         )
     prompt = bounds.prompt_mask(history, attended)
-    judged = state.judged if columns == 1 else past + columns
-    if prompt is None or prompt[:, past:].any():
+    told = prompt is None or bool(prompt[:, past:].any())  # or else it is an answer, as the user says
+    judged = state.judged if told and columns == 1 else past + columns
+    if told:
         if columns == 1:
             _refuse_told_one_by_one(guard, plan, history, min(judged, past))
         if columns > 1 or not all(plan.scopes):

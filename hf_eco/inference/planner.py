@@ -127,7 +127,8 @@ class Planner:
         known = filled is not None and filled.plan.ids.shape[0] == rows and not is_recurrent(cache)
         if known and sequences is not None and sequences.shape[0] == rows:
             ids = torch.cat([plan.ids, sequences[:, generation.given :].cpu()], dim=1)
-        note(cache, CacheState(generation.guard, plan, ids))
+        judged = plan.ids.shape[1] if ids is None else ids.shape[1]  # what was generated is the model's own
+        note(cache, CacheState(generation.guard, plan, ids, judged=judged))
 
     def plan_pass(self, call: dict[str, Any], cache: Any) -> PlannedPass | None:
         """The plan of a forward pass of the decoder; None if nothing of it is prompt.

@@ -70,8 +70,8 @@ def check_positions(positions: Any, visible: Tensor | None, past: int, rows: int
     """
     if positions is None:
         return
-    axes: Sequence[Tensor] = positions.detach().cpu().long()
-    axes = axes if positions.dim() == 3 else [axes]
+    own_axes = positions.detach().cpu().long()
+    axes: list[Tensor] = list(own_axes) if positions.dim() == 3 else [own_axes]
     columns = positions.shape[-1]
     visible = torch.ones(rows, past + columns, dtype=torch.bool) if visible is None else visible
     counts = [torch.arange(past + columns).expand(rows, -1), visible.long().cumsum(-1) - 1]

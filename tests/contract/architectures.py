@@ -290,9 +290,9 @@ def render() -> str:
         "flagged one as from embeddings corrupted by hand: with and without a cache, in a padded batch, with beams, "
         "saved and loaded again; native classes refuse the saved checkpoint. **Refused**: loading it with a guard "
         "raises a `GuardError` that says why. **Not buildable here**: not tried. Models with eyes or ears are tried "
-        "on text. **Rows beside flagged ones to rounding**: tokens of all rows go through experts together, so that the "
-        "last digits of a row depend on what stands beside it, as in the model without a guard. A clean prompt beside a "
-        "flagged one is answered to the bit by all others, and by these where it is alone or beside clean ones.",
+        "on text. **Rows beside flagged ones to rounding**: tokens of all rows go through experts together, so that "
+        "the last digits of a row depend on what stands beside it, as in the model without a guard. All others answer "
+        "a clean prompt beside a flagged one to the bit; these, where it is alone or beside clean ones.",
         "",
         "`python tests/contract/architectures.py` writes this page, `tests/contract/test_architectures.py` checks it.",
         "",

@@ -117,6 +117,6 @@ def losing(loss):
 def test_a_tokenizer_that_loses_letters_or_spaces_is_refused_when_the_guard_is_attached(base_dir, loss):
     scope = ForgetScope(name="potter", names=["Harry Potter"])
     load = AutoModelForCausalLMWithECO.from_pretrained
-    with pytest.raises((GuardError, GuardLoadError, ValueError), match="back as|recognised"):
+    with pytest.raises((GuardError, GuardLoadError, ValueError), match=r"back as|recognised"):
         load(base_dir, eco_config=ECOConfig(scopes=[scope]), tokenizer=losing(loss))
     load(base_dir, eco_config=ECOConfig(scopes=[scope]), tokenizer=losing("nothing"))
