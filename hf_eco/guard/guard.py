@@ -217,7 +217,7 @@ class Guard:
         return made.log_like(self)
 
     def reading_with(self, tokenizer: PreTrainedTokenizerBase) -> Guard:
-        """This guard, reading with a tokenizer that has more tokens than the one it read with. This one stays as it is.
+        """This guard, reading with a tokenizer that has more tokens than its own. This one stays as it is.
 
         Raises:
             ValueError: a token has another id in it, or none.
