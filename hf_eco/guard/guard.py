@@ -227,8 +227,8 @@ class Guard:
         ids = tokenizer.get_vocab()
         if (other := next((t for t, i in self.tokenizer.get_vocab().items() if ids.get(t) != i), None)) is not None:
             raise ValueError(
-                f"The token {other!r} has the id {ids.get(other)} in the given tokenizer, and another in the guard's. Give "
-                "the model's own tokenizer, with what was added to it."
+                f"The token {other!r} has the id {ids.get(other)} in the given tokenizer, and another in the guard's. "
+                "Give the model's own tokenizer, with what was added to it."
             )
         reader = PromptReader(tokenizer)
         reader.check_round_trip()

@@ -110,7 +110,7 @@ class PromptReader:
         return list(ids["input_ids"])
 
     def check_round_trip(self) -> None:
-        """Raises GuardError if the tokenizer loses letters or spaces: nobody could find a name in what it gives back."""
+        """Raises GuardError if the tokenizer loses letters or spaces: no name could be found in what it gives back."""
         ids = self.encode(_SAMPLE)
         if self.tokenizer.unk_token_id in ids:  # of such words the model sees nothing, either
             return
@@ -118,8 +118,8 @@ class PromptReader:
         found = " ".join(read.text[start:end] for start, end in read.segments)
         if _words(found) != _words(_SAMPLE):
             raise GuardError(
-                f"{type(self.tokenizer).__name__} gives {_SAMPLE!r} back as {found!r}, so the guard would not read what "
-                "was written. Load the tokenizer that belongs to the model, with its decoder (use_fast=True)."
+                f"{type(self.tokenizer).__name__} gives {_SAMPLE!r} back as {found!r}, so the guard would not read "
+                "what was written. Load the tokenizer that belongs to the model, with its decoder (use_fast=True)."
             )
 
     def _check_ids(self, ids: Sequence[int]) -> None:
@@ -128,8 +128,8 @@ class PromptReader:
                 raise ValueError(f"A token id is a number that fits into 64 bits, got {_shortened(token)}.")
             if not knows(self.tokenizer, token):
                 raise GuardError(
-                    f"The guard's tokenizer has no token of id {token}, so it cannot read the prompt. If the vocabulary "
-                    "was extended, give the guard the new tokenizer: model.set_tokenizer(tokenizer)."
+                    f"The guard's tokenizer has no token of id {token}, so it cannot read the prompt. If the "
+                    "vocabulary was extended, give the guard the new tokenizer: model.set_tokenizer(tokenizer)."
                 )
 
     def _decode(self, ids: Sequence[int]) -> tuple[str, list[Span]]:
