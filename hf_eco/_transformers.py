@@ -42,6 +42,7 @@ __all__ = [
     "file_in_repository",
     "first_write_of_native_init",
     "holds_adapter_alone",
+    "knows",
     "load_without_code",
     "prompt_of_request",
     "register_causal_lm",
@@ -213,6 +214,15 @@ def decode(tokenizer: Any, ids: list[int]) -> str:
     if (backend := getattr(tokenizer, "_tokenizer", None)) is not None:
         return backend.decode(ids, skip_special_tokens=False)
     return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+
+def knows(tokenizer: Any, token_id: int) -> bool:
+    """Whether a tokenizer has a token of that id."""
+    if token_id < 0:
+        return False
+    if (backend := getattr(tokenizer, "_tokenizer", None)) is not None:
+        return token_id < 2**32 and backend.id_to_token(token_id) is not None
+    return token_id < tokenizer.vocab_size or token_id in tokenizer.added_tokens_decoder
 
 
 # -- Caches

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from ._transformers import (
     ADAPTER_FILES,
@@ -42,11 +42,13 @@ from .detection.entities import EntityTagger
 from .errors import GuardError
 from .guard.guard import Guard
 from .guard.plan import ScoringProtocol
-from .guard.prompt_reader import Chat, is_chat
+from .guard.prompt_reader import Chat, prompts_of
 from .guard.verdict import Verdict
+from .inference.answer_watch import EVERY, AnswerWatch
 from .inference.caches import returned_cache
 from .inference.continuous_batching import follow, guardable_batching
-from .inference.generate_call import read_generate_call, refuse_embeddings
+from .inference.generate_call import by_name, read_generate_call, refuse_embeddings, vocabulary_of
+from .inference.generate_options import watched_options
 from .inference.guardability import examine_structure
 from .inference.hooks import EmbeddingHooks
 from .io.directories import check_room
@@ -180,6 +182,14 @@ class ECOMixin(_Model):
         if isinstance(value, nn.Module) and "_eco" in vars(self):
             self._eco.install()  # it may be another decoder
 
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        if isinstance(found, PreTrainedModel) and not torch.compiler.is_dynamo_compiling():
+            hooks = vars(self).get("_eco")  # whoever asks for the decoder is about to run it
+            if hooks is not None and hooks.missing():
+                hooks.install()
+        return found
+
     @classmethod
     def is_custom_code(cls) -> bool:
         """What the base class says, so that its weights are converted as usual."""
@@ -209,6 +219,7 @@ class ECOMixin(_Model):
         """As `attach_guard`, where all scopes but the new ones were guarded before."""
         check_dims(self, new)
         name_folders(guard)
+        guard.reader.check_round_trip()
         self._eco.examine(guard)
         if (old := self._eco.planner.guard) is not None and guard.log is None:
             guard.log_like(old)
@@ -225,16 +236,20 @@ class ECOMixin(_Model):
         """What the guard decides about a prompt; a list of verdicts for a list of prompts.
 
         Args:
-            prompts: a string, a chat (list of messages), or a list of those.
+            prompts: a string, a message, a chat (list of messages), or a list of strings and chats.
 
         Returns:
             A [`Verdict`][hf_eco.Verdict], or a list of them.
+
+        Raises:
+            TypeError: `prompts` is something else.
+            ValueError: a prompt holds what is no text, half of a surrogate pair say.
         """
         guard = self.eco_guard
         guard.to(self.device)
-        if isinstance(prompts, str) or is_chat(prompts):
-            return guard.inspect([prompts])[0]
-        return guard.inspect(prompts)  # type: ignore[arg-type]
+        read, alone = prompts_of(prompts)
+        verdicts = guard.inspect(read)
+        return verdicts[0] if alone else verdicts
 
     @contextmanager
     def disable_guard(self) -> Iterator[None]:
@@ -333,6 +348,26 @@ class ECOMixin(_Model):
             self._check_not_following()
             self._attach(self.eco_guard.without(*names), ())
 
+    def set_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Has the guard read with a tokenizer that tokens were added to; until then, prompts with their ids are
+        refused. What is saved from now on holds it.
+
+            tokenizer.add_tokens(["<think>"])
+            model.resize_token_embeddings(len(tokenizer))
+            model.set_tokenizer(tokenizer)
+
+        Args:
+            tokenizer: has each token of the old one, by the same id.
+
+        Raises:
+            ValueError: it does not.
+            GuardError: it loses letters or spaces, or the model follows a guard on disk.
+            GuardLoadError: prompts whose verdicts are known read otherwise now.
+        """
+        with _changing:
+            self._check_not_following()
+            self.attach_guard(self.eco_guard.reading_with(tokenizer))
+
     def follow_guard(self, directory: str | os.PathLike[str], every: float | None = 1.0) -> GuardFollower:
         """From now on the guard is the one in `directory`, as it is changed there: by `hf-eco scopes add`, by
         `save_guard`, by a copy put in its place. It is looked at between requests: one that has begun goes on by the
@@ -383,25 +418,34 @@ class ECOMixin(_Model):
     def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor | GenerateOutput:
         """As the base model's `generate`; the guard decides once, about the whole conversation given.
 
+        Where an option can put words into the model's mouth, what is generated is judged as well (docs/routes.md).
+
         Raises:
             GuardError: the prompt comes in a form the guard cannot read (`inputs_embeds`, a cache it did not fill or
-                whose rows have moved).
+                whose rows have moved), or such an option made the answer fall in a scope.
         """
         if not self._eco.context.enabled:
             return super().generate(inputs, *args, **kwargs)
+        kwargs = by_name(self, args, kwargs)
         refuse_embeddings(kwargs)
         if kwargs.get("cache_implementation") == "paged":  # continuous batching, which plans each request by itself
-            return super().generate(inputs, *args, **kwargs)
-        call = read_generate_call(self, inputs, args, kwargs)
-        within_another = self._eco.context.generation is not None
-        recipe = None if within_another else vars(self).get("_own_generate")  # it may call generate in its turn
-        planner = self._eco.planner
-        with planner.generation(call.ids, call.mask, call.cache, call.unconditional, call.drafts) as generation:
+            return super().generate(inputs, **kwargs)
+        outer, planner = self._eco.context.generation, self._eco.planner
+        recipe = None if outer is not None else vars(self).get("_own_generate")  # it may call generate in its turn
+        call = read_generate_call(self, inputs, kwargs, recipe is not None)
+        with planner.generation(call) as generation:
+            watch = None
+            if call.watched and not (outer is not None and outer.healing):
+                watch = AnswerWatch(generation, call.watched, call.every or EVERY)
+            if watch is not None and call.every is not None:
+                kwargs["stopping_criteria"] = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or ()), watch])
             if recipe is None:
-                output = super().generate(inputs, *args, **kwargs)
+                output = super().generate(inputs, **kwargs)
             else:
-                output = recipe(*(() if inputs is None else (inputs,)), *args, model=self, **kwargs)
-        sequences = output if isinstance(output, Tensor) else getattr(output, "sequences", None)
+                output = recipe(*(() if inputs is None else (inputs,)), model=self, **kwargs)
+            sequences = output if isinstance(output, Tensor) else getattr(output, "sequences", None)
+            if watch is not None and sequences is not None:
+                watch.judge(sequences)
         for cache in (call.cache, returned_cache(output)):
             if cache is not None:
                 planner.remember(generation, cache, sequences)
@@ -409,7 +453,14 @@ class ECOMixin(_Model):
 
     def heal_tokens(self, input_ids: Tensor, tokenizer: Any = None) -> Tensor:
         """As the base model's; what comes of it is the prompt, and is judged as such."""
-        healed = super().heal_tokens(input_ids, tokenizer)
+        running = self._eco.context.generation
+        if running is not None:
+            running.healing = True
+        try:
+            healed = super().heal_tokens(input_ids, tokenizer)
+        finally:
+            if running is not None:
+                running.healing = False
         if self._eco.context.enabled:
             self._eco.planner.replan(healed, tokenizer.pad_token_id)
         return healed
@@ -422,7 +473,7 @@ class ECOMixin(_Model):
 
         Raises:
             GuardError: the guard is disabled in this thread; batches are run in another one, where it is not. Or a
-                scope changes the order of tokens, which takes whole prompts.
+                scope changes the order of tokens, which takes whole prompts. Or an option may dictate answers.
         """
         if not self._eco.context.enabled:
             raise GuardError(
@@ -437,6 +488,12 @@ class ECOMixin(_Model):
                 )
         if continuous_batching_config is None:
             continuous_batching_config = getattr(generation_config, "continuous_batching_config", None)
+        options = generation_config if generation_config is not None else self.generation_config
+        if dictating := watched_options(lambda name: getattr(options, name, None), vocabulary_of(self)):
+            raise GuardError(
+                f"{' and '.join(dictating)} may dictate what is generated, and continuous batching does not judge "
+                "that. Leave it out, or use generate."
+            )
         config = guardable_batching(continuous_batching_config)
         manager = super().init_continuous_batching(generation_config, config, *args, **kwargs)
         follow(manager)
@@ -470,6 +527,7 @@ class ECOMixin(_Model):
         """
         guard = self.eco_guard
         check_storable(guard.config)
+        guard.check_tokenizer()
         options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
         tags = _card_tags(self, kwargs.pop("tags", None))
         token = kwargs.get("token")
@@ -511,6 +569,7 @@ class ECOMixin(_Model):
             ValueError: no base model is known.
         """
         guard = self.eco_guard
+        guard.check_tokenizer()
         config = copy.deepcopy(self.config)
         config.architectures = [type(self).__name__]
         if base_model is not None:

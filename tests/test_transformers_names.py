@@ -183,3 +183,12 @@ def test_a_manager_says_which_requests_are_in_its_batch(guarded) -> None:
         handle.remove()
     assert seen and seen[0] == ([prompt], [(0, len(prompt))], [0])
     assert all(names.requests_of_batch(manager, object()) is None for manager in managers)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_tokenizer_says_which_ids_it_has(tokenizer, fast) -> None:
+    if not fast:
+        tokenizer = SimpleNamespace(vocab_size=len(tokenizer), added_tokens_decoder={len(tokenizer) + 3: "<x>"})
+    size = tokenizer.vocab_size
+    known = [names.knows(tokenizer, i) for i in (0, size - 1, size, size + 3, -1, 2**40)]
+    assert known == [True, True, False, not fast, False, False]

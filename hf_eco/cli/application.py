@@ -11,6 +11,7 @@ import typer
 
 from .._version import __version__
 from ..errors import HUB_ERRORS, ECOError
+from ..io.terminal import printable
 
 app = typer.Typer(
     help="Make a language model forget, at inference, and ship that as an ordinary Hugging Face checkpoint.",
@@ -68,7 +69,7 @@ def _give_up(error: Exception, message: str) -> NoReturn:
 
 
 def _complain(message: str) -> None:
-    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"Error: {printable(' '.join(message.split()))}", file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:

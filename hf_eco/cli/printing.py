@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from ..configuration import Calibration, ForgetScope
+from ..io.terminal import printable
 
 NOT_MEASURED = "not measured"
 
-console = Console()
+
+class _Terminal(Console):
+    """Shows what it is given, whatever it holds: the escapes in it are its own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+console = _Terminal()
 
 
 def say(*parts: str | tuple[str, str]) -> None:
@@ -24,7 +36,7 @@ def say(*parts: str | tuple[str, str]) -> None:
 
 def print_json(values: Any) -> None:
     """The whole of standard output."""
-    print(json.dumps(values, indent=2, ensure_ascii=False))
+    print(printable(json.dumps(values, indent=2, ensure_ascii=False), json.dumps))
 
 
 def scope_values(scope: ForgetScope) -> dict[str, Any]:

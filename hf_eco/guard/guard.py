@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -35,7 +37,7 @@ from .naming import (
     words_key,
 )
 from .plan import Plan, ScoringProtocol, count_positions
-from .prompt_reader import Chat, DecodedPrompt, PromptReader
+from .prompt_reader import Chat, DecodedPrompt, PromptReader, prompts_of
 from .roster import Roster
 from .selection import select_tokens
 from .verdict import Probabilities, Verdict
@@ -116,6 +118,7 @@ class Guard:
             for detector, settings in scope.detectors.items():
                 registered.setdefault(detector, {})[scope.name] = settings
         self._registered = make_detectors(registered)
+        self._marks_looked_at: set[int] = set()
         self._trail: AuditTrail | None = None
         self.base_fingerprint: str | None = None  # of the model that runs, which says so; for the log
 
@@ -213,6 +216,41 @@ class Guard:
         made._hold(roster, classifiers, self.reader, taggers, facts)
         return made.log_like(self)
 
+    def reading_with(self, tokenizer: PreTrainedTokenizerBase) -> Guard:
+        """This guard, reading with a tokenizer that has more tokens than its own. This one stays as it is.
+
+        Raises:
+            ValueError: a token has another id in it, or none.
+            GuardError: it loses letters or spaces.
+            GuardLoadError: prompts whose verdicts are known read otherwise now.
+        """
+        ids = tokenizer.get_vocab()
+        if (other := next((t for t, i in self.tokenizer.get_vocab().items() if ids.get(t) != i), None)) is not None:
+            raise ValueError(
+                f"The token {other!r} has the id {ids.get(other)} in the given tokenizer, and another in the guard's. "
+                "Give the model's own tokenizer, with what was added to it."
+            )
+        reader = PromptReader(tokenizer)
+        reader.check_round_trip()
+        scopes = [
+            replace(s, probes=[replace(probe, input_ids=reader.encode(probe.prompt)) for probe in s.probes])
+            for s in self.config.scopes
+        ]
+        models = self.classifiers, tokenizer, self.taggers
+        guard = Guard(replace(self.config, scopes=scopes), *models, self.names, self.facts).log_like(self)
+        guard.check_probes()
+        return guard
+
+    def check_tokenizer(self) -> None:
+        """Raises GuardError if tokens were added to the tokenizer since the known answers were recorded: what is saved
+        now could not be loaded."""
+        for probe in (scope.probes[0] for scope in self.config.scopes[:_NAMES_CHECKED] if scope.probes):
+            if self.reader.encode(probe.prompt) != list(probe.input_ids):
+                raise GuardError(
+                    "Tokens were added to the guard's tokenizer, and the guard was not told. Call "
+                    "model.set_tokenizer(tokenizer), and save again."
+                )
+
     # -- deciding
 
     def decide(self, prompts: Sequence[Sequence[int]], known: Sequence[str | None] | None = None) -> list[Verdict]:
@@ -225,10 +263,20 @@ class Guard:
             prompts: token ids without padding, one list for each prompt.
             known: the scope each conversation is known to fall in from before, None where it is not.
         """
+        self._find_words_in_marks(prompts)
         read = [self.reader.read(ids) for ids in prompts]
         judged = judge_prompts(self.detectors, lambda scope: self._scopes[scope].threshold, read)
         known = known or [None] * len(read)
         return [self._verdict(*row) for row in zip(read, judged, known, strict=True)]
+
+    def _find_words_in_marks(self, prompts: Sequence[Sequence[int]]) -> None:
+        """From now on reads those special tokens of `prompts` as words that name a scope, <|harry_potter|> say."""
+        new = set().union(*prompts) & self.reader.marks.keys() - self._marks_looked_at
+        self._marks_looked_at |= new
+        if new and len(self.names):
+            told = self.names.detect([re.sub(r"[\W_]+", " ", self.reader.marks[i]) for i in new])
+            for i in [i for i, detections in zip(new, told, strict=True) if detections]:
+                self.reader.marks.pop(i, None)
 
     def names_of(self, scope: str) -> list[str]:
         """The names that are looked for, for a scope: its own, and those its classifier has learnt.
@@ -315,9 +363,11 @@ class Guard:
     ) -> Plan:
         """Decides about a batch that is about to be run. Its flagged prompts are logged, if there is a `log`.
 
+        A row whose mask hides more than padding is judged twice: as the model sees it, and with what is hidden.
+
         Args:
             input_ids: (batch, sequence) integer.
-            attention_mask: (batch, sequence), zero for padding; None if there is none.
+            attention_mask: (batch, sequence), zero for what the model does not see; None if it sees all.
             prompt_mask: (batch, sequence) bool, True for the tokens that belong to the prompt rather than to an answer
                 that is scored; a row without any is all prompt. None if all rows are.
             known: as for `decide`.
@@ -325,22 +375,33 @@ class Guard:
 
         Raises:
             GuardError: the mask is of another shape, or the log failed.
+            ValueError: there are no rows, or the ids are no integers.
         """
-        ids = input_ids.detach().to("cpu", torch.int64)
-        attended = self._attended(ids, attention_mask)
+        ids = _integers(input_ids)
+        visible = self._visible(ids, attention_mask)
+        attended = self._attended(ids, visible)
         prompt = attended
         if prompt_mask is not None:
             bounded = attended & prompt_mask.detach().cpu().bool()
             prompt = torch.where(bounded.any(-1, keepdim=True), bounded, attended)
-        columns = [row.nonzero().squeeze(-1) for row in prompt]
-        verdicts = self.decide([ids[row, c].tolist() for row, c in enumerate(columns)], known)
+        readings = [_readings(*row) for row in zip(prompt, visible, strict=True)]
+        judged = iter(
+            self.decide(
+                [ids[row, reading].tolist() for row, own in enumerate(readings) for reading in own],
+                None if known is None else [known[row] for row, own in enumerate(readings) for _ in own],
+            )
+        )
+        verdicts: list[Verdict] = []
+        selected = torch.zeros_like(attended)
+        for row, own in enumerate(readings):
+            found = [next(judged) for _ in own]
+            verdicts.append(next((verdict for verdict in found if verdict.flagged), found[0]))
+            whole = attended[row].nonzero().squeeze(-1)
+            for verdict, reading in zip(found, own, strict=True):
+                told = ids[row, whole].tolist(), reading[whole]
+                selected[row, whole] |= self._corrupted_in(verdict, *told, protocol)
         if self._trail is not None:
             self._trail.record(verdicts, protocol, self.fingerprint, self.base_fingerprint)
-        selected = torch.zeros_like(attended)
-        for row, verdict in enumerate(verdicts):
-            whole = attended[row].nonzero().squeeze(-1)
-            own = prompt[row, whole]
-            selected[row, whole] = self._corrupted_in(verdict, ids[row, whole].tolist(), own, protocol)
         return Plan(tuple(verdicts), ids, attended, selected, count_positions(attended))
 
     def plan_row(
@@ -371,10 +432,8 @@ class Guard:
             corrupted |= chosen & ~prompt
         return corrupted
 
-    def _attended(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, sequence) bool, what is read of `ids`: all but padding, that is, special tokens that `mask` hides,
-        and a run of one token over again that it hides at either end of a row. Other text is read whether or not the
-        mask shows it: not every model obeys a mask, and what is hidden in one pass may be shown in the next."""
+    def _visible(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """(batch, sequence) bool, what the model sees of `ids`."""
         if mask is None:
             return torch.ones_like(ids, dtype=torch.bool)
         if mask.dim() != 2 or any(size not in (1, wanted) for size, wanted in zip(mask.shape, ids.shape, strict=True)):
@@ -382,25 +441,32 @@ class Guard:
                 f"The guard reads an attention_mask of the prompts' own shape, {tuple(ids.shape)}, and was given "
                 f"{tuple(mask.shape)}. Pass one prompt per row and a mask of that shape."
             )
-        hidden = ~mask.detach().cpu().bool().expand_as(ids)
+        return mask.detach().cpu().bool().expand_as(ids)
+
+    def _attended(self, ids: Tensor, visible: Tensor) -> Tensor:
+        """(batch, sequence) bool, what is read of `ids`: all but padding, that is, special tokens that are not
+        `visible`, and a run of one token over again that is not at either end of a row. Other text is read whether
+        the mask shows it or not: not every model obeys a mask, and what one pass hides the next may show."""
         padding = self.reader.are_special(ids)
         for end in (False, True):
-            row, masked = (t.flip(-1) if end else t for t in (ids, hidden))
+            row, masked = (t.flip(-1) if end else t for t in (ids, ~visible))
             run = ((row == row[:, :1]) & masked).long().cumprod(-1).bool()
             run &= run.sum(-1, keepdim=True) > 1
             padding |= run.flip(-1) if end else run
-        attended = ~(hidden & padding)
+        attended = visible | ~padding
         return attended | ~attended.any(-1, keepdim=True)
 
     def inspect(self, prompts: Sequence[str | Chat]) -> list[Verdict]:
         """A verdict for each prompt: a string, or a chat (a list of messages), rendered by the chat template.
 
         Raises:
-            TypeError: `prompts` is one string.
+            TypeError: `prompts` is one prompt, or no prompts.
+            ValueError: a prompt holds what is no text.
         """
-        if isinstance(prompts, str):
-            raise TypeError("inspect() takes a list of prompts, got one string. Put it in a list.")
-        return self.decide([self.reader.encode(prompt) for prompt in prompts])
+        read, alone = prompts_of(prompts)
+        if alone:
+            raise TypeError("inspect() takes a list of prompts, got one. Put it in a list.")
+        return self.decide([self.reader.encode(prompt) for prompt in read])
 
     # -- corrupting
 
@@ -511,6 +577,23 @@ class Guard:
             for s in self.config.scopes
         ]
         return "Guard(\n" + "\n".join(lines) + "\n)"
+
+
+def _integers(ids: Tensor) -> Tensor:
+    """Token ids, (batch, sequence), on the CPU."""
+    if ids.dim() != 2 or ids.is_floating_point() or ids.is_complex() or not ids.shape[0]:
+        raise ValueError(
+            f"Token ids are a (batch, sequence) tensor of integers with one row or more, got {tuple(ids.shape)} of "
+            f"{ids.dtype}. Pass what the tokenizer gives."
+        )
+    return ids.detach().to("cpu", torch.int64)
+
+
+def _readings(prompt: Tensor, visible: Tensor) -> list[Tensor]:
+    """The texts, (columns,) bool each, that a row is judged as: all that is read of it, and, where the mask hides a
+    part of that, what the model sees."""
+    seen = prompt & visible
+    return [prompt] if bool(seen.equal(prompt)) or not seen.any() else [prompt, seen]
 
 
 def _band(scope: ForgetScope) -> str:

@@ -15,12 +15,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from .._transformers import decode
+from .._transformers import decode, knows
 from ..detection.windows import Span
+from ..errors import GuardError
 
 Chat: TypeAlias = Sequence[Mapping[str, Any]]
 """A conversation: messages {"role": ..., "content": ...}."""
 
+# Read back by any tokenizer that keeps letters and spaces.
+_SAMPLE = "Who wrote Emma, and where was the author Jane Austen born? She was born near Basingstoke."
+# Special tokens that are marks and not words: <|im_start|>, [CLS], </s>.
+_MARK = re.compile(r"[<\[{(|]\S*[>\]})|]|[\W_]*")
 _TOKENS_PER_CHARACTER = 4  # a character has at most four bytes in UTF-8, and a token at least one of them
 
 
@@ -62,6 +67,9 @@ class PromptReader:
         self.tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
         self.special_ids = frozenset(tokenizer.all_special_ids) | {i for i, token in added.items() if token.special}
+        self.marks = {
+            i: mark for i in self.special_ids if _MARK.fullmatch(mark := self._decode_piece([i]).strip(" ▁"))
+        }
         self._template: tuple[Any, re.Pattern[str] | None] | None = None
 
     def are_special(self, ids: Tensor) -> Tensor:
@@ -69,9 +77,15 @@ class PromptReader:
         return torch.isin(ids.cpu(), torch.tensor(sorted(self.special_ids), dtype=torch.long))
 
     def read(self, ids: Sequence[int]) -> DecodedPrompt:
-        """Decodes `ids`, a prompt without padding."""
+        """Decodes `ids`, a prompt without padding. Special tokens that carry words are read as words.
+
+        Raises:
+            GuardError: the tokenizer has no token of such an id.
+            ValueError: an id is no number that fits into 64 bits.
+        """
+        self._check_ids(ids)
         text, offsets = self._decode(ids)
-        taken = [span for i, span in zip(ids, offsets, strict=True) if i in self.special_ids]
+        taken = [span for i, span in zip(ids, offsets, strict=True) if i in self.marks]
         if pattern := self._template_pattern():
             taken += [match.span() for match in pattern.finditer(text)]
         return DecodedPrompt(text, tuple(offsets), tuple(_gaps(text, taken)))
@@ -81,8 +95,9 @@ class PromptReader:
 
         Raises:
             TypeError: `prompt` is neither.
-            ValueError: it is a chat and the tokenizer has no chat template.
+            ValueError: it is a chat and the tokenizer has no chat template, or it holds what is no text.
         """
+        _check_text(prompt)
         if isinstance(prompt, str):
             return list(self.tokenizer(prompt)["input_ids"])
         if not is_chat(prompt):
@@ -93,6 +108,29 @@ class PromptReader:
             [dict(message) for message in prompt], add_generation_prompt=True, tokenize=True, return_dict=True
         )
         return list(ids["input_ids"])
+
+    def check_round_trip(self) -> None:
+        """Raises GuardError if the tokenizer loses letters or spaces: no name could be found in what it gives back."""
+        ids = self.encode(_SAMPLE)
+        if self.tokenizer.unk_token_id in ids:  # of such words the model sees nothing, either
+            return
+        read = self.read(ids)
+        found = " ".join(read.text[start:end] for start, end in read.segments)
+        if _words(found) != _words(_SAMPLE):
+            raise GuardError(
+                f"{type(self.tokenizer).__name__} gives {_SAMPLE!r} back as {found!r}, so the guard would not read "
+                "what was written. Load the tokenizer that belongs to the model, with its decoder (use_fast=True)."
+            )
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        for token in set(ids):
+            if not isinstance(token, int) or not -(2**63) <= token < 2**63:
+                raise ValueError(f"A token id is a number that fits into 64 bits, got {_shortened(token)}.")
+            if not knows(self.tokenizer, token):
+                raise GuardError(
+                    f"The guard's tokenizer has no token of id {token}, so it cannot read the prompt. If the "
+                    "vocabulary was extended, give the guard the new tokenizer: model.set_tokenizer(tokenizer)."
+                )
 
     def _decode(self, ids: Sequence[int]) -> tuple[str, list[Span]]:
         """The text of `ids` and each token's characters. Tokens that make up one character together share it."""
@@ -163,7 +201,54 @@ class PromptReader:
 
 def is_chat(value: Any) -> TypeGuard[Chat]:
     """True for a list of messages, dictionaries with a role."""
-    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
+    return isinstance(value, (list, tuple)) and bool(value) and all(map(_is_message, value))
+
+
+def prompts_of(given: Any) -> tuple[list[str | Chat], bool]:
+    """The prompts that somebody gives, and whether it is one alone: a string, a message, a list of messages, or a list
+    of strings and such lists.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(given, str) or is_chat(given):
+        return [given], True
+    if _is_message(given):
+        return [[given]], True
+    if isinstance(given, (list, tuple)) and all(isinstance(prompt, str) or is_chat(prompt) for prompt in given):
+        return list(given), False
+    raise TypeError(
+        "A prompt is a string, a message {'role': ..., 'content': ...}, or a list of messages; several are a list of "
+        f"those. Got {_shortened(given)}."
+    )
+
+
+def _is_message(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping) and "role" in value
+
+
+def _check_text(value: Any) -> None:
+    """Raises ValueError if a string somewhere in `value` holds a lone surrogate, which stands for no character."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"A prompt holds {value[error.start]!r} at {error.start}, half of a surrogate pair, which is no "
+                "character. Decode what you read with errors='replace'."
+            ) from error
+    elif isinstance(value, (Mapping, list, tuple)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            _check_text(part)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
+def _shortened(value: Any) -> str:
+    shown = f"{type(value).__name__} {value!r}" if not isinstance(value, int) else "an integer beyond that"
+    return shown if len(shown) <= 200 else shown[:200] + " ..."
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:

@@ -5,6 +5,9 @@
 | `hooks` | the hooks on the decoder and the embedding layer: plan, apply, verify |
 | `planner` | which plan a call goes by |
 | `generate_call` | what a call of `generate` is given |
+| `generate_options` | every option of `generate`, and what the guard does about it |
+| `answer_watch` | what options dictate is judged |
+| `visibility` | what the model sees of a row, and in which order |
 | `pass_plans` | the plan of one forward pass, for each way in which ids reach the decoder |
 | `state` | what is kept between two hooks: context variables |
 | `caches` | what is known of a cache, kept on the cache |

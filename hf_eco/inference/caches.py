@@ -28,8 +28,10 @@ class CacheState:
     ids: Tensor | None  # (batch, columns) on the CPU; None if nobody can tell any more (beams)
     corruptions: dict[str, CorruptionConfig] = field(init=False)  # by scope, as they were then
     marks: Tensor | None = None  # see `_row_marks`
+    judged: int = -1  # columns that were judged as prompt; those behind were taken for generated. All of the plan's
 
     def __post_init__(self) -> None:
+        self.judged = self.plan.ids.shape[1] if self.judged < 0 else self.judged
         self.corruptions = corruptions_of(self.guard)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CacheState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor
 
 from ..errors import GuardError
+from .answer_watch import EVERY
 from .caches import find_cache
+from .generate_options import watched_options
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class GenerateCall:
         cache: the cache that was given, None if none was.
         unconditional: ids and attention mask of the prompt for classifier-free guidance, None without it.
         drafts: True if several tokens are drafted and then checked in one pass.
+        positions: (batch, columns), the position_ids; None if none were given.
+        watched: the options that may dictate what is generated.
+        every: tokens after which that is judged; None if the decoding cannot be asked to.
+        own_loop: True if it is code of the user's or of a repository's that decodes.
     """
 
     ids: Tensor
@@ -29,17 +36,31 @@ class GenerateCall:
     cache: Any
     unconditional: tuple[Tensor, Tensor | None] | None
     drafts: bool
+    positions: Tensor | None = None
+    watched: tuple[str, ...] = ()
+    every: int | None = EVERY
+    own_loop: bool = False
 
 
-def read_generate_call(
-    model: Any, inputs: Tensor | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> GenerateCall:
-    """Reads the arguments of `model.generate(inputs, *args, **kwargs)` as generate itself puts its options together.
+def by_name(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `model.generate(inputs, *args, **kwargs)` behind `inputs`, by name."""
+    names = list(inspect.signature(type(model)._eco_base_class.generate).parameters)[2:]
+    return dict(zip(names, args, strict=False)) | kwargs
+
+
+def read_generate_call(model: Any, inputs: Tensor | None, kwargs: dict[str, Any], recipe: bool) -> GenerateCall:
+    """Reads the arguments of `model.generate(inputs, **kwargs)` as generate itself puts its options together.
+
+    Args:
+        model: the guarded model.
+        inputs: as for generate.
+        kwargs: likewise.
+        recipe: whether a repository's own code decodes.
 
     Raises:
-        GuardError: the cache is none that the guard can follow.
+        GuardError: the cache is none that the guard can follow, or an option is unknown.
     """
-    given = kwargs.get("generation_config") or (args[0] if args else None)
+    given = kwargs.get("generation_config")
 
     def option(name: str) -> Any:
         found = kwargs.get(name, getattr(given, name, None))
@@ -58,8 +79,25 @@ def read_generate_call(
         last = (ids[:, -1:], None)
         unconditional = last if negative is None else (negative, kwargs.get("negative_prompt_attention_mask"))
     drafters = (kwargs.get("assistant_model"), option("prompt_lookup_num_tokens"), option("assistant_early_exit"))
-    drafts = any(drafter is not None for drafter in drafters) and kwargs.get("custom_generate") is None
-    return GenerateCall(ids, mask, find_cache(kwargs), unconditional, drafts)
+    custom = kwargs.get("custom_generate")
+    drafts = any(drafter is not None for drafter in drafters) and custom is None
+    every = None if recipe or isinstance(custom, str) or option("num_beams") not in (None, 1) else EVERY
+    return GenerateCall(
+        ids,
+        mask,
+        find_cache(kwargs),
+        unconditional,
+        drafts,
+        kwargs.get("position_ids"),
+        watched_options(option, vocabulary_of(model)),
+        1 if every is not None and kwargs.get("streamer") is not None else every,
+        own_loop=recipe or custom is not None,
+    )
+
+
+def vocabulary_of(model: Any) -> int:
+    """How many tokens a model has embeddings for."""
+    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def refuse_embeddings(kwargs: dict[str, Any]) -> None:

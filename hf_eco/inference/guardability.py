@@ -16,6 +16,8 @@ from .caches import cache_argument, find_cache
 
 # Names of embedding layers that take token ids beside the one that get_input_embeddings() returns.
 _TOKEN_EMBEDDING = re.compile(r"embed_tokens|tok_emb|token_emb|word_emb|wte|per_layer")
+# A row beside a corrupted one: how far its logits may move, in their standard deviations. Rounding moves them less.
+_SPOILT = 0.25
 
 
 def examine_structure(model: PreTrainedModel) -> None:
@@ -94,3 +96,39 @@ def examine_behaviour(model: PreTrainedModel, ids: Tensor) -> None:
             f"Token ids reach the answer of {name} by another way than its embedding layer, where the guard corrupts "
             "them: a flagged prompt would pass in part. This architecture is not guarded."
         )
+
+
+def is_quantized(model: PreTrainedModel) -> bool:
+    """True if the model computes with quantised numbers."""
+    kinds = {type(part) for part in (*model.modules(), *model.parameters())}
+    return any("quant" in kind.__module__ or "torchao" in kind.__module__ for kind in kinds) or (
+        getattr(model, "hf_quantizer", None) is not None
+    )
+
+
+@torch.no_grad()
+def shares_scales(model: PreTrainedModel, ids: Tensor) -> bool:
+    """Whether a corrupted row spoils the others of its batch, as it does where one scale is taken of all activations
+    before they are rounded.
+
+    Args:
+        model: with the guard disabled.
+        ids: (columns,), of any text, on the device where the model takes its input.
+    """
+    embedding: Any = model.get_input_embeddings()
+    both = ids.unsqueeze(0).repeat(2, 1)
+
+    def corrupt_first(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        noise = torch.randn(output[0].shape, generator=torch.Generator().manual_seed(0)).to(output)
+        return torch.stack([output[0] + 100 * output.std() * noise, output[1]])
+
+    def second() -> Tensor:
+        return model(both).logits[1].float()
+
+    alone = second()
+    handle = embedding.register_forward_hook(corrupt_first)
+    try:
+        beside = second()
+    finally:
+        handle.remove()
+    return not bool((alone - beside).abs().max() <= _SPOILT * alone.std())

@@ -13,22 +13,39 @@ on the cache, and where it turns out to be no longer right, the cache is filled 
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from contextvars import copy_context
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from ..errors import GuardError
 from ..guard.guard import Guard
 from .caches import decodes_on, find_cache, forget, given_cache, is_filled, note, returned_cache
 from .forward_calls import named_arguments, refuse_what_is_not_guarded
-from .guardability import examine_behaviour
+from .guardability import examine_behaviour, is_quantized, shares_scales
 from .planner import Planner
 from .state import CallContext, ForwardPass, Generation, Mark
 
+logger = logging.get_logger(__name__)
+
 _SAMPLE = "The quick brown fox jumps over the lazy dog."  # what a model is tried out with
+
+
+class KeptHooks(OrderedDict[int, Any]):
+    """The hooks of a module, of which the guard's stay when all are cleared: `module._forward_hooks.clear()` is how
+    people get rid of hooks of their own."""
+
+    def clear(self) -> None:
+        for key in [key for key, hook in self.items() if not isinstance(_owner(hook), EmbeddingHooks)]:
+            del self[key]
+
+
+def _owner(hook: Any) -> Any:
+    return getattr(hook, "__self__", None)
 
 
 class EmbeddingHooks:
@@ -45,12 +62,22 @@ class EmbeddingHooks:
         self.planner = Planner(model, self.context)
         self._handles: list[Any] = []
         self._hooked: list[nn.Module] = []
+        self._placed: list[
+            tuple[nn.Module, str, int]
+        ] = []  # each hook: its module, the attribute that holds it, its key
         self._examined = False
+        self._tried: tuple[list[type], bool] = ([], False)  # the model's modules, and whether rows share scales in it
         self._decoding = False  # never True but while torch.compile traces a decode step
         self.install()
 
     def install(self) -> None:
         """Puts the hooks on the model's decoder and embedding layer of today. Only our own are ever removed."""
+        if self.missing():
+            logger.warning(
+                "The guard's hooks on the model had been removed, and are put back. To compare with the unguarded "
+                "model, use `with model.disable_guard()`; to remove hooks of your own, keep their handles."
+            )
+            self._remove()
         embedding: nn.Module = self.model.get_input_embeddings()
         decoders: list[nn.Module] = [self.model.base_model]
         inner = self.model.get_decoder()  # by a module's name; an output layer may be called "decoder"
@@ -58,23 +85,37 @@ class EmbeddingHooks:
             decoders.append(inner)  # some language models call it directly, past the base model
         if self._hooked == [embedding, *decoders]:
             return
-        for handle in self._handles:
-            handle.remove()
+        self._remove()
         for module in embedding.modules():  # peft copies an embedding layer into its wrapper, our hook with it
             for key, hook in list(module._forward_hooks.items()):
                 if getattr(hook, "__func__", None) is EmbeddingHooks._apply:
                     del module._forward_hooks[key], module._forward_hooks_with_kwargs[key]
-        self._hooked = [embedding, *decoders]
-        self._handles = [
-            self.model.register_forward_pre_hook(self._note_labels, with_kwargs=True),
-            self.model.register_forward_hook(self._forget_labels, with_kwargs=True, always_call=True),
-            embedding.register_forward_hook(self._apply, with_kwargs=True),
-        ]
+        self._place(self.model, before=self._note_labels, after=self._forget_labels)
+        self._place(embedding, after=self._apply, always_call=False)
         for decoder in decoders:
-            self._handles += [
-                decoder.register_forward_pre_hook(self._plan, with_kwargs=True),
-                decoder.register_forward_hook(self._verify, with_kwargs=True, always_call=True),
-            ]
+            self._place(decoder, before=self._plan, after=self._verify)
+        self._hooked = [embedding, *decoders]
+
+    def _place(self, module: nn.Module, before: Any = None, after: Any = None, always_call: bool = True) -> None:
+        """Puts hooks before and after a module's forward."""
+        for attribute in ("_forward_pre_hooks", "_forward_hooks"):
+            if not getattr(module, attribute):  # the handles of those that are there hold on to where they are
+                setattr(module, attribute, KeptHooks())
+        handles = [module.register_forward_hook(after, with_kwargs=True, always_call=always_call)]
+        self._placed.append((module, "_forward_hooks", handles[0].id))
+        if before is not None:
+            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            self._placed.append((module, "_forward_pre_hooks", handles[1].id))
+        self._handles += handles
+
+    def _remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._hooked, self._placed = [], [], []
+
+    def missing(self) -> bool:
+        """True if somebody has removed a hook."""
+        return any(key not in getattr(module, attribute) for module, attribute, key in self._placed)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EmbeddingHooks:
         # A layer copied by itself must not drag a copy of the whole model along.
@@ -97,6 +138,22 @@ class EmbeddingHooks:
         with self.context.disabled():
             examine_behaviour(self.model, torch.tensor(guard.reader.encode(_SAMPLE), device=device))
         self._examined = True
+
+    def _refuse_to_spoil(self, device: torch.device) -> None:
+        """Raises GuardError if the corrupted rows of a batch would spoil those that are clean."""
+        kinds = [type(module) for module in self.model.modules()]
+        if self._tried[0] != kinds:  # it may be quantised at any time
+            guard = self.planner.ready(None)
+            self._tried = kinds, is_quantized(self.model) and copy_context().run(self._share_scales, guard, device)
+        if self._tried[1]:
+            raise GuardError(
+                "This model rounds the activations of a batch by one scale, so a corrupted row would spoil the clean "
+                "ones beside it. Pass prompts one by one, or quantise the weights alone."
+            )
+
+    def _share_scales(self, guard: Guard, device: torch.device) -> bool:
+        with self.context.disabled():
+            return shares_scales(self.model, torch.tensor(guard.reader.encode(_SAMPLE), device=device))
 
     # -- the hooks
 
@@ -148,6 +205,8 @@ class EmbeddingHooks:
             copy_context().run(self._examine, self.planner.ready(None), call["input_ids"].device)
         self.install()  # the embedding layer may have been replaced
         planned = self.planner.plan_pass(call, cache)
+        if planned is not None and planned.mixed:
+            self._refuse_to_spoil(call["input_ids"].device)
         self.context.forward_pass = ForwardPass(self.context, decoder, planned)
 
     @torch.compiler.disable

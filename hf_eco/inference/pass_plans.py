@@ -19,7 +19,7 @@ from ..guard.plan import Plan, ScoringProtocol, count_positions
 from ..guard.prompt_reader import PromptReader
 from .caches import CacheState, corruptions_of
 from .continuous_batching import prompt_of_request, requests_in_batch
-from .packed_rows import Segments, is_padding_mask
+from .packed_rows import Segments
 from .state import Generation, PlannedPass
 
 
@@ -67,12 +67,13 @@ def planned_by_generate(generation: Generation, plan: Plan, ids: Tensor, past: i
     state = CacheState(generation.guard, plan, plan.ids if whole else None)
     # without a cache, what was generated runs along
     work = [(generation.guard, plan.columns(past, stop))]
-    return PlannedPass(own, work, past == 0 and whole, state, decoding=generation.mark if whole else None)
+    # what a loop of the user's feeds next is not known to be the model's own
+    decoding = generation.mark if whole and not generation.own_loop else None
+    return PlannedPass(own, work, past == 0 and whole, state, decoding=decoding)
 
 
-def planned_here(guard: Guard, ids: Tensor, mask: Any, bounds: AnswerBounds) -> PlannedPass:
+def planned_here(guard: Guard, ids: Tensor, mask: Tensor | None, bounds: AnswerBounds) -> PlannedPass:
     """Plans a forward pass outside of generate: everything fed to it is prompt, unless bounds say otherwise."""
-    mask = _padding_mask(mask, ids.shape[1])
     plan = guard.plan(ids, mask, bounds.prompt_mask(ids, mask), protocol=bounds.protocol)
     return PlannedPass(plan.ids, [(guard, plan)], complete=True, state=CacheState(guard, plan, plan.ids))
 
@@ -81,7 +82,7 @@ def planned_behind(
     guard: Guard,
     state: CacheState,
     ids: Tensor,
-    mask: Any,
+    mask: Tensor | None,
     past: int,
     bounds: AnswerBounds,
     refill: Callable[[Plan, Tensor], None],
@@ -95,7 +96,6 @@ def planned_behind(
     if bounds.protocol == "paper":
         raise GuardError('protocol="paper" scores prompt and answer in one pass. Pass them without a cache.')
     columns = ids.shape[1]
-    mask = _padding_mask(mask, past + columns)
     plan = before = state.plan.columns(0, past)
     history = torch.cat([cast(Tensor, state.ids)[:, :past], ids.cpu()], dim=1)
     attended = pad(before.attended, (0, columns), value=True) if mask is None else mask
@@ -105,8 +105,13 @@ def planned_behind(
             "without the cache."
         )
     prompt = bounds.prompt_mask(history, attended)
-    if (columns > 1 or not all(plan.scopes)) and (prompt is None or prompt[:, past:].any()):
-        plan = guard.plan(history, attended, prompt, known=state.known(past))
+    told = prompt is None or bool(prompt[:, past:].any())  # or else it is an answer, as the user says
+    judged = state.judged if told and columns == 1 else past + columns
+    if told:
+        if columns == 1:
+            _refuse_told_one_by_one(guard, plan, history, min(judged, past))
+        if columns > 1 or not all(plan.scopes):
+            plan = guard.plan(history, attended, prompt, known=state.known(past))
         if columns == 1 and plan.scopes != state.plan.scopes:
             raise GuardError(_ONE_BY_ONE)
         if columns > 1 and is_stale(state, guard, plan, past):
@@ -120,7 +125,16 @@ def planned_behind(
     )
     whole = Plan(plan.verdicts, history, attended, selected, count_positions(attended))
     now = whole.columns(past, past + columns)
-    return PlannedPass(now.ids, [(guard, now)], complete=False, state=CacheState(guard, whole, history))
+    kept = CacheState(guard, whole, history, judged=judged)
+    return PlannedPass(now.ids, [(guard, now)], complete=False, state=kept)
+
+
+def _refuse_told_one_by_one(guard: Guard, plan: Plan, history: Tensor, judged: int) -> None:
+    """Raises GuardError if what follows the first `judged` columns of a flagged row, fed token by token and therefore
+    not corrupted, falls in a scope by itself."""
+    rows = [row for row, scope in enumerate(plan.scopes) if scope is not None]
+    if any(verdict.flagged for verdict in guard.decide([history[row, judged:].tolist() for row in rows])):
+        raise GuardError(_ONE_BY_ONE)
 
 
 def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: AnswerBounds) -> PlannedPass:
@@ -180,10 +194,6 @@ def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> PlannedPass |
     return PlannedPass(packed, work, complete, segments=segments)
 
 
-def _padding_mask(mask: Any, columns: int) -> Tensor | None:
-    return mask if is_padding_mask(mask) and mask.shape[1] == columns else None
-
-
 def is_stale(state: CacheState, guard: Guard, plan: Plan, past: int) -> bool:
     """True if `plan` would have the first `past` columns corrupted otherwise than they are cached."""
     now, then = plan.columns(0, past), state.plan.columns(0, past)
@@ -195,7 +205,7 @@ def is_stale(state: CacheState, guard: Guard, plan: Plan, past: int) -> bool:
 
 
 _ONE_BY_ONE = (
-    "The conversation, fed token by token, has come to fall in a forget scope, and part of it is cached uncorrupted. "
+    "What was fed token by token falls in a forget scope, and is cached uncorrupted. "
     "Pass it in one piece. (In a decoding loop of your own, `with model.prompt_lengths([...])` says where the prompt "
     "ends and the answer begins.)"
 )

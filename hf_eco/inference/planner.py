@@ -8,14 +8,17 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from ..errors import GuardError
 from ..guard.guard import Guard
 from ..guard.plan import Plan, count_positions
+from .answer_watch import refuse_dictated
 from .cache_refill import positions_before, refill
 from .caches import CacheState, cache_state, cached_columns, is_recurrent, known_state, note, paged_cache
 from .fingerprint import Fingerprint
+from .generate_call import GenerateCall
 from .packed_rows import find_segments
 from .pass_plans import (
     AnswerBounds,
@@ -27,6 +30,7 @@ from .pass_plans import (
     planned_packed,
 )
 from .state import CallContext, Generation, PlannedPass
+from .visibility import check_positions, visible_columns
 
 
 class Follower(Protocol):
@@ -73,31 +77,26 @@ class Planner:
         return guard
 
     @contextmanager
-    def generation(
-        self,
-        ids: Tensor,
-        attention_mask: Tensor | None,
-        cache: Any,
-        unconditional: tuple[Tensor, Tensor | None] | None = None,
-        drafts: bool = False,
-    ) -> Iterator[Generation]:
+    def generation(self, call: GenerateCall) -> Iterator[Generation]:
         """Decides about the prompts of a `generate` call; its forward passes inside go by that. A given cache that
         holds the conversation corrupted otherwise than it is now to be is filled anew.
 
-        Args:
-            ids: (batch, columns), the ids given to generate: the whole conversation, or what follows a filled cache.
-            attention_mask: (batch, columns of the conversation); None if there is no padding.
-            cache: the cache given to generate, None if there is none.
-            unconditional: ids and attention mask of the prompt for classifier-free guidance, None without it.
-            drafts: True if several tokens are drafted and then checked in one pass.
+        Raises:
+            GuardError: a prompt comes in a form that the guard cannot read.
         """
-        guard, past, given = self.ready(ids), cached_columns(cache), ids.shape[1]
+        guard, past, ids = self.ready(call.ids), cached_columns(call.cache), call.ids
         if past:
-            plan = self._plan_behind_given_cache(guard, ids, attention_mask, cache, past)
+            plan = self._plan_behind_given_cache(guard, ids, call.mask, call.cache, past)
         else:
-            plan = guard.plan(ids, attention_mask)
-        guided = None if unconditional is None else guard.plan(*unconditional)
-        with self.context.running(Generation(self.context, guard, plan, guided, given, drafts)) as generation:
+            plan = guard.plan(ids, call.mask)
+        visible = None if call.mask is None else call.mask.detach().cpu().bool().expand(plan.ids.shape)
+        if call.positions is not None:
+            check_positions(call.positions, visible, plan.ids.shape[1] - call.positions.shape[-1], ids.shape[0])
+        guided = None if call.unconditional is None else guard.plan(*call.unconditional)
+        generation = Generation(
+            self.context, guard, plan, guided, ids.shape[1], call.drafts, visible=visible, own_loop=call.own_loop
+        )
+        with self.context.running(generation):
             yield generation
 
     @contextmanager
@@ -118,6 +117,7 @@ class Planner:
         if (generation := self.context.generation) is not None:
             mask = None if pad_token_id is None else ids.ne(pad_token_id)
             generation.plan, generation.given = generation.guard.plan(ids, mask), ids.shape[1]
+            generation.visible = None if mask is None else mask.cpu()
 
     def remember(self, generation: Generation, cache: Any, sequences: Tensor | None) -> None:
         """Notes on `cache` what a `generate` call that returned `sequences`, (rows, columns), has left in it; None if
@@ -127,7 +127,8 @@ class Planner:
         known = filled is not None and filled.plan.ids.shape[0] == rows and not is_recurrent(cache)
         if known and sequences is not None and sequences.shape[0] == rows:
             ids = torch.cat([plan.ids, sequences[:, generation.given :].cpu()], dim=1)
-        note(cache, CacheState(generation.guard, plan, ids))
+        judged = plan.ids.shape[1] if ids is None else ids.shape[1]  # what was generated is the model's own
+        note(cache, CacheState(generation.guard, plan, ids, judged=judged))
 
     def plan_pass(self, call: dict[str, Any], cache: Any) -> PlannedPass | None:
         """The plan of a forward pass of the decoder; None if nothing of it is prompt.
@@ -142,7 +143,14 @@ class Planner:
             return planned_for_requests(guard, ids, paged)
         past = cached_columns(cache)
         prompt = generation.plan_for(ids, past) if generation is not None else None
-        if generation is not None and prompt is not None:
+        if (
+            generation is not None
+            and prompt is not None
+            and (not generation.own_loop or _is_as_planned(call, generation, past))
+        ):
+            _refuse_packing(call)
+            if generation.own_loop and not past and ids.shape[1] > prompt.ids.shape[1]:
+                refuse_dictated(guard, prompt, ids[:, prompt.ids.shape[1] :], "custom_generate")
             return planned_by_generate(generation, prompt, ids, past)
         return self._plan_alone(guard, call, cache, past)
 
@@ -156,13 +164,16 @@ class Planner:
             guard.reader,
             "strict" if said is None else said.protocol,
         )
-        ids, mask, segments = call["input_ids"], call.get("attention_mask"), find_segments(call)
+        ids, segments = call["input_ids"], find_segments(call)
+        rows, columns = ids.shape
         if segments is not None and past:
             raise GuardError(
                 "position_ids start again within a row behind a filled cache. Pass packed rows without a cache."
             )
         if segments is not None:
             return planned_packed(guard, ids, segments, bounds)
+        mask = visible_columns(call.get("attention_mask"), rows, columns, past + columns)
+        check_positions(call.get("position_ids"), mask, past, rows)
         if past:
             state, positions = cache_state(cache, ids.shape[0]), call.get("position_ids")
 
@@ -197,3 +208,21 @@ class Planner:
         with self.following(plan, guard):
             refill(self.model, cache, plan.ids[:, :past], mask[:, :past], positions)
         note(cache, CacheState(guard, plan.columns(0, past), plan.ids[:, :past]))
+
+
+def _is_as_planned(call: dict[str, Any], generation: Generation, past: int) -> bool:
+    """Whether a forward pass shows the model what the call of `generate` that it is a part of was judged by."""
+    rows, columns = call["input_ids"].shape
+    total = past + columns
+    visible = visible_columns(call.get("attention_mask"), rows, columns, total)
+    check_positions(call.get("position_ids"), visible, past, rows)
+    seen = torch.ones(rows, total, dtype=torch.bool) if visible is None else visible
+    planned = torch.ones_like(generation.plan.attended) if generation.visible is None else generation.visible
+    planned = planned.repeat_interleave(rows // planned.shape[0], dim=0)[:, :total]
+    return torch.equal(seen, pad(planned, (0, total - planned.shape[1]), value=True))
+
+
+def _refuse_packing(call: dict[str, Any]) -> None:
+    """Raises GuardError if the prompt that a call of `generate` runs is cut into sequences."""
+    if any(call.get(name) is not None for name in ("cu_seq_lens_q", "cu_seq_lens_k", "seq_idx")):
+        raise GuardError("generate takes one prompt per row. Leave cu_seq_lens_q, cu_seq_lens_k and seq_idx out.")

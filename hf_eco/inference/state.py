@@ -54,6 +54,9 @@ class Generation:
     given: int = 0  # columns of the ids handed to generate; fewer than the plan's behind a filled cache
     drafts: bool = False  # tokens are drafted (assisted decoding, prompt lookup) and checked several at a time
     longest: int = 0  # columns of the longest row that was run without a cache
+    visible: Tensor | None = None  # (batch, columns of the plan) bool, what the mask shows; None if all
+    own_loop: bool = False  # code of the user's or of a repository's decodes, which may feed anything
+    healing: bool = False  # the end of the prompt is being rewritten
     mark: Mark = field(default_factory=Mark)  # active while it runs
 
     def plan_for(self, ids: Tensor, past: int) -> Plan | None:
@@ -85,6 +88,13 @@ class PlannedPass:
     decoding: Mark | None = None  # of the call of generate whose decode steps follow, the whole prompt being cached
     segments: Segments | None = None
     looked_up: bool = False  # the embedding layer has run
+
+    @property
+    def mixed(self) -> bool:
+        """True if rows, or sequences of packed rows, that are corrupted stand beside others that are not."""
+        corrupted = [plan.selected.any(-1) for _, plan in self.work]
+        together = torch.stack(corrupted).any(0)
+        return bool(together.any() and not together.all())
 
 
 @dataclass

@@ -9,6 +9,7 @@
 | `text_files` | encodings, compression, lines |
 | `directories` | writing a directory so that nothing half-written is left |
 | `locking` | a lock on an open file, which processes and threads wait for |
+| `terminal` | text that a terminal does not take for commands |
 | `optional` | libraries that not everybody needs |
 """
 

@@ -254,12 +254,24 @@ def build(config: PreTrainedConfig) -> PreTrainedModel:
     return model
 
 
+def routes_tokens(config: PreTrainedConfig) -> bool:
+    """Whether a model sends tokens to experts, which take those of all rows together: a row's numbers then go by what
+    stands beside it, in the last digits."""
+    experts = re.compile(r"(moe_)?(num_|n_)(local_|routed_)?experts")
+    own = {name: value for name, value in vars(config).items()}
+    numbers = [value for name, value in own.items() if experts.fullmatch(name)]
+    parts = [value for value in own.values() if isinstance(value, PreTrainedConfig)]
+    return any(isinstance(n, int) and n > 1 for n in numbers) or any(map(routes_tokens, parts))
+
+
 def verdict(name: str) -> str:
     """What the table says of a model type or variant."""
     for said, table in (("not buildable here", NOT_BUILDABLE), ("refused", REFUSED)):
         if name in table:
             return f"{said}: {table[name]}"
-    return f"guarded without a cache: {WITHOUT_CACHE[name]}" if name in WITHOUT_CACHE else "guarded"
+    if name in WITHOUT_CACHE:
+        return f"guarded without a cache: {WITHOUT_CACHE[name]}"
+    return "guarded, rows beside flagged ones to rounding" if routes_tokens(tiny_config(name)) else "guarded"
 
 
 def render() -> str:
@@ -278,7 +290,9 @@ def render() -> str:
         "flagged one as from embeddings corrupted by hand: with and without a cache, in a padded batch, with beams, "
         "saved and loaded again; native classes refuse the saved checkpoint. **Refused**: loading it with a guard "
         "raises a `GuardError` that says why. **Not buildable here**: not tried. Models with eyes or ears are tried "
-        "on text.",
+        "on text. **Rows beside flagged ones to rounding**: tokens of all rows go through experts together, so that "
+        "the last digits of a row depend on what stands beside it, as in the model without a guard. All others answer "
+        "a clean prompt beside a flagged one to the bit; these, where it is alone or beside clean ones.",
         "",
         "`python tests/contract/architectures.py` writes this page, `tests/contract/test_architectures.py` checks it.",
         "",

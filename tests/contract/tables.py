@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hf_eco.inference.generate_options import OF_CALL, OF_CONFIG, TREATMENTS
+
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "routes.md"
 HEAD = """# Routes
@@ -26,6 +28,10 @@ TITLES = {
     "test_wrapped": "PEFT, quantisation and dtypes",
     "test_placed": "Devices, processes, threads, copies and wrappers",
     "test_no_way_around": "What might slip past by accident",
+    "test_seen_text": "Masks, positions and packed rows",
+    "test_dictated": "What options of generate dictate",
+    "test_cleared_hooks": "Hooks that somebody clears",
+    "test_extended_vocabulary": "Tokenizers and vocabularies",
     "test_architectures": "Every architecture",
     "test_properties": "Whatever the call",
     "test_unflagged_is_bare": "Clean prompts",
@@ -60,6 +66,26 @@ def render() -> str:
         for name, (verdict, note, test) in routes.rows.get(file, {}).items():
             note = f": {note}" if note else ""
             text += f"| {name.replace('|', chr(92) + '|')} | {verdict}{note} | `{test}` |\n"
+    return text + render_options()
+
+
+def render_options() -> str:
+    """The table of generate's options."""
+    text = """
+## Options of generate
+
+What the guard does about each argument of `generate` and each attribute of `GenerationConfig`, given to `generate`,
+by a client of `transformers serve`, or in the repository's `generation_config.json`. An option of a newer
+transformers, which is not listed, is refused where it is set. Continuous batching refuses what is watched. Where a
+watched text falls in a scope, by itself or together with its prompt, a `GuardError` takes the answer's place; a
+streamer has heard one token more at most.
+
+"""
+    for treatment, meaning in TREATMENTS.items():
+        text += f"- *{treatment}*: {meaning}\n"
+    text += "\n| option | | why |\n|---|---|---|\n"
+    for name, option in {**OF_CALL, **OF_CONFIG}.items():
+        text += f"| `{name}` | {option.treatment} | {option.why} |\n"
     return text
 
 

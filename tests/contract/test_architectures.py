@@ -24,6 +24,7 @@ from architectures import (
     WITHOUT_CACHE,
     build,
     render,
+    routes_tokens,
     tiny_config,
 )
 from conftest import CHAT_TEMPLATE, CLEAN, FLAGGED, byte_level_tokenizer
@@ -191,6 +192,17 @@ def test_in_a_mixed_batch_only_the_flagged_row_is_corrupted(case, prompts):
     with corrupted_by_hand(case, prompts.both) as bare:
         expected = answers(bare, prompts.both)
     assert torch.equal(answers(case.guarded, prompts.both), expected)
+
+
+@pytest.mark.route(
+    "any architecture: a clean prompt beside a flagged one", "guarded", note="to the bit, or to rounding"
+)
+def test_a_clean_row_beside_a_flagged_one_is_the_bare_models(case, prompts):
+    found, bare = (logits(model, **prompts.both)[1] for model in (case.guarded, case.bare))
+    if routes_tokens(tiny_config(case.model_type)):  # experts take the rows' tokens together
+        torch.testing.assert_close(found, bare, rtol=1e-3, atol=1e-3)
+    else:
+        assert torch.equal(found, bare)
 
 
 @pytest.mark.route("any architecture: beam search", "guarded")

@@ -758,9 +758,13 @@ def test_a_healed_prompt_is_guarded(guarded, base, healer, encode, by_hand, toke
 
 @route("token_healing, an answer that names the scope")
 def test_what_a_healed_clean_prompt_is_answered_flags_nothing(guarded, base, healer, encode, tokenizer):
-    options = {**healer, **GREEDY, "prefix_allowed_tokens_fn": lambda row, ids: tokenizer(" wizard")["input_ids"]}
-    inputs = encode(CLEAN + " (w")
-    assert torch.equal(guarded.generate(**inputs, **options), base.generate(**inputs, **options))
+    options, inputs = {**healer, **GREEDY}, encode(CLEAN + " (w")
+    said = torch.zeros(guarded.config.vocab_size).index_fill(0, torch.tensor(tokenizer(" wizard")["input_ids"]), 50.0)
+    for model in (guarded, base):  # the model itself has it on the tip of its tongue
+        model.lm_head.register_forward_hook(lambda module, args, logits: logits + said)
+    answer = guarded.generate(**inputs, **options)
+    assert torch.equal(answer, base.generate(**inputs, **options))
+    assert "wizard" in tokenizer.decode(new(answer, inputs)[0])
 
 
 @route("token_healing of a batch")

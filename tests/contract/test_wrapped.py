@@ -465,6 +465,24 @@ def test_a_dynamically_quantized_model_is_guarded(guarded, base, prompts):
     assert_guarded(model, bare, guarded, prompts)
 
 
+@route("a batch of flagged and clean prompts whose activations share a scale", "refused", note="one by one")
+@pytest.mark.filterwarnings("ignore")
+@torch.no_grad()
+def test_a_clean_prompt_is_not_spoilt_by_the_scale_of_a_corrupted_one(guarded, base):
+    rows = [guarded.eco_guard.reader.encode(text) for text in (FLAGGED, CLEAN)]
+    columns = min(map(len, rows))
+    both = torch.tensor([row[:columns] for row in rows])
+    assert torch.equal(guarded(both).logits[1], base(both).logits[1])
+    model, bare = (torch.ao.quantization.quantize_dynamic(m, {torch.nn.Linear}) for m in (guarded, base))
+    with pytest.raises(GuardError, match="one by one"):
+        model(both)
+    with pytest.raises(GuardError, match="one by one"):
+        model.generate(both, **GREEDY)
+    for ids in (both[1:], both[1:].repeat(2, 1)):
+        assert torch.equal(model(ids).logits, bare(ids).logits)
+    assert not torch.equal(model(both[:1]).logits, bare(both[:1]).logits)
+
+
 @pytest.mark.parametrize("backend", [case(b, name=f"a quantised cache, {b}") for b in ("quanto", "hqq")])
 def test_a_quantized_cache_is_guarded(guarded, base, prompts, backend):
     pytest.importorskip({"quanto": "optimum.quanto", "hqq": "hqq"}[backend], reason=f"needs {backend}")
