@@ -2,13 +2,15 @@
 
     python benchmarks/facts.py ENCODER --documents passages.jsonl --forget probes.jsonl --near neighbors.jsonl \\
         --general general.jsonl --every 5 --json facts.json
+    python benchmarks/facts.py ENCODER ... --classifier kept/default --classifier-threshold 0.848
     python benchmarks/facts.py ENCODER --cost 1 100 10000 --json cost.json
 
 Rows of the files are objects; `--by` names the field that says whose they are, which is a scope, and the scope's name;
 `--text` the field of the text; `--kind` a field by which recall is told apart. A scope's forget prompts that name it
 (by the rules for names) are set aside. All scopes are in one guard. "recall" and "near" are shares of prompts flagged
 for their own scope, "general" of prompts flagged for any, at the threshold 0.5; "recall at near" is the recall at the
-threshold that flags .01, .03 or .1 of the near ones.
+threshold that flags .01, .03 or .1 of the near ones. A trained classifier that stands for all scopes (of
+benchmarks/detection.py --output-dir) is asked besides if it is given: "with classifier" is flagged by either.
 
 The cost is that of a verdict on `PROMPT`, with scopes of 20 sentences of random vectors, in milliseconds, and as a
 ratio to that of the first number of scopes, measured alternately in one run.
@@ -27,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_eco import PromptClassifier
 from hf_eco.detection.facts import FactsDetector, FactsEncoder
 from hf_eco.detection.facts.background import measure
 from hf_eco.detection.facts.bank import ScopeFacts, on_grid
@@ -57,6 +60,15 @@ def scores(detector: FactsDetector, rows: list[dict[str, Any]], options: argpars
     return found
 
 
+def either(options: argparse.Namespace, rows: list[dict[str, Any]], by_facts: list[float]) -> list[bool]:
+    """Whether each row is flagged by its facts or by the classifier; by its facts where there is none."""
+    if options.classifier is None:
+        return [p >= 0.5 for p in by_facts]
+    classifier = PromptClassifier.from_pretrained(options.classifier)
+    by_head = classifier.score([row[options.text] for row in rows])
+    return [p >= 0.5 or head >= options.classifier_threshold for p, head in zip(by_facts, by_head, strict=True)]
+
+
 def quality(detector: FactsDetector, options: argparse.Namespace) -> dict[str, Any]:
     documents: dict[str, list[str]] = defaultdict(list)
     for row in rows_of(options.documents):
@@ -76,13 +88,21 @@ def quality(detector: FactsDetector, options: argparse.Namespace) -> dict[str, A
     near_rows = rows_of(options.near)
     near = [p[row[options.by]] for row, p in zip(near_rows, scores(detector, near_rows, options), strict=True)]
     kinds = sorted({str(row.get(options.kind)) for row in forget})
+    either_of_forget, either_of_near = (either(options, rows, p) for rows, p in ((forget, own), (near_rows, near)))
     at = {share: sorted(near, reverse=True)[int(share * len(near))] for share in (0.01, 0.03, 0.1)}
     result: dict[str, Any] = {"scopes": len(read), "sentences": sum(map(len, read.values())), "read_s": spent}
     for kind in kinds:
         of = [p for row, p in zip(forget, own, strict=True) if str(row.get(options.kind)) == kind]
         result[kind] = {"prompts": len(of), "recall": sum(p >= 0.5 for p in of) / len(of)}
+        if options.classifier:
+            of_kind = [
+                e for row, e in zip(forget, either_of_forget, strict=True) if str(row.get(options.kind)) == kind
+            ]
+            result[kind]["recall with classifier"] = sum(of_kind) / len(of_kind)
         result[kind] |= {f"recall at near {share}": sum(p > t for p in of) / len(of) for share, t in at.items()}
     result["near"] = {"prompts": len(near), "flagged": sum(p >= 0.5 for p in near) / len(near)}
+    if options.classifier:
+        result["near"]["flagged with classifier"] = sum(either_of_near) / len(near)
     result["near"] |= {f"threshold for {share}": threshold for share, threshold in at.items()}
     if options.general:
         general = rows_of(options.general, options.every)
@@ -139,6 +159,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--by", default="person")
     parser.add_argument("--text", default="query")
     parser.add_argument("--kind", default="kind")
+    parser.add_argument("--classifier", help="Directory or Hub id of a trained classifier.")
+    parser.add_argument("--classifier-threshold", type=float, default=0.5)
     parser.add_argument("--cost", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path)
