@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hf_eco import AutoModelForCausalLMWithECO
 
@@ -23,6 +24,18 @@ def load_pair(directory: str) -> tuple[Any, Any]:
     """(bare, guarded): the guarded checkpoint in `directory`, and its base model."""
     guarded = AutoModelForCausalLMWithECO.from_pretrained(directory).to(DEVICE)
     return AutoModelForCausalLM.from_pretrained(guarded.config.eco.base_model_name_or_path).to(DEVICE), guarded
+
+
+def tiny_model(directory: Path) -> str:
+    """A tiny random model, and a tokenizer of bytes, in `directory`."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({byte: number for number, byte in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(alphabet), **sizes)).save_pretrained(directory)
+    return str(directory)
 
 
 def seconds(function: Callable[[], object]) -> float:

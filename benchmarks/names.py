@@ -29,15 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+from common import tiny_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from hf_eco import AutoModelForCausalLMWithECO, ECOConfig, ForgetScope, Guard
 from hf_eco.demo.packaged_models import resolve
@@ -74,18 +67,6 @@ def build(names: list[str]) -> tuple[NamesDetector, dict[str, float]]:
 
 def scopes_of(names: list[str]) -> list[ForgetScope]:
     return [ForgetScope(name=f"scope-{number}", names=[name]) for number, name in enumerate(names)]
-
-
-def tiny_model(directory: Path) -> str:
-    """A tiny random model, and a tokenizer of bytes, in `directory`."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({byte: number for number, byte in enumerate(alphabet)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(alphabet), **sizes)).save_pretrained(directory)
-    return str(directory)
 
 
 def cpu_ms(call: Callable[[], object]) -> float:
