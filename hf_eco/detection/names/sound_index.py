@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, islice, product
@@ -87,33 +87,25 @@ class SoundIndex:
                 if source == script:
                     table.remove(name)
 
-    def find(self, text: str, among: Collection[str] | None = None) -> dict[str, Mention]:
-        """The surest mention of each name in `text`, by name, in scripts it was not given in.
-
-        Args:
-            text: the text.
-            among: the names that are looked for, or some more; None for all.
-        """
+    def mentions(self, text: str) -> Iterator[tuple[str, Mention]]:
+        """All mentions of each name in `text` in scripts it was not given in."""
         if self._given.keys() <= {"latin"} and text.isascii():
-            return {}
-        found = self._kanji.find(text)
+            return
+        yield from self._kanji.mentions(text)
         pairs = [
             (source, target)
             for target in sorted(scripts_in(text))
-            for source, given in self._given.items()
-            if _differ(source, target) and (among is None or any(name in given for name in among))
+            for source in self._given
+            if _differ(source, target)
         ]
         if not pairs:
-            return found
+            return
         read = units(text, frozenset(target for _, target in pairs))
         for target, alike in groupby(pairs, key=lambda pair: pair[1]):
             own = [unit for unit in read if unit.script == target]
             windows = list(_windows(own, cased=target in CASED and any(c.isupper() for c in text)))
             for source, _ in alike:
-                for name, mention in self._table(source, target).find(own, windows).items():
-                    if name not in found or mention.edits < found[name].edits:
-                        found[name] = mention
-        return found
+                yield from self._table(source, target).mentions(own, windows)
 
     def _table(self, source: str, target: str) -> _Table:
         if (source, target) not in self._tables:
@@ -197,26 +189,29 @@ class _Table:
             of_words.append(own)
         return list(dict.fromkeys(map("".join, islice(product(*of_words), _MOST_KEYS))))
 
-    def find(self, read: Sequence[Unit], windows: Sequence[tuple[int, int, str]]) -> dict[str, Mention]:
-        """The surest mention of each name.
+    def mentions(self, read: Sequence[Unit], windows: Iterable[tuple[int, int, str]]) -> Iterator[tuple[str, Mention]]:
+        """All mentions of each name.
 
         Args:
             read: the units of the script.
             windows: what `_windows` makes of them.
         """
-        found: dict[str, Mention] = {}
         longest = max(map(len, self._heard), default=0) + 1  # classes of a key that is near
-        seen: set[str] = set()  # what sounds the same again is no surer
+        known: dict[str, dict[str, float]] = {}  # what sounds the same again names the same
         for first, last, phonemes in windows:
-            if phonemes in seen:
-                continue
-            seen.add(phonemes)
-            start, end = read[first].start, read[last].end
-            for key in self._keys(phonemes, self._text_options, self._text_keys, longest):
-                for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):
-                    edits = self._edits(heard, phonemes)
-                    if edits is not None and (heard.name not in found or edits < found[heard.name].edits):
-                        found[heard.name] = Mention(start, end, edits, weak=edits > _SURE)
+            if phonemes not in known:
+                known[phonemes] = self._like(phonemes, longest)
+            for name, edits in known[phonemes].items():
+                yield name, Mention(read[first].start, read[last].end, edits, weak=edits > _SURE)
+
+    def _like(self, phonemes: str, longest: int) -> dict[str, float]:
+        """The names that sound like `phonemes`, and how many letters are wrong."""
+        found: dict[str, float] = {}
+        for key in self._keys(phonemes, self._text_options, self._text_keys, longest):
+            for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):
+                edits = self._edits(heard, phonemes)
+                if edits is not None and edits < found.get(heard.name, math.inf):
+                    found[heard.name] = edits
         return found
 
     def _candidates(self, key: str) -> tuple[_Heard, ...]:
