@@ -381,7 +381,7 @@ def main() -> None:
     for stored in ("plain", "hashed"):
         scopes = [ForgetScope(name=f"request-{i:04d}", names=[name]) for i, name in enumerate(names())]
         guard = Guard(ECOConfig(scopes=scopes, store_names=stored), {}, tokenizer)
-        for text in (ordinary(1_000), *(FAMILIES[name](300) for name in ("cyrillic", "greek", "kana", "han", "bold"))):
+        for text in (ordinary(1_000), *(FAMILIES[family](300) for family in options.families)):
             seconds(guard, tokenizer(text)["input_ids"])  # word lists and tables are read once
         for size in options.sizes:
             plain = tokenizer(ordinary(size))["input_ids"]

@@ -132,8 +132,8 @@ class NameIndex(Generic[_KeyT]):
         for name, letters in self._in_letters(folded).items():
             for mention in self._names[name].in_letters(text, folded, where, reading, letters):
                 yield name, mention
-        for name, letters in self._in_joined_words(text, folded, places, reading).items():
-            for mention in self._names[name].misspelt_in_letters(text, folded, where, reading, sorted(letters)):
+        for name, near in self._in_joined_words(text, folded, places, reading).items():
+            for mention in self._names[name].misspelt_in_letters(text, folded, where, reading, sorted(near)):
                 yield name, mention
 
     def __getstate__(self) -> dict[str, Any]:

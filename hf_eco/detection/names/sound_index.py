@@ -17,7 +17,7 @@ from .hearing import DISTANCES, HEARD, OPTIONS, UNVOWELLED
 from .kanji_index import KanjiIndex
 from .name import Mention
 from .scripts import CASED, Unit, scripts_in, units
-from .sounds import GAP, Distances, keys, near_keys, weight
+from .sounds import GAP, MOST_KEYS, VOWELS, Distances, keys, near_keys, weight
 from .words import first_name_first
 
 _FOREIGN = 0.5  # wrong letters that a name counts for at least
@@ -54,6 +54,21 @@ class _Heard:
     phonemes: str
     weight: float
     extra: float  # wrong letters
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """What a stretch of a text sounds like.
+
+    Attributes:
+        names: those that sound like it, and how many letters are wrong.
+        is_over: whether it is too long for any, and so is what begins with it.
+        is_over_joined: whether none begins with it, as long as no gap comes.
+    """
+
+    names: dict[str, float]
+    is_over: bool
+    is_over_joined: bool
 
 
 class SoundIndex:
@@ -197,22 +212,37 @@ class _Table:
             windows: what `_windows` makes of them.
         """
         longest = max(map(len, self._heard), default=0) + 1  # classes of a key that is near
-        known: dict[str, dict[str, float]] = {}  # what sounds the same again names the same
-        for first, last, phonemes in windows:
-            if phonemes not in known:
-                known[phonemes] = self._like(phonemes, longest)
-            for name, edits in known[phonemes].items():
-                yield name, Mention(read[first].start, read[last].end, edits, weak=edits > _SURE)
+        known: dict[str, _Stretch] = {}  # what sounds the same again names the same
+        for first, from_here in groupby(windows, key=lambda window: window[0]):
+            over: tuple[str, ...] = ()  # beginnings with which there is no name
+            over_joined: tuple[str, ...] = ()  # ... unless a gap comes
+            for _, last, phonemes in from_here:
+                if phonemes.startswith(over) or (GAP not in phonemes and phonemes.startswith(over_joined)):
+                    continue
+                if phonemes not in known:
+                    known[phonemes] = self._stretch(phonemes, longest)
+                heard = known[phonemes]
+                over += (phonemes,) * heard.is_over
+                over_joined += (phonemes,) * heard.is_over_joined
+                for name, edits in heard.names.items():
+                    yield name, Mention(read[first].start, read[last].end, edits, weak=edits > _SURE)
 
-    def _like(self, phonemes: str, longest: int) -> dict[str, float]:
-        """The names that sound like `phonemes`, and how many letters are wrong."""
-        found: dict[str, float] = {}
-        for key in self._keys(phonemes, self._text_options, self._text_keys, longest):
+    def _stretch(self, phonemes: str, longest: int) -> _Stretch:
+        keys = self._keys(phonemes, self._text_options, self._text_keys, longest)
+        names: dict[str, float] = {}
+        for key in keys:
             for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):
                 edits = self._edits(heard, phonemes)
-                if edits is not None and edits < found.get(heard.name, math.inf):
-                    found[heard.name] = edits
-        return found
+                if edits is not None and edits < names.get(heard.name, math.inf):
+                    names[heard.name] = edits
+        return _Stretch(names, not keys, GAP not in phonemes and not self._may_go_on(phonemes, keys))
+
+    def _may_go_on(self, phonemes: str, keys: Sequence[str]) -> bool:
+        """Whether a name may begin like `phonemes`, which have these keys and no gap, and go on without one. The last
+        class hangs on what comes next, unless a vowel has come."""
+        ways = math.prod(len(own) for kind, own in self._text_options[0].items() if kind[0] in phonemes)
+        settled = keys if phonemes[-1:] in VOWELS else [key[:-1] for key in keys]
+        return ways > MOST_KEYS or any(key in self._beginnings for key in settled)
 
     def _candidates(self, key: str) -> tuple[_Heard, ...]:
         if key not in self._known:
