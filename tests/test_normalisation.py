@@ -251,7 +251,7 @@ def test_a_view_of_a_long_text_shows_what_was_disguised_and_its_surroundings() -
 
 
 SIDE_BY_SIDE = {
-    "letter numbers": " ".join("-".join(str(ord(c) - 96) for c in word) for word in "tell me about the film".split()),
+    "letter numbers": " ".join("-".join(str(ord(c) - 96) for c in word) for word in ("tell", "me", "about", "film")),
     "spelling alphabet": "Tango Echo Lima Lima, Mike Echo, Alfa Bravo Oscar Uniform Tango",
     "pig latin": "ellTay emay aboutway ethay ilmfay andway ethay actorway",
     "upside down": "ɯlᴉɟ ǝɥʇ ʇnoqɐ ǝɯ llǝʇ",
@@ -286,7 +286,7 @@ TEXTS = st.one_of(
 def test_views_of_any_text_are_few_and_traced(text: str) -> None:
     raw, *others = views(text)
     assert raw == View("raw", text, None)
-    assert len(others) <= 14
+    assert len(others) <= 26  # three layers of each of eight kinds, each end in plain
     for view in others:
         assert view.origin is not None and len(view.origin) == len(view.text)
         assert all(0 <= start <= end <= len(text) for start, end in view.origin)

@@ -20,7 +20,7 @@ view but itself, so it costs one scan. Everything here runs in linear time, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from .alphabets import transliterate
@@ -36,10 +36,11 @@ from .word_order import turn_word_order
 
 __all__ = ["View", "skeleton", "views"]
 
-_MOST_LAYERS = 12  # disguises that come off one after the other: one of each kind, and some inside others
+_DEPTH = 3  # disguises of one kind inside one another
 _WHOLE = 2_000  # characters; of a longer text a view shows only what was disguised
 _CONTEXT = 200  # characters on each side of that
-_DECODERS = (
+_Decoder = Callable[[str], tuple[str, list[Edit]]]
+_DECODERS: tuple[_Decoder, ...] = (
     decode_payloads,
     read_code_words,
     read_strokes,
@@ -79,8 +80,8 @@ class View:
 def views(text: str) -> list[View]:
     """The text itself, then its readings without its disguises; none for text that has no disguise.
 
-    Disguises come off one after the other, those of one kind at once, in at most 12 layers; each layer has a view, and
-    none is left out because the text is long. Views that differ from an earlier one in case and spacing alone are left
+    Disguises come off one after the other, those of one kind at once, up to three of each kind inside one another. Each
+    layer has a view, and none is left out because the text is long. Views that differ from an earlier one in case and spacing alone are left
     out. Views of more than 2,000 characters are cut to what was disguised and 200 characters on each side: those of
     layers to what the layer was, the others to all that was.
     """
@@ -99,10 +100,11 @@ def views(text: str) -> list[View]:
     if plain is not current:
         see("plain", plain, _changes(text, plain))
     names: list[str] = []
-    for _ in range(_MOST_LAYERS):
-        under, (name, edits) = current, _decoded(current.text)
+    left = dict.fromkeys(_DECODERS, _DEPTH)
+    while True:
+        under, (name, edits) = current, _decoded(current.text, left)
         if not name and plain is not current:
-            under, (name, edits) = plain, _decoded(plain.text)
+            under, (name, edits) = plain, _decoded(plain.text, left)
         if not name:
             break
         names.append(name)
@@ -149,10 +151,12 @@ def _excerpt(traced: Traced, changed: Iterable[Span]) -> Traced:
     return Traced("".join(pieces), sources)
 
 
-def _decoded(text: str) -> tuple[str, list[Edit]]:
-    """One layer off: the encoding's name, "" if there is none, and what it hides."""
-    for decode in _DECODERS:
+def _decoded(text: str, left: dict[_Decoder, int]) -> tuple[str, list[Edit]]:
+    """One layer off: the encoding's name, "" if there is none, and what it hides. `left` says how often each decoder
+    may still be used."""
+    for decode in (decode for decode, times in left.items() if times):
         name, edits = decode(text)
         if edits:
+            left[decode] -= 1
             return name, edits
     return "", []

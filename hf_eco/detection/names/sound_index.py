@@ -147,6 +147,7 @@ class _Table:
         self._distances: Distances = DISTANCES[source] | DISTANCES[target]
         self._name_options = (OPTIONS[target] or HEARD.get(source, {}), source in UNVOWELLED)
         self._text_options = ({**OPTIONS[source], **HEARD.get(target, {})}, target in UNVOWELLED)
+        self._ways = [(kind[0], len(own)) for kind, own in self._text_options[0].items() if len(own) > 1]
         self._name_keys: dict[str, tuple[int, tuple[str, ...]]] = {}  # of words; how short one is, and all
         self._text_keys: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._heard: dict[str, dict[_Heard, None]] = {}  # key -> names
@@ -240,7 +241,7 @@ class _Table:
     def _may_go_on(self, phonemes: str, keys: Sequence[str]) -> bool:
         """Whether a name may begin like `phonemes`, which have these keys and no gap, and go on without one. The last
         class hangs on what comes next, unless a vowel has come."""
-        ways = math.prod(len(own) for kind, own in self._text_options[0].items() if kind[0] in phonemes)
+        ways = math.prod(ways for sound, ways in self._ways if sound in phonemes)
         settled = keys if phonemes[-1:] in VOWELS else [key[:-1] for key in keys]
         return ways > MOST_KEYS or any(key in self._beginnings for key in settled)
 
