@@ -80,10 +80,10 @@ class View:
 def views(text: str) -> list[View]:
     """The text itself, then its readings without its disguises; none for text that has no disguise.
 
-    Disguises come off one after the other, those of one kind at once, up to three of each kind inside one another. Each
-    layer has a view, and none is left out because the text is long. Views that differ from an earlier one in case and spacing alone are left
-    out. Views of more than 2,000 characters are cut to what was disguised and 200 characters on each side: those of
-    layers to what the layer was, the others to all that was.
+    Disguises come off one after the other, those of one kind at once, up to three of each kind inside one another.
+    Each layer has a view, and none is left out because the text is long. Views that differ from an earlier one in
+    case and spacing alone are left out. Views of more than 2,000 characters are cut to what was disguised and 200
+    characters on each side: those of layers to what the layer was, the others to all that was.
     """
     found = [View("raw", text, None)]
     seen = {_compared(text)}
