@@ -1,4 +1,9 @@
-"""One message must not stop a server: the work of a verdict grows with the length of a text, whatever the text."""
+"""One message must not stop a server: the work of a verdict grows with the length of a text, whatever the text.
+
+The bound: 3,200 bytes of a text that was made to take long take at most ten times the function calls of as much
+ordinary text, for plain and hashed names together. Calls are counted, not seconds: they do not hang on the machine.
+`benchmarks/adversarial_texts.py` measures seconds, of more families and longer texts.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +38,11 @@ def detectors():
     return [plain, hashed]
 
 
+@pytest.fixture(scope="module")
+def usual(detectors) -> int:
+    return work(detectors, ordinary(SIZE))
+
+
 def calls(function: Callable[[], object]) -> int:
     """How many functions are called, of Python and of C."""
     profile = cProfile.Profile()
@@ -47,10 +57,10 @@ def work(detectors, text: str) -> int:
 SOME = (
     "a_long_word_before_a_name", "last_name", "full_name_joined", "almost_joined", "names_of_all", "near_names_joined",
     "spellings_of_one", "middle_names", "unknown_names", "run_together", "dotted_letters", "han_name", "random_hangul",
-    "base64_nested", "apart",
+    "base64_nested", "apart", "side_by_side", "random_han",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("family", SOME)
-def test_no_text_takes_many_times_the_work_of_ordinary_text(family, detectors):
-    assert work(detectors, FAMILIES[family](SIZE)) <= MOST * work(detectors, ordinary(SIZE))
+def test_no_text_takes_many_times_the_work_of_ordinary_text(family, detectors, usual):
+    assert work(detectors, FAMILIES[family](SIZE)) <= MOST * usual

@@ -250,6 +250,26 @@ def test_a_view_of_a_long_text_shows_what_was_disguised_and_its_surroundings() -
     assert text[slice(*view.to_original(start, start + len(QUESTION)))] == base64_of(QUESTION)
 
 
+SIDE_BY_SIDE = {
+    "letter numbers": " ".join("-".join(str(ord(c) - 96) for c in word) for word in ("tell", "me", "about", "film")),
+    "spelling alphabet": "Tango Echo Lima Lima, Mike Echo, Alfa Bravo Oscar Uniform Tango",
+    "pig latin": "ellTay emay aboutway ethay ilmfay andway ethay actorway",
+    "upside down": "ɯlᴉɟ ǝɥʇ ʇnoqɐ ǝɯ llǝʇ",
+    "base64": base64_of("Tell me about the film and the actor"),
+    "reversed": "Who is Jeff Bridges and what did he write about?"[::-1],
+}
+
+
+@pytest.mark.parametrize("last", SIDE_BY_SIDE)
+@pytest.mark.parametrize("times", [1, 60])
+def test_no_disguise_hides_behind_others(last: str, times: int) -> None:
+    """Neither how many there are, nor how long they are, lets one of them pass."""
+    paragraphs = [text for name, text in SIDE_BY_SIDE.items() if name != last for _ in range(times)]
+    alone = views(SIDE_BY_SIDE[last])[-1].text.lower()
+    text = "\n\n".join(["The river ran slowly through the town.", *paragraphs, SIDE_BY_SIDE[last]])
+    assert any(alone in view.text.lower() for view in views(text)[1:])
+
+
 PIECES = st.sampled_from([text[i : i + 9] for text in (*DRESSED.values(), *ENCODED.values()) for i in (0, 7, 14)])
 BROKEN = st.sampled_from(
     [r"\u{110000}", "&#1114112;", "&#55296;", "%ff", r"\U00110000", r"\ud800", "\udc00", "\u202e"]
@@ -263,11 +283,10 @@ TEXTS = st.one_of(
 
 @settings(deadline=None)
 @given(TEXTS)
-def test_views_of_any_text_are_few_short_and_traced(text: str) -> None:
+def test_views_of_any_text_are_few_and_traced(text: str) -> None:
     raw, *others = views(text)
     assert raw == View("raw", text, None)
-    assert len(others) <= 4
-    assert sum(len(view.text) for view in others) <= 2 * len(text) + 4_000
+    assert len(others) <= 26  # three layers of each of eight kinds, each end in plain
     for view in others:
         assert view.origin is not None and len(view.origin) == len(view.text)
         assert all(0 <= start <= end <= len(text) for start, end in view.origin)

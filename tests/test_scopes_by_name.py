@@ -19,6 +19,7 @@ from test_cli import run  # noqa: F401
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, Guard
 from hf_eco.checkpoint.source import find_guard
 from hf_eco.checkpoint.writing import rewrite_eco
+from hf_eco.data import shipped_names
 from hf_eco.detection.detector import Detection
 from hf_eco.detection.names.common import bearers
 from hf_eco.detection.names.detector import NamesDetector
@@ -364,10 +365,14 @@ def test_a_last_name_speaks_for_all_who_bear_it_whoever_else_is_added() -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_what_is_found_of_a_scope_does_not_depend_on_who_else_is_looked_for(shared: bool) -> None:
-    text = "Jane Quillfeather wrote it. Or was it Jane Quilfeather Bellweather? Or J. Quillfether-Norton?"
+@pytest.mark.parametrize("more", [0, 40])
+def test_what_is_found_of_a_scope_does_not_depend_on_who_else_is_looked_for(shared: bool, more: int) -> None:
+    firsts = shipped_names()["first"][:more]
+    text = " ".join(f"Who is {first} Bellweather?" for first in firsts) + " "
+    text += "Jane Quillfeather wrote it. Or was it Jane Quilfeather Bellweather? Or J. Quillfether-Norton?"
     alone = NamesDetector({"a": ["Jane Quillfeather"]})
     others = {"b": ["Quilfeather Bellweather"], "c": ["Quillfether Norton", "Jane Q. Bellweather"]}
+    others |= {first: [f"{first} Bellweather"] for first in firsts}
     contexts = dict.fromkeys(others, "required")  # they flag nothing, but are found
     if shared:
         index = NamesDetector({"a": ["Jane Quillfeather"], **others}, contexts=contexts)

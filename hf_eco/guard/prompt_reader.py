@@ -8,6 +8,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias, TypeGuard
 
 import jinja2
@@ -35,7 +36,7 @@ class DecodedPrompt:
 
     Attributes:
         text: the decoded prompt, special tokens included.
-        offsets: each token's characters in `text`.
+        offsets: each token's characters in `text`, in order.
         segments: the characters somebody wrote: neither special tokens nor the chat template's own words. One segment
             for each message of a chat, one for a plain prompt.
     """
@@ -46,14 +47,22 @@ class DecodedPrompt:
 
     def tokens_in(self, spans: Sequence[Span]) -> tuple[int, ...]:
         """Indices of the tokens that overlap any of `spans`."""
-        merged = _merged(spans)
-        ends = [end for _, end in merged]
-        found = []
-        for i, (start, end) in enumerate(self.offsets):
-            first = bisect_right(ends, start)
-            if first < len(merged) and merged[first][0] < end:
-                found.append(i)
+        found: dict[int, None] = {}
+        for start, end in _merged(spans):
+            for i in range(bisect_right(self._ends, start), len(self.offsets)):
+                if self.offsets[i][0] >= end:
+                    break
+                found[i] = None
         return tuple(found)
+
+    @cached_property
+    def content(self) -> frozenset[int]:
+        """Indices of the tokens of what somebody wrote."""
+        return frozenset(self.tokens_in(self.segments))
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return [end for _, end in self.offsets]
 
 
 class PromptReader:

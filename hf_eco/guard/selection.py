@@ -25,14 +25,14 @@ def select_tokens(
     Raises:
         ValueError: an unknown mode, or "entities" without a tagger.
     """
-    everything = tuple(range(len(prompt.offsets)))
+    everything = range(len(prompt.offsets))
     if mode == "all":
-        return everything[:-1] or everything
+        return tuple(everything[:-1] or everything)
     if mode not in ("content", "entities", "mentions"):
         raise ValueError(f"Unknown selection {mode!r}. Use 'content', 'all', 'entities' or 'mentions'.")
-    content = prompt.tokens_in(prompt.segments)
+    chosen: Sequence[int] = ()
     if mode == "mentions":
-        content = tuple(sorted(set(prompt.tokens_in(spans)) & set(content))) or content
+        chosen = prompt.tokens_in(spans)
     if mode == "entities":
         if tagger is None:
             raise ValueError("Selecting entities needs a token classifier. Give the scope entities='path or Hub id'.")
@@ -41,5 +41,6 @@ def select_tokens(
             for start, end in prompt.segments
             for first, last in tagger.spans(prompt.text[start:end])
         ]
-        content = tuple(sorted(set(prompt.tokens_in(entities)) & set(content))) or content
-    return content or everything  # a flagged prompt is never left whole
+        chosen = prompt.tokens_in(entities)
+    tokens = prompt.content.intersection(chosen) or prompt.content
+    return tuple(sorted(tokens) or everything)  # a flagged prompt is never left whole

@@ -20,6 +20,7 @@ view but itself, so it costs one scan. Everything here runs in linear time, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from .alphabets import transliterate
@@ -30,16 +31,16 @@ from .games import read_pig_latin, turn_upright
 from .payloads import decode_payloads
 from .skeletons import skeleton
 from .strokes import read_strokes
-from .traced import Span, Traced
+from .traced import Edit, Span, Traced, edited_spans
 from .word_order import turn_word_order
 
 __all__ = ["View", "skeleton", "views"]
 
-_DEPTH = 3  # payloads inside payloads
-_MOST_VIEWS = 5  # the raw one among them
+_DEPTH = 3  # disguises of one kind inside one another
 _WHOLE = 2_000  # characters; of a longer text a view shows only what was disguised
 _CONTEXT = 200  # characters on each side of that
-_DECODERS = (
+_Decoder = Callable[[str], tuple[str, list[Edit]]]
+_DECODERS: tuple[_Decoder, ...] = (
     decode_payloads,
     read_code_words,
     read_strokes,
@@ -77,42 +78,41 @@ class View:
 
 
 def views(text: str) -> list[View]:
-    """The text itself, then its readings without its disguises, at most four; none for text that has no disguise.
+    """The text itself, then its readings without its disguises; none for text that has no disguise.
 
-    Views that differ from an earlier one in case and spacing alone are left out. Views of more than 2,000 characters
-    are cut to what was disguised and 200 characters on each side; together they are at most 2 * len(text) + 4,000
-    characters long.
+    Disguises come off one after the other, those of one kind at once, up to three of each kind inside one another.
+    Each layer has a view, and none is left out because the text is long. Views that differ from an earlier one in
+    case and spacing alone are left out. Views of more than 2,000 characters are cut to what was disguised and 200
+    characters on each side: those of layers to what the layer was, the others to all that was.
     """
     found = [View("raw", text, None)]
     seen = {_compared(text)}
-    left = 2 * len(text) + 2 * _WHOLE
 
-    def see(name: str, traced: Traced) -> None:
-        nonlocal left
-        if traced.text is text:
-            return
-        shown = _excerpt(text, traced)
+    def see(name: str, traced: Traced, changed: Iterable[Span]) -> None:
+        shown = _excerpt(traced, changed)
         key = _compared(shown.text)
-        if key and key not in seen and len(found) < _MOST_VIEWS and len(shown.text) <= left:
+        if key and key not in seen:
             seen.add(key)
-            left -= len(shown.text)
             found.append(View(name, shown.text, tuple(shown.origin)))
 
     current = Traced.of(text)
     plain = undressed(current)
-    see("plain", plain)
+    if plain is not current:
+        see("plain", plain, _changes(text, plain))
     names: list[str] = []
-    for _ in range(_DEPTH):
-        name, decoded = _decoded(current)
+    left = dict.fromkeys(_DECODERS, _DEPTH)
+    while True:
+        under, (name, edits) = current, _decoded(current.text, left)
         if not name and plain is not current:
-            name, decoded = _decoded(plain)
+            under, (name, edits) = plain, _decoded(plain.text, left)
         if not name:
             break
         names.append(name)
-        see("+".join(names), decoded)
-        current, plain = decoded, undressed(decoded)
-    if names:
-        see("+".join([*names, "plain"]), plain)
+        current = under.edited(edits)
+        see("+".join(names), current, edited_spans(edits))
+        plain = undressed(current)
+    if names and plain is not current:
+        see("+".join([*names, "plain"]), plain, _changes(text, plain))
     return found
 
 
@@ -120,20 +120,26 @@ def _compared(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _excerpt(raw: str, traced: Traced) -> Traced:
-    """Short texts whole; of long ones the changed places with their surroundings."""
+def _changes(raw: str, traced: Traced) -> Iterator[Span]:
+    """The characters of `traced` that are not those of the original."""
+    end = 0
+    for i, (first, last) in enumerate(traced.origin):
+        if first != end or last != first + 1 or traced.text[i] != raw[first]:
+            yield i, i + 1
+        end = last
+
+
+def _excerpt(traced: Traced, changed: Iterable[Span]) -> Traced:
+    """Short texts whole; of long ones the changed places, in order, with their surroundings."""
     text, origin = traced.text, traced.origin
     if len(text) <= _WHOLE:
         return traced
     kept: list[list[int]] = []
-    end = 0
-    for i, (first, last) in enumerate(origin):
-        if first != end or last != first + 1 or text[i] != raw[first]:
-            if kept and i - _CONTEXT <= kept[-1][1]:
-                kept[-1][1] = i + 1 + _CONTEXT
-            else:
-                kept.append([max(0, i - _CONTEXT), i + 1 + _CONTEXT])
-        end = last
+    for first, last in changed:
+        if kept and first - _CONTEXT <= kept[-1][1]:
+            kept[-1][1] = last + _CONTEXT
+        else:
+            kept.append([max(0, first - _CONTEXT), last + _CONTEXT])
     pieces: list[str] = []
     sources: list[Span] = []
     for first, last in kept:
@@ -145,10 +151,12 @@ def _excerpt(raw: str, traced: Traced) -> Traced:
     return Traced("".join(pieces), sources)
 
 
-def _decoded(traced: Traced) -> tuple[str, Traced]:
-    """One layer off: the encoding's name, "" if there is none, and the text without it."""
-    for decode in _DECODERS:
-        name, edits = decode(traced.text)
+def _decoded(text: str, left: dict[_Decoder, int]) -> tuple[str, list[Edit]]:
+    """One layer off: the encoding's name, "" if there is none, and what it hides. `left` says how often each decoder
+    may still be used."""
+    for decode in (decode for decode, times in left.items() if times):
+        name, edits = decode(text)
         if edits:
-            return name, traced.edited(edits)
-    return "", traced
+            left[decode] -= 1
+            return name, edits
+    return "", []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,3 +57,12 @@ class Traced:
 def backwards(text: str, start: int, end: int) -> Edit:
     """Turns [start, end) of `text` round."""
     return Edit(start, end, text[start:end][::-1], range(end - 1, start - 1, -1))
+
+
+def edited_spans(edits: Iterable[Edit]) -> Iterator[Span]:
+    """Where in the edited text the edits, which lie in order and apart, have put theirs."""
+    longer = 0
+    for edit in edits:
+        start = edit.start + longer
+        yield start, start + len(edit.text)
+        longer += len(edit.text) - (edit.end - edit.start)

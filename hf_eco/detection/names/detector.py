@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import torch
 
 from ..detector import Detection
 from ..disguises import views
+from ..disguises.traced import Span
 from ..log_odds import from_log_odds
 from .common import needs_context
 from .index import NameIndex, check_name
@@ -23,7 +24,6 @@ from .words import telling_words, words_elsewhere
 # A last name by itself, as log(p / (1 - p)). It is no ordinary word.
 LAST_NAME_ALONE = 2.5
 _MOST_SPELLINGS = 8  # of one name in one text
-_MOST_SCOPES = 16  # named in one text, each of which is looked for by itself
 
 
 class NameKey(NamedTuple):
@@ -114,64 +114,51 @@ class NamesDetector:
         return found
 
     def _mentions(self, text: str) -> Iterator[tuple[NameKey, str, Mention]]:
-        """Every mention of every name of every scope. Each scope's further mentions are looked for where its own are
-        not: what it has found must not depend on who else is looked for. In a text that names more scopes than
-        `_MOST_SCOPES` one look serves all."""
-        bearers: dict[str, list[NameKey]] = {}
-        named: dict[NameKey, dict[str, Mention]] = {}
-        for name, mention in self._index.names.find(text).items():
-            bearers[name] = [key for key in self._index.names.keys(name) if key in self._own]
-            for key in bearers[name]:
-                named.setdefault(key, {})[name] = mention
-        if len(named) > _MOST_SCOPES:
-            together = {name: mention for own in named.values() for name, mention in own.items()}
-            for name, mention in self._mentions_of(together, text):
-                yield from ((key, name, mention) for key in bearers[name])
+        """Every mention of every name of every scope; each of its words too, wherever they stand. What is found of one
+        name does not depend on who else is looked for."""
+        told: dict[str, list[tuple[NameKey, str, Mention, list[Span]]]] = {}  # by each word of the names mentioned
+        for name, mentions in self._index.names.mentions(text).items():
+            keys = [key for key in self._index.names.keys(name) if key in self._own]
+            if not keys:
+                continue
+            said = list(_everywhere(mentions, text))
+            places = sorted((mention.start, mention.end) for mention in said)
+            for key in keys:
+                yield from ((key, name, mention) for mention in said)
+                for word in telling_words(name):
+                    told.setdefault(word, []).append((key, name, mentions[0], places))
+        for word, start, end in words_elsewhere(told, text):
+            for key, name, mention, places in told[word]:
+                if not _is_within(places, start, end):
+                    yield key, name, replace(mention, start=start, end=end)
+
+
+def _everywhere(mentions: Iterable[Mention], text: str) -> Iterator[Mention]:
+    """Of the mentions of a name, the surest first, those that overlap none before them, wherever their spellings stand
+    in the text. Where it has more spellings than anybody needs, the whole text is the last mention."""
+    taken = bytearray(len(text))
+    spellings = 0
+    for mention in mentions:
+        if any(taken[mention.start : mention.end]):
+            continue
+        if spellings == _MOST_SPELLINGS:
+            yield replace(mention, start=0, end=len(text))
             return
-        alike: dict[frozenset[str], list[tuple[str, Mention]]] = {}  # scopes of the same names are served by one look
-        for key, own in named.items():
-            names = frozenset(own)
-            if names not in alike:
-                alike[names] = list(self._mentions_of(own, text))
-            yield from ((key, name, mention) for name, mention in alike[names])
+        spellings += 1
+        for place in re.finditer(re.escape(text[mention.start : mention.end]), text):
+            start, end = place.span()
+            taken[start:end] = b"\1" * (end - start)
+            yield replace(mention, start=start, end=end)
 
-    def _mentions_of(self, names: dict[str, Mention], text: str) -> Iterator[tuple[str, Mention]]:
-        """Every mention of some names, the surest of each name first; each of their words too, wherever it stands.
-        Where a name stands in the text in more spellings than anybody needs, the whole text is the last mention.
 
-        Args:
-            names: with the surest mention of each.
-            text: the text.
-        """
-        found, whole = names, text
-        spellings: dict[str, list[str]] = {name: [] for name in names}
-        for look in itertools.count():
-            for name, mention in found.items():
-                spelling = whole[mention.start : mention.end]
-                for place in re.finditer(re.escape(spelling), whole):
-                    yield name, replace(mention, start=place.start(), end=place.end())
-                spellings[name].append(spelling)
-            if look == _MOST_SPELLINGS:
-                yield from ((name, replace(mention, start=0, end=len(whole))) for name, mention in found.items())
-                return
-            text = _blanked(text, {whole[mention.start : mention.end] for mention in found.values()})
-            found = self._index.names.find(text, names)
-            if not found:
-                break
-        for name, mention in names.items():
-            for _, start, end in words_elsewhere(telling_words(name), _blanked(whole, spellings[name])):
-                yield name, replace(mention, start=start, end=end)
+def _is_within(places: Sequence[Span], start: int, end: int) -> bool:
+    """Whether [start, end) overlaps one of some places, which are in order."""
+    before = bisect_left(places, (end,))
+    return before > 0 and places[before - 1][1] > start
 
 
 def _is_weak(name: str, mention: Mention, context: str) -> bool:
     return mention.weak or (mention.common and context != "ignored") or needs_context(name, context)
-
-
-def _blanked(text: str, spellings: Collection[str]) -> str:
-    """`text` without some spellings, the longest first."""
-    for spelling in sorted(spellings, key=lambda spelling: (-len(spelling), spelling)):
-        text = text.replace(spelling, "\n" * len(spelling))
-    return text
 
 
 class NameTables:

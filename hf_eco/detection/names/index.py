@@ -17,12 +17,12 @@ Names are added and removed one by one; nothing is built anew.
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Container, Hashable, Iterable, Iterator, Sequence
-from itertools import combinations
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from rapidfuzz.distance import OSA
@@ -102,43 +102,39 @@ class NameIndex(Generic[_KeyT]):
                 if not gone.ordinary:
                     self._sounds.remove(name)
 
-    def find(self, text: str, among: Collection[str] | None = None) -> dict[str, Mention]:
-        """The surest mention of each name in `text`, by name; of those `among` these alone, if it is given."""
-        with self._lock:
-            found = self.find_spelt(text, among)
-            for name, mention in self._sounds.find(text, among).items():
-                if among is not None and name not in among:
-                    continue
-                if name not in found or mention.edits < found[name].edits:
-                    found[name] = mention
-            return found
+    def find(self, text: str) -> dict[str, Mention]:
+        """The surest mention of each name in `text`, by name."""
+        return {name: mentions[0] for name, mentions in self.mentions(text).items()}
 
-    def find_spelt(self, text: str, among: Collection[str] | None = None) -> dict[str, Mention]:
-        """As `find`, without those that are only found by sound, in another script."""
+    def mentions(self, text: str) -> dict[str, list[Mention]]:
+        """All mentions of each name in `text`, by name, the surest first. They may overlap."""
         with self._lock:
-            sought = self._names if among is None else among
-            return self._find(text, *skeleton(text), sought) if self._names and sought else {}
+            found: dict[str, list[Mention]] = {}
+            for name, mention in itertools.chain(self._spelt(text), self._sounds.mentions(text)):
+                found.setdefault(name, []).append(mention)
+        for mentions in found.values():
+            mentions.sort(key=lambda mention: mention.edits)
+        return found
 
-    def _find(self, text: str, folded: str, places: Sequence[int], sought: Container[str]) -> dict[str, Mention]:
+    def _spelt(self, text: str) -> Iterator[tuple[str, Mention]]:
+        """Those that are spelt more or less as the names are."""
+        if not self._names:
+            return
+        folded, places = skeleton(text)
         where = [*places, len(text)]  # letter i of `folded` is what is left of text[where[i]:where[i + 1]]
         reading = read(text)
-        found: dict[str, Mention] = {}
         for word, start, end in zip(reading.words, reading.starts, reading.ends, strict=True):
             for name in self._initialisms.get(word.lower(), ()):
-                if name in sought:
-                    found.setdefault(name, Mention(start, end, 0.0))
-        like = self._words.like(reading)
-        for name, own in like.items():
-            mention = self._names[name].in_words(text, reading, own) if name in sought else None
-            if mention is not None:
-                found[name] = mention
-        for name in {**self._in_letters(folded), **self._in_joined_words(text, folded, places, reading)}:
-            known = found.get(name)
-            if name in sought and (known is None or known.edits > 1):
-                other = self._names[name].in_letters(text, folded, where, reading)
-                if other is not None and (known is None or other.edits < known.edits):
-                    found[name] = other
-        return found
+                yield name, Mention(start, end, 0.0)
+        for name, like in self._words.like(reading).items():
+            for mention in self._names[name].in_words(text, reading, like):
+                yield name, mention
+        for name, letters in self._in_letters(folded).items():
+            for mention in self._names[name].in_letters(text, folded, where, reading, letters):
+                yield name, mention
+        for name, near in self._in_joined_words(text, folded, places, reading).items():
+            for mention in self._names[name].misspelt_in_letters(text, folded, where, reading, sorted(near)):
+                yield name, mention
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
@@ -167,31 +163,31 @@ class NameIndex(Generic[_KeyT]):
             for form in deletions(name.folded[-_AT_ENDS:], 1):
                 yield self._endings, form
 
-    def _in_letters(self, folded: str) -> dict[str, None]:
-        """Names whose skeleton may stand in that of the text."""
-        found: dict[str, None] = {}
+    def _in_letters(self, folded: str) -> dict[str, list[int]]:
+        """Names whose skeleton stands in that of the text, and at which letters of it."""
+        found: dict[str, list[int]] = {}
         for size in range(self._shortest, _FIRST_LETTERS + 1):
             for start in range(len(folded) - size + 1):
                 for name in self._letters.get(folded[start : start + size], ()):
-                    own = self._names[name]
-                    if folded.startswith(own.skeletons, start):
-                        found[name] = None
+                    if folded.startswith(self._names[name].skeletons, start):
+                        found.setdefault(name, []).append(start)
         return found
 
-    def _in_joined_words(self, text: str, folded: str, places: Sequence[int], reading: Reading) -> dict[str, None]:
-        """Names that may stand, misspelt, between the beginning of a word and the end of one."""
-        found: dict[str, None] = {}
+    def _in_joined_words(self, text: str, folded: str, places: Sequence[int], reading: Reading) -> dict[str, set[int]]:
+        """Names that may stand, misspelt, between the beginning of a word and the end of one, and at which letters
+        they would begin if they were as long as they should be."""
+        found: dict[str, set[int]] = {}
         if not self._beginnings or not reading.odd:
             return found
         starts, ends = _borders(text, places)
         for start in starts:
             for name in self._named(self._beginnings, folded[start : start + _AT_ENDS]):
                 if self._is_near(name, folded, start, None):
-                    found[name] = None
+                    found.setdefault(name, set()).add(start)
         for end in ends if self._endings else ():
             for name in self._named(self._endings, folded[max(0, end - _AT_ENDS) : end]):
                 if self._is_near(name, folded, None, end):
-                    found[name] = None
+                    found.setdefault(name, set()).add(max(0, end - len(self._names[name].folded)))
         return found
 
     def _named(self, table: dict[str, dict[str, None]], letters: str) -> Iterator[str]:
@@ -324,7 +320,7 @@ def deleted(word: str, count: int) -> Iterable[str]:
         return (word,)
     if count == 1:
         return {word[:i] + word[i + 1 :] for i in range(len(word))}
-    return {"".join(kept) for kept in combinations(word, len(word) - count)}
+    return {"".join(kept) for kept in itertools.combinations(word, len(word) - count)}
 
 
 def _slips(once: str) -> int:

@@ -70,14 +70,11 @@ class KanjiIndex:
         for letters in _spoken(name):
             _remove(self._letters, letters, name)
 
-    def find(self, text: str) -> dict[str, Mention]:
-        """The surest mention of each name in `text`, by name."""
-        found: dict[str, Mention] = {}
-        mentions = self._in_characters(text) if self._letters and _WRITTEN.search(text) else ()
-        for name, mention in (*mentions, *(self._in_letters(text) if self._written else ())):
-            if name not in found or _rank(mention) < _rank(found[name]):
-                found[name] = mention
-        return found
+    def mentions(self, text: str) -> list[tuple[str, Mention]]:
+        """All mentions of each name in `text`, the surest and the longest first."""
+        found = list(self._in_characters(text)) if self._letters and _WRITTEN.search(text) else []
+        found += self._in_letters(text) if self._written else ()
+        return sorted(found, key=lambda pair: _rank(pair[1]))
 
     def _in_characters(self, text: str) -> Iterator[tuple[str, Mention]]:
         """Names in Latin letters or kana that the text writes in characters."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rapidfuzz import fuzz
 from rapidfuzz.distance import OSA
 
 from ..disguises import skeleton
@@ -148,15 +148,14 @@ class Name:
         """The keys of `Reading.places` by which a word of the name is found."""
         return self._spellings[word]
 
-    def in_words(self, text: str, reading: Reading, like: Mapping[str, Sequence[int]]) -> Mention | None:
-        """The mention with the fewest wrong letters, if words of `text` are those of the name.
+    def in_words(self, text: str, reading: Reading, like: Mapping[str, Sequence[int]]) -> Iterator[Mention]:
+        """All mentions whose words are those of the name, which may overlap.
 
         Args:
             text: the text.
             reading: its words.
             like: the numbers of the words that may be each pivot of the name, in order.
         """
-        best: Mention | None = None
         for order in self.orders:
             if not order.words:
                 continue
@@ -166,6 +165,8 @@ class Name:
                     if order.gap and not self._middle_agrees(numbers, reading):
                         continue
                     wrong = self._wrong(order, numbers, reading)
+                    if wrong > _MOST_WRONG:
+                        continue
                     first, last = numbers[0], numbers[-1]
                     if (
                         (wrong or order is not self.orders[0])
@@ -175,13 +176,8 @@ class Name:
                         continue
                     if self.ordinary and not written_as_name(reading, first, last):
                         continue
-                    if wrong <= _MOST_WRONG and (best is None or wrong < best.edits):
-                        best = Mention(
-                            reading.starts[first], reading.ends[last], wrong, common=bool(order.gap) and self.common
-                        )
-            if best is not None and best.edits == 0:
-                break
-        return best
+                    common = bool(order.gap) and self.common
+                    yield Mention(reading.starts[first], reading.ends[last], wrong, common=common)
 
     def _middle_agrees(self, numbers: Sequence[int], reading: Reading) -> bool:
         """Whether a word between the first and the last is a middle name of the name, or its initial; whoever has none
@@ -245,20 +241,26 @@ class Name:
             return wrong, 0.0
         return wrong, likeness_to_words(word, seen)
 
-    def in_letters(self, text: str, folded: str, where: Sequence[int], reading: Reading) -> Mention | None:
-        """A mention whose words may be cut or joined, if the letters of `text` are those of the name."""
+    def in_letters(
+        self, text: str, folded: str, where: Sequence[int], reading: Reading, letters: Iterable[int]
+    ) -> Iterator[Mention]:
+        """All mentions whose words may be cut or joined, but whose letters are those of the name.
+
+        Args:
+            text: the text.
+            folded: its skeleton.
+            where: for each letter of it where it stands in the text, and the text's length.
+            reading: its words.
+            letters: the letters of the skeleton with which such a mention may begin.
+        """
         if self.ordinary:
-            return None
-        for name in self.skeletons:
-            at = folded.find(name)
-            while at >= 0:
-                mention = self._letters_at(name, at, text, folded, where, reading)
-                if mention is not None:
-                    return mention
-                at = folded.find(name, at + 1)
-        if self.edits and reading.odd:
-            return self._fuzzy(text, folded, where, reading)
-        return None
+            return
+        for at in letters:
+            for name in self.skeletons:
+                if folded.startswith(name, at):
+                    mention = self._letters_at(name, at, text, folded, where, reading)
+                    if mention is not None:
+                        yield mention
 
     def _letters_at(
         self, name: str, at: int, text: str, folded: str, where: Sequence[int], reading: Reading
@@ -288,29 +290,30 @@ class Name:
             reading.known(number) and reading.words[number].lower() not in self.letters for number in numbers
         )
 
-    def _fuzzy(self, text: str, folded: str, where: Sequence[int], reading: Reading) -> Mention | None:
+    def misspelt_in_letters(
+        self, text: str, folded: str, where: Sequence[int], reading: Reading, letters: Iterable[int]
+    ) -> Iterator[Mention]:
+        """As `in_letters`, for those that are misspelt as well; they begin with a word and end with one."""
         name, edits = self.folded, self.edits
-        if len(folded) < len(name) - edits:
-            return None
-        # A letter replaced costs one deletion and one insertion of the similarity's 2 * len(name).
-        best = fuzz.partial_ratio_alignment(name, folded, score_cutoff=100.0 * (1 - edits / len(name)))
-        if best is None or best.dest_end <= best.dest_start:
-            return None
-        # It is as long as the name; the words it stands for may be a few letters shorter or longer.
+        if self.ordinary or not edits or not reading.odd:
+            return
         near = sorted(range(-edits, edits + 1), key=abs)
-        lasts = [best.dest_end + shift for shift in near if 0 < best.dest_end + shift <= len(folded)]
-        for first in (best.dest_start + shift for shift in near if 0 <= best.dest_start + shift < len(folded)):
-            for last in lasts:
-                start, stop = _word_start(text, where, first), _word_end(text, where, last)
-                if start is None or stop is None or start >= stop:
+        for at in letters:
+            firsts = (at + shift for shift in near if 0 <= at + shift < len(folded))
+            starts = [(first, start) for first in firsts if (start := _word_start(text, where, first)) is not None]
+            if not starts:
+                continue
+            lasts = (at + len(name) + shift for shift in near if 0 < at + len(name) + shift <= len(folded))
+            stops = [(last, stop) for last in lasts if (stop := _word_end(text, where, last)) is not None]
+            for (first, start), (last, stop) in itertools.product(starts, stops):
+                if start >= stop:
                     continue
                 numbers = _touched(start, stop, reading)
                 if len(numbers) == len(self.words) or len(numbers) > 2 * len(self.words) + 1:
                     continue  # judged word by word
                 wrong = OSA.distance(name, folded[first:last], score_cutoff=edits)
                 if wrong <= edits and not all(map(reading.common, numbers)):
-                    return Mention(start, stop, 1.0 + 1.25 * max(1, wrong))
-        return None
+                    yield Mention(start, stop, 1.0 + 1.25 * max(1, wrong))
 
 
 def _same_middle(word: str, other: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, islice, product
@@ -17,7 +17,7 @@ from .hearing import DISTANCES, HEARD, OPTIONS, UNVOWELLED
 from .kanji_index import KanjiIndex
 from .name import Mention
 from .scripts import CASED, Unit, scripts_in, units
-from .sounds import GAP, Distances, keys, near_keys, weight
+from .sounds import GAP, MOST_KEYS, VOWELS, Distances, keys, near_keys, weight
 from .words import first_name_first
 
 _FOREIGN = 0.5  # wrong letters that a name counts for at least
@@ -56,6 +56,21 @@ class _Heard:
     extra: float  # wrong letters
 
 
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """What a stretch of a text sounds like.
+
+    Attributes:
+        names: those that sound like it, and how many letters are wrong.
+        is_over: whether it is too long for any, and so is what begins with it.
+        is_over_joined: whether none begins with it, as long as no gap comes.
+    """
+
+    names: dict[str, float]
+    is_over: bool
+    is_over_joined: bool
+
+
 class SoundIndex:
     """Names by their sounds; for each script of a text those that were given in another.
 
@@ -87,33 +102,25 @@ class SoundIndex:
                 if source == script:
                     table.remove(name)
 
-    def find(self, text: str, among: Collection[str] | None = None) -> dict[str, Mention]:
-        """The surest mention of each name in `text`, by name, in scripts it was not given in.
-
-        Args:
-            text: the text.
-            among: the names that are looked for, or some more; None for all.
-        """
+    def mentions(self, text: str) -> Iterator[tuple[str, Mention]]:
+        """All mentions of each name in `text` in scripts it was not given in."""
         if self._given.keys() <= {"latin"} and text.isascii():
-            return {}
-        found = self._kanji.find(text)
+            return
+        yield from self._kanji.mentions(text)
         pairs = [
             (source, target)
             for target in sorted(scripts_in(text))
-            for source, given in self._given.items()
-            if _differ(source, target) and (among is None or any(name in given for name in among))
+            for source in self._given
+            if _differ(source, target)
         ]
         if not pairs:
-            return found
+            return
         read = units(text, frozenset(target for _, target in pairs))
         for target, alike in groupby(pairs, key=lambda pair: pair[1]):
             own = [unit for unit in read if unit.script == target]
             windows = list(_windows(own, cased=target in CASED and any(c.isupper() for c in text)))
             for source, _ in alike:
-                for name, mention in self._table(source, target).find(own, windows).items():
-                    if name not in found or mention.edits < found[name].edits:
-                        found[name] = mention
-        return found
+                yield from self._table(source, target).mentions(own, windows)
 
     def _table(self, source: str, target: str) -> _Table:
         if (source, target) not in self._tables:
@@ -140,6 +147,7 @@ class _Table:
         self._distances: Distances = DISTANCES[source] | DISTANCES[target]
         self._name_options = (OPTIONS[target] or HEARD.get(source, {}), source in UNVOWELLED)
         self._text_options = ({**OPTIONS[source], **HEARD.get(target, {})}, target in UNVOWELLED)
+        self._ways = [(kind[0], len(own)) for kind, own in self._text_options[0].items() if len(own) > 1]
         self._name_keys: dict[str, tuple[int, tuple[str, ...]]] = {}  # of words; how short one is, and all
         self._text_keys: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._heard: dict[str, dict[_Heard, None]] = {}  # key -> names
@@ -197,27 +205,45 @@ class _Table:
             of_words.append(own)
         return list(dict.fromkeys(map("".join, islice(product(*of_words), _MOST_KEYS))))
 
-    def find(self, read: Sequence[Unit], windows: Sequence[tuple[int, int, str]]) -> dict[str, Mention]:
-        """The surest mention of each name.
+    def mentions(self, read: Sequence[Unit], windows: Iterable[tuple[int, int, str]]) -> Iterator[tuple[str, Mention]]:
+        """All mentions of each name.
 
         Args:
             read: the units of the script.
             windows: what `_windows` makes of them.
         """
-        found: dict[str, Mention] = {}
         longest = max(map(len, self._heard), default=0) + 1  # classes of a key that is near
-        seen: set[str] = set()  # what sounds the same again is no surer
-        for first, last, phonemes in windows:
-            if phonemes in seen:
-                continue
-            seen.add(phonemes)
-            start, end = read[first].start, read[last].end
-            for key in self._keys(phonemes, self._text_options, self._text_keys, longest):
-                for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):
-                    edits = self._edits(heard, phonemes)
-                    if edits is not None and (heard.name not in found or edits < found[heard.name].edits):
-                        found[heard.name] = Mention(start, end, edits, weak=edits > _SURE)
-        return found
+        known: dict[str, _Stretch] = {}  # what sounds the same again names the same
+        for first, from_here in groupby(windows, key=lambda window: window[0]):
+            over: tuple[str, ...] = ()  # beginnings with which there is no name
+            over_joined: tuple[str, ...] = ()  # ... unless a gap comes
+            for _, last, phonemes in from_here:
+                if phonemes.startswith(over) or (GAP not in phonemes and phonemes.startswith(over_joined)):
+                    continue
+                if phonemes not in known:
+                    known[phonemes] = self._stretch(phonemes, longest)
+                heard = known[phonemes]
+                over += (phonemes,) * heard.is_over
+                over_joined += (phonemes,) * heard.is_over_joined
+                for name, edits in heard.names.items():
+                    yield name, Mention(read[first].start, read[last].end, edits, weak=edits > _SURE)
+
+    def _stretch(self, phonemes: str, longest: int) -> _Stretch:
+        keys = self._keys(phonemes, self._text_options, self._text_keys, longest)
+        names: dict[str, float] = {}
+        for key in keys:
+            for heard in self._candidates(key) if GAP in phonemes else self._heard.get(key, ()):
+                edits = self._edits(heard, phonemes)
+                if edits is not None and edits < names.get(heard.name, math.inf):
+                    names[heard.name] = edits
+        return _Stretch(names, not keys, GAP not in phonemes and not self._may_go_on(phonemes, keys))
+
+    def _may_go_on(self, phonemes: str, keys: Sequence[str]) -> bool:
+        """Whether a name may begin like `phonemes`, which have these keys and no gap, and go on without one. The last
+        class hangs on what comes next, unless a vowel has come."""
+        ways = math.prod(ways for sound, ways in self._ways if sound in phonemes)
+        settled = keys if phonemes[-1:] in VOWELS else [key[:-1] for key in keys]
+        return ways > MOST_KEYS or any(key in self._beginnings for key in settled)
 
     def _candidates(self, key: str) -> tuple[_Heard, ...]:
         if key not in self._known:

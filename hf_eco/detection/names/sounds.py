@@ -51,7 +51,7 @@ _CLASS = {sound: name for name, sounds in _CLASSES.items() for sound in sounds} 
     T="T", G="S", j="S", H="S", q="S"
 )
 CLASSES = "".join(_CLASSES)
-_MOST_KEYS = 16  # of one name
+MOST_KEYS = 16  # of one name
 _LONG_KEY = 4  # classes of a key of which one may be missing, or too many; one more, and one may be another
 
 
@@ -102,7 +102,7 @@ def keys(phonemes: str, options: Mapping[str, tuple[str, ...]], unvowelled: bool
     open_ = sorted({kind for kind in kinds if kind in options})
     fixed = {kind: _CLASS.get(kind[0], ".") for kind in set(kinds)}
     seen = set()
-    for chosen in islice(product(*(options[kind] for kind in open_)), _MOST_KEYS):
+    for chosen in islice(product(*(options[kind] for kind in open_)), MOST_KEYS):
         read = fixed | dict(zip(open_, chosen, strict=True))
         between = "." if unvowelled else ""
         key = "".join(name for name, _ in groupby(between.join(read[kind] or "." for kind in kinds)) if name != ".")
