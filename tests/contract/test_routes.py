@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections import OrderedDict
 from contextlib import contextmanager
 
 import pytest
@@ -361,7 +362,7 @@ def test_packed_rows_behind_a_cache_are_refused(guarded, tokenizer):
 def test_a_plan_that_is_not_applied_raises(guarded, prompts, monkeypatch):
     embedding = guarded.get_input_embeddings()
     monkeypatch.setattr(guarded._eco, "install", lambda: None)
-    embedding._forward_hooks.clear()
+    embedding._forward_hooks = OrderedDict()
     with pytest.raises(GuardError, match="pass unchanged"):
         guarded(**prompts[0])
 
