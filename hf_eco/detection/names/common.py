@@ -29,13 +29,13 @@ def is_first_name(word: str) -> bool:
 def bearers(name: str) -> int:
     """How many people in the United States bear a first and a last name, with or without a title before them, as if
     they went together by chance; 0 for rarer names, and for names of more words or of one."""
-    words = _without_titles(name)
+    words = without_titles(name)
     return _bearers(words[0], words[1]) if len(words) == 2 else 0
 
 
 def ends_are_common(name: str) -> bool:
     """Whether thousands bear the first and the last name of `name`, whatever stands between them."""
-    words = _without_titles(name)
+    words = without_titles(name)
     return len(words) > 1 and _bearers(words[0], words[-1]) >= _MANY
 
 
@@ -44,7 +44,7 @@ def _bearers(first: str, last: str) -> int:
     return round(_OF_EACH_SEX * shares[0] / 100 * shares[1] / 100)
 
 
-def _without_titles(name: str) -> list[str]:
+def without_titles(name: str) -> list[str]:
     """The words of a name; of "Prince Harry" both, as without the title it would have no last name."""
     words = first_name_first(name).split()
     while len(words) > 2 and words[0].strip(".").lower() in HONORIFICS | BEFORE_FIRST_NAMES:

@@ -13,6 +13,7 @@ form of its own. The name's side lists all of them, once; the text's side lists 
 | nickname | another form of the first word ("Bob"), the others as they are | within a sentence |
 | middle | the first word, a middle name or its initial if there is one, the last | with capitalised words between |
 | last | the last name, no ordinary word or first name | standing by itself |
+| initials | the initial of the first name, another if there is one, the last name as above | beside each other |
 | ordinary | the words of a name of ordinary words | written as a name |
 | unspaced | characters of a script without spaces | anywhere |
 
@@ -33,7 +34,8 @@ from ..disguises.language import DETERMINERS
 from ..disguises.spelling import spelling
 from .chance import COMMA, OTHER_WAY, SAID, SLIP, UNKNOWN
 from .index import deletions
-from .last_names import is_frequent, standing_alone, telling_last_name
+from .initials import initials_of_name
+from .last_names import singular, standing_alone, telling_last_name
 from .name import SENTENCE_END, written_as_name
 from .words import OPENING_WORDS, OTHER_FORMS, TOKEN, UNSPACED, as_written, first_name_first, ordinary_words, read
 
@@ -105,6 +107,7 @@ def forms_of_name(name: str) -> set[str]:
         forms.add(_joined(words[-1:] + words[:-1]))
     if (last := telling_last_name(name)) is not None:
         forms.add(f"last {last}")
+        forms |= {f"initials {initials} {last}" for initials in initials_of_name(name)}
     shortest = _SHORTEST if len(words) > 1 else _SHORTEST_SINGLE
     for number, word in enumerate(words):
         if word.isalpha() and len(word) >= shortest and len(words) <= _MOST_SLIPPED:
@@ -223,10 +226,17 @@ def _last_names(text: str, known: Callable[[str], bool]) -> Iterator[TextForm]:
         for number, token in enumerate(tokens):
             if not text[token.start()].islower():
                 for other in tokens[number : number + _LAST_NAME_PARTS]:
-                    places.setdefault(text[token.start() : other.end()], []).append(token.start())
+                    for last in singular(text[token.start() : other.end()]):
+                        places.setdefault(last, []).append(token.start())
     places = {last: own for last, own in places.items() if known(f"last {last}")}
-    for last, start, end, weak in standing_alone(text, places):
-        yield TextForm(f"last {last}", start, end, _LAST, weak or is_frequent(last))
+    for found in standing_alone(text, places):
+        for own in found.initialled:
+            for initials in sorted(own.forms):
+                yield TextForm(f"initials {initials} {found.last}", own.start, own.end, _LAST, found.weak)
+        for start, end in () if found.initialled else found.bare:
+            yield TextForm(f"last {found.last}", start, end, _LAST, found.weak)
+        for start, end in found.families:
+            yield TextForm(f"last {found.last}", start, end, _LAST, weak=True)
 
 
 def _unspaced(text: str, known: Callable[[str], bool]) -> Iterator[TextForm]:
