@@ -15,7 +15,7 @@ form of its own. The name's side lists all of them, once; the text's side lists 
 | last | the last name, no ordinary word or first name | standing by itself |
 | initials | the initial of the first name, another if there is one, the last name as above | beside each other |
 | ordinary | the words of a name of ordinary words | written as a name |
-| unspaced | characters of a script without spaces | anywhere |
+| unspaced | characters of a script without spaces, of those that are alike one | anywhere |
 
 A deletion on both sides is what a letter left out, added, replaced or swapped with its neighbour has in common with
 what was meant (Garbe, "SymSpell", 2012).
@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
+from ..disguises.characters import one_of_alike
 from ..disguises.language import DETERMINERS
 from ..disguises.spelling import spelling
 from .chance import COMMA, OTHER_WAY, SAID, SLIP, UNKNOWN
@@ -96,7 +97,7 @@ def forms_of_name(name: str) -> set[str]:
     """All forms under which a name is recognised."""
     bare = first_name_first(name)
     words = [spelling(token).letters for token in TOKEN.findall(bare)]
-    forms = {f"unspaced {characters}"} if (characters := "".join(UNSPACED.findall(bare))) else set()
+    forms = {f"unspaced {one_of_alike(characters)}"} if (characters := "".join(UNSPACED.findall(bare))) else set()
     if all(word in ordinary_words() for word in words):
         return forms | {_form("ordinary", words)}
     titled = words[0] in DETERMINERS
@@ -242,7 +243,7 @@ def _last_names(text: str, known: Callable[[str], bool]) -> Iterator[TextForm]:
 def _unspaced(text: str, known: Callable[[str], bool]) -> Iterator[TextForm]:
     for run in _UNSPACED_RUN.finditer(text):
         places = [place for place in range(*run.span()) if UNSPACED.match(text[place]) and text[place] != "・"]
-        characters = "".join(text[place] for place in places)
+        characters = one_of_alike("".join(text[place] for place in places))
         for first in range(len(places)):
             for last in range(first + 1, min(first + _LONGEST_UNSPACED, len(places))):
                 if known(form := f"unspaced {characters[first : last + 1]}"):
