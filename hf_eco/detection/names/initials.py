@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from ..disguises.language import accentless
 from ..disguises.letters import STROKED
 from .common import without_titles
-from .words import HONORIFICS, OPENING_WORDS, OTHER_FORMS, TOKEN
+from .words import HONORIFICS, OPENING_WORDS, OTHER_FORMS, PARTICLES, TOKEN
 
-PARTICLES = frozenset(("van", "von", "de", "den", "der", "di", "la", "le", "da", "dos", "del", "of", "bin", "ibn"))
 _MOST = 3
 _CAPITAL = "[" + "".join(filter(str.isupper, map(chr, range(0x2000)))) + "]"  # Latin, Greek, Cyrillic and others
 _GROUP = rf"({_CAPITAL}\.?(?:[ \t]*[-‐‑]?[ \t]*{_CAPITAL}\.?){{0,{_MOST - 1}}})"

@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 from .chance import RARE, rarity_in_english
 from .common import is_first_name
-from .initials import PARTICLES, Initials, initials_beside, initials_of_name
-from .words import BEFORE_FIRST_NAMES, HONORIFICS, OPENING_WORDS, TOKEN, first_name_first, ordinary_words
+from .initials import Initials, initials_beside, initials_of_name
+from .words import BEFORE_FIRST_NAMES, HONORIFICS, OPENING_WORDS, PARTICLES, TOKEN, first_name_first, ordinary_words
 
 _FOLLOWED = re.compile(r"\s+(?!Jr|Sr)[A-Z]")
 # each word is tried once, from its beginning: from every letter of it would take the square of its length

@@ -12,6 +12,7 @@ form of its own. The name's side lists all of them, once; the text's side lists 
 | slip | one word of up to three without one letter, the others as they are | where people write no such word |
 | nickname | another form of the first word ("Bob"), the others as they are | within a sentence |
 | middle | the first word, a middle name or its initial if there is one, the last | with capitalised words between |
+| short | the first word and the last, of whoever has middle names or titles | within a sentence |
 | last | the last name, no ordinary word or first name | standing by itself |
 | initials | the initial of the first name, another if there is one, the last name as above | beside each other |
 | ordinary | the words of a name of ordinary words | written as a name |
@@ -34,6 +35,7 @@ from ..disguises.characters import one_of_alike
 from ..disguises.language import DETERMINERS
 from ..disguises.spelling import spelling
 from .chance import COMMA, OTHER_WAY, SAID, SLIP, UNKNOWN
+from .common import ends_are_common, needs_middle_names, without_middle_names
 from .index import deletions
 from .initials import initials_of_name
 from .last_names import singular, standing_alone, telling_last_name
@@ -74,9 +76,10 @@ class TextForm:
     weak: bool = False
 
 
-def is_middle(form: str) -> bool:
-    """Whether a form is that of a first and a last name with other words between."""
-    return form.startswith("middle ")
+def is_common(form: str, name: str) -> bool:
+    """Whether a form of `name` has only its first and its last word, and many bear those."""
+    kind = form.partition(" ")[0]
+    return (kind == "middle" and ends_are_common(name)) or (kind == "short" and needs_middle_names(name))
 
 
 def _middles_of_name(word: str) -> tuple[str, str]:
@@ -116,6 +119,9 @@ def forms_of_name(name: str) -> set[str]:
     if len(words) > 1:
         others = OTHER_FORMS.get(words[0], set())
         forms |= {_form("nickname", [other, *words[1:]]) for other in others}
+        if called := [spelling(word).letters for word in without_middle_names(name)]:
+            firsts = (called[0], *OTHER_FORMS.get(called[0], ()))
+            forms |= {_form("short", [first, *called[1:]]) for first in firsts}
         if not titled and min(len(words[0]), len(words[-1])) > 2:
             middles = {form for word in words[1:-1] for form in _middles_of_name(word)} or {""}
             forms |= {_form("middle", [first, own, words[-1]]) for first in (words[0], *others) for own in middles}
@@ -174,6 +180,9 @@ class _TextWords:
         if several and self.known(form := _form("words", sorted(own))) and self._in_one_sentence(first, behind):
             surer = self._surer(first, behind, COMMA if self._comma(first, behind) else 0.0)
             yield TextForm(form, start, end, surer)
+        if several and self.known(form := _form("short", own)) and not self._comma(first, behind):
+            if self._in_one_sentence(first, behind):
+                yield TextForm(form, start, end, min(_MIDDLE, self._surer(first, behind, 0.0)))
         short = several and own[0] in OTHER_FORMS and self.known(form := _form("nickname", own))
         if short and self._in_one_sentence(first, behind):
             yield TextForm(form, start, end, min(_NICKNAME, self._surer(first, behind, 0.0)))
