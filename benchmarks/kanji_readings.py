@@ -5,8 +5,8 @@ which characters stand for each other.
 
 `--unihan` holds Unihan_Readings.txt, Unihan_OtherMappings.txt and Unihan_Variants.txt of the Unicode Character
 Database (Unicode License; Debian's package `unicode-data` has them). `--names` holds first_name_man_org.csv,
-first_name_woman_org.csv and last_name_org.csv of the package `japanese-personal-name-dataset` 0.4.0 (MIT). `--opencc` holds
-JPVariants.txt of the package `opencc-python-reimplemented` 0.1.7 (Apache License 2.0).
+first_name_woman_org.csv and last_name_org.csv of the package `japanese-personal-name-dataset` 0.4.0 (MIT).
+`--opencc` holds JPVariants.txt of the package `opencc-python-reimplemented` 0.1.7 (Apache License 2.0).
 
 Unihan says how a character is read in words. How it is read in names is learnt from names and their kana: a name whose
 other characters are known says how the last one is read, and a reading counts if several names say so. Names that are
@@ -36,8 +36,9 @@ NOTICE = (
     "2. japanese-personal-name-dataset 0.4.0, Copyright (c) 2022 shuheilocale, MIT License: permission is granted, "
     "free of charge, to deal in it without restriction, provided that the above copyright notice and this permission "
     "notice are included in all copies or substantial portions. "
-    "3. The dictionary JPVariants of OpenCC, as opencc-python-reimplemented 0.1.7 holds it, Copyright (c) Carbo Kuo and "
-    "the contributors of OpenCC, Apache License 2.0, http://www.apache.org/licenses/LICENSE-2.0; merged with the first. "
+    "3. The dictionary JPVariants of OpenCC, as opencc-python-reimplemented 0.1.7 holds it, Copyright (c) Carbo Kuo "
+    "and the contributors of OpenCC, Apache License 2.0, http://www.apache.org/licenses/LICENSE-2.0; merged "
+    "with the first. "
     'All are provided "as is", without warranty of any kind, express or implied.'
 )
 READ_IN_NAMES = {"金": "김"}  # Kim

@@ -64,9 +64,9 @@ def without_titles(name: str) -> list[str]:
 
 
 def without_middle_names(name: str) -> list[str]:
-    """The words by which somebody is called who is given with titles or middle names: "Jane Quillfeather" for "Dr. Jane
-    M. Quillfeather". None for other names, and for what may be no person's: its middle names are initials,
-    or its first word is a first name."""
+    """The words by which somebody is called who is given with titles or middle names: "Jane Quillfeather" for
+    "Dr. Jane M. Quillfeather". None for other names, and for what may be no person's: a person's middle names are
+    initials, or the first word is a first name."""
     words = without_titles(name)
     last = len(words) - 1
     while last > 1 and words[last - 1].lower() in PARTICLES:

@@ -135,8 +135,8 @@ def names_another(text: str, start: int) -> bool:
 class LastNames(Generic[_KeyT]):
     """The last names of all scopes. One counts where it stands by itself, as far as capitals tell: neither behind
     another first name nor before another last name, and nowhere in the text behind another first name. Initials that
-    fit a name of the scope are its own, others are somebody else's. One that is a word or a first name as well tells of
-    nobody, one that is frequent, stands for a family, or stands in a long text, tells little."""
+    fit a name of the scope are its own, others are somebody else's. One that is a word or a first name as well tells
+    of nobody, one that is frequent, stands for a family, or stands in a long text, tells little."""
 
     def __init__(self) -> None:
         self._bearers: dict[str, dict[_KeyT, frozenset[str]]] = {}  # last name -> keys, each with its initials

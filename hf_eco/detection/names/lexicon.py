@@ -69,8 +69,8 @@ class Lexicon:
 
     def find_last_names(self, text: str) -> list[tuple[int, int]]:
         """Where the last word of a name stands by itself, as far as capitals tell: neither after another first name or
-        a gap for one, nor before another last name. Initials that fit the name may stand beside it; others are somebody
-        else's."""
+        a gap for one, nor before another last name. Initials that fit the name may stand beside it; others are
+        somebody else's."""
         return [
             span
             for last, initials in self.last_names.items()

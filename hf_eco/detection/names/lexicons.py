@@ -23,7 +23,7 @@ class Lexicons:
 
     def __init__(self, lexicons: Sequence[Lexicon | None], like: Lexicons | None = None) -> None:
         self._numbers: dict[NameKey, list[int]] = defaultdict(list)
-        self._last_names: dict[str, list[tuple[str, frozenset[str], int, int]]] = defaultdict(list)  # by their first word
+        self._last_names: dict[str, list[tuple[str, frozenset[str], int, int]]] = defaultdict(list)  # by first word
         for number, lexicon in enumerate(lexicons):
             if lexicon is not None:
                 self._numbers[NameKey("", lexicon.names)].append(number)

@@ -130,7 +130,9 @@ class Name:
             if given not in [order.words for order in self.orders]:
                 self.orders.append(_Order(given, 0.5))
             if self.words[0].lower() not in DETERMINERS and min(len(self.words[0]), len(self.words[-1])) > 2:
-                self.orders.append(_Order((self.words[0], self.words[-1]), _MIDDLE_NAME, _MIDDLE_WORDS, ends_are_common(name)))
+                self.orders.append(
+                    _Order((self.words[0], self.words[-1]), _MIDDLE_NAME, _MIDDLE_WORDS, ends_are_common(name))
+                )
             if (called := without_middle_names(name)) and not self.ordinary:
                 self.orders.append(_Order(tuple(called), common=needs_middle_names(name)))
         shortest = min((len(word) for word in self.words), default=0)

@@ -180,9 +180,9 @@ class _TextWords:
         if several and self.known(form := _form("words", sorted(own))) and self._in_one_sentence(first, behind):
             surer = self._surer(first, behind, COMMA if self._comma(first, behind) else 0.0)
             yield TextForm(form, start, end, surer)
-        if several and self.known(form := _form("short", own)) and not self._comma(first, behind):
-            if self._in_one_sentence(first, behind):
-                yield TextForm(form, start, end, min(_MIDDLE, self._surer(first, behind, 0.0)))
+        called = several and self.known(form := _form("short", own)) and not self._comma(first, behind)
+        if called and self._in_one_sentence(first, behind):
+            yield TextForm(form, start, end, min(_MIDDLE, self._surer(first, behind, 0.0)))
         short = several and own[0] in OTHER_FORMS and self.known(form := _form("nickname", own))
         if short and self._in_one_sentence(first, behind):
             yield TextForm(form, start, end, min(_NICKNAME, self._surer(first, behind, 0.0)))
