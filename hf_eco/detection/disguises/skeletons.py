@@ -17,9 +17,9 @@ def skeleton(text: str) -> tuple[str, list[int]]:
     """What is left of `text` for matching names whatever their dress, and the index in `text` of each character of it.
 
     Letters and digits only, without case and marks; look-alikes are one letter (i l 1 ! |, o 0, s 5 $, rn m, vv w), of
-    repeated letters one stays. Letters of other scripts that look like no Latin one are kept; of Chinese characters that
-    stand for each other (traditional, simplified, Japanese) all are one. Compare skeletons with skeletons: they are
-    not meant to be read.
+    repeated letters one stays. Letters of other scripts that look like no Latin one are kept; of Chinese characters
+    that stand for each other (traditional, simplified, Japanese) all are one. Compare skeletons with skeletons: they
+    are not meant to be read.
     """
     folded: list[tuple[str, int]] = []
     for i, character in enumerate(text):
