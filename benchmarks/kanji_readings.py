@@ -1,10 +1,12 @@
-"""Makes hf_eco/data/kanji.json: how Japanese names, and Korean names in Chinese characters, are read.
+"""Makes hf_eco/data/kanji.json: how Japanese names, and Korean names in Chinese characters, are read, and
+which characters stand for each other.
 
-    python benchmarks/kanji_readings.py --unihan DIR --names DIR
+    python benchmarks/kanji_readings.py --unihan DIR --names DIR --opencc DIR
 
 `--unihan` holds Unihan_Readings.txt, Unihan_OtherMappings.txt and Unihan_Variants.txt of the Unicode Character
 Database (Unicode License; Debian's package `unicode-data` has them). `--names` holds first_name_man_org.csv,
 first_name_woman_org.csv and last_name_org.csv of the package `japanese-personal-name-dataset` 0.4.0 (MIT).
+`--opencc` holds JPVariants.txt of the package `opencc-python-reimplemented` 0.1.7 (Apache License 2.0).
 
 Unihan says how a character is read in words. How it is read in names is learnt from names and their kana: a name whose
 other characters are known says how the last one is read, and a reading counts if several names say so. Names that are
@@ -26,7 +28,7 @@ from hf_eco.data import SHIPPED
 from hf_eco.detection.names.kanji import later, plain_romaji, romaji_of_kana
 
 NOTICE = (
-    "Readings of characters, made by benchmarks/kanji_readings.py from two sources. "
+    "Readings of characters, made by benchmarks/kanji_readings.py from three sources. "
     "1. The Unihan database of the Unicode Character Database 15.0, Copyright (c) 1991-2022 Unicode, Inc. All rights "
     "reserved. Distributed under the Terms of Use in https://www.unicode.org/copyright.html and the Unicode License, "
     "https://www.unicode.org/license.txt: permission is granted, free of charge, to deal in the data files without "
@@ -34,9 +36,14 @@ NOTICE = (
     "2. japanese-personal-name-dataset 0.4.0, Copyright (c) 2022 shuheilocale, MIT License: permission is granted, "
     "free of charge, to deal in it without restriction, provided that the above copyright notice and this permission "
     "notice are included in all copies or substantial portions. "
-    'Both are provided "as is", without warranty of any kind, express or implied.'
+    "3. The dictionary JPVariants of OpenCC, as opencc-python-reimplemented 0.1.7 holds it, Copyright (c) Carbo Kuo "
+    "and the contributors of OpenCC, Apache License 2.0, http://www.apache.org/licenses/LICENSE-2.0; merged "
+    "with the first. "
+    'All are provided "as is", without warranty of any kind, express or implied.'
 )
 READ_IN_NAMES = {"金": "김"}  # Kim
+ALIKE = ("邊邉", "渕淵", "桑桒")  # in last names; the sources do not say so
+_CHARACTER = re.compile("[\u3400-\u9fff\ufa0e-\ufa29]")
 ROUNDS = 4
 ENOUGH = 2  # names that say a reading that Unihan does not have
 MUCH_MORE = 10
@@ -157,6 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unihan", type=Path, required=True)
     parser.add_argument("--names", type=Path, required=True)
+    parser.add_argument("--opencc", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=SHIPPED / "kanji.json")
     options = parser.parse_args()
     first, last = names(options.names)
@@ -173,6 +181,7 @@ def main() -> None:
         "given": inverted((c, r) for c, own in in_given.items() for r in own),
         "korean": hangul,
         "variants": variants(options.unihan, known),
+        "alike": " ".join(alike(options.unihan, options.opencc)),
     }
     options.output.write_text(json.dumps(made, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
 
@@ -229,6 +238,43 @@ def variants(folder: Path, known: set[str]) -> dict[str, str]:
         if others:
             found[character] = "".join(sorted(others))
     return found
+
+
+def alike(unihan_folder: Path, opencc_folder: Path) -> list[str]:
+    """Groups of characters of which one stands for the other. Where Unihan says that two mean the same, or do in some
+    uses, it must say so of both: otherwise one often means more."""
+    groups: dict[str, set[str]] = {}
+    for pair in (*_unihan_pairs(unihan_folder), *_opencc_pairs(opencc_folder), *ALIKE):
+        if all(map(_CHARACTER.fullmatch, pair)):
+            joined = set().union(*(groups.get(character, {character}) for character in pair))
+            groups.update(dict.fromkeys(joined, joined))
+    return sorted({"".join(sorted(group)) for group in groups.values() if len(group) > 1})
+
+
+def _unihan_pairs(folder: Path) -> Iterator[str]:
+    same = ("kSimplifiedVariant", "kTraditionalVariant", "kZVariant")
+    similar = ("kSemanticVariant", "kSpecializedSemanticVariant")
+    said = {
+        field: {
+            character + chr(int(point.partition("<")[0][2:], 16))
+            for character, own in unihan(folder, "Variants", field).items()
+            for point in own[field].split()
+        }
+        for field in (*same, *similar)
+    }
+    for field in same:
+        yield from said[field]
+    for field in similar:
+        yield from (pair for pair in said[field] if pair[::-1] in said[field])
+    for character, fields in unihan(folder, "OtherMappings", "kJinmeiyoKanji").items():
+        if point := fields["kJinmeiyoKanji"].partition(":U+")[2]:
+            yield character + chr(int(point, 16))
+
+
+def _opencc_pairs(folder: Path) -> Iterator[str]:
+    for line in (folder / "JPVariants.txt").read_text(encoding="utf-8").splitlines():
+        character, variants = line.split("\t")
+        yield from (character + variant for variant in variants.split())
 
 
 if __name__ == "__main__":

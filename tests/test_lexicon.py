@@ -186,6 +186,11 @@ def test_a_last_name_that_is_somebody_elses_or_a_word_is_not(text: str) -> None:
     assert PEOPLE.find_last_names(text) == []
 
 
+def test_initials_beside_a_last_name_are_those_of_the_name_or_somebody_elses() -> None:
+    text = "H. Dovetail and Dovetail, H. M., but neither K. Dovetail nor Peter H. Dovetail"
+    assert [text[start:end] for start, end in PEOPLE.find_last_names(text)] == ["H. Dovetail", "Dovetail, H. M."]
+
+
 ALFRED = "Alfred Hitchcock"
 MISSPELT = [
     "Afelrd Htohccick",  # all inner letters in another order

@@ -137,6 +137,8 @@ WORDS += [
     "_Perry",
     "x*Perry",
     "Perry's",
+    "H.",
+    "K",
     "’",
     "\n",
     "-",

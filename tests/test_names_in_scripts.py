@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hf_eco.detection.names.detector import NamesDetector
+from hf_eco.detection.names.hashed import HashedNamesDetector, hash_names
 from hf_eco.detection.names.index import NameIndex
 from hf_eco.detection.names.scripts import scripts_in
 
@@ -165,6 +166,28 @@ def test_a_japanese_name_is_found_by_how_its_characters_are_read(written: str, l
 def test_names_in_chinese_characters_are_read_as_each_language_reads_them(given: str, text: str, mention: str) -> None:
     found = index_of(given).find(text)
     assert text[found[given].start : found[given].end] == mention
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("習近平", "习近平"),  # simplified
+        ("刘国强", "劉國強"),  # traditional
+        ("宮澤喜一", "宮沢喜一"),  # as Japan writes it since 1946
+        ("齋藤健", "斉藤健"),
+        ("渡邊恒雄", "渡辺恒雄"),
+        ("渡邉恒雄", "渡边恒雄"),
+        ("髙嶋幸太", "高島幸太"),
+    ],
+)
+def test_a_name_in_characters_is_found_in_other_forms_of_them(given: str, said: str) -> None:
+    key = bytes(16)
+    records = {"a": hash_names("a", [given], key)}
+    for detector in (NamesDetector({"a": [given]}), HashedNamesDetector(records, key)):
+        for text in (f"他问，{said}是谁？", f"Who is {said}?", f"「{said}さんは」"):
+            (found,) = detector.detect([text])
+            assert any(text[d.start : d.end] == said and not d.weak for d in found)
+            assert not detector.detect([text.replace(said, said[:-1] + "亀")])[0]
 
 
 @pytest.mark.parametrize(

@@ -865,3 +865,84 @@ def test_titles_and_middle_names_tell_whom_a_name_is_about(stored: str, name: st
     (found,) = (NamesDetector({"a": [name]}) if stored == "plain" else hashed).detect([text])
     surest = [d for d in found if d.probability > 0.95]
     assert (any(not d.weak for d in surest) if surest else None) is strong
+
+
+JANE, ROBERT, JEAN = ["Jane Quillfeather"], ["Robert Quillfeather"], ["Jean-Pierre Quillfeather"]
+JANE_M = ["Jane M. Quillfeather"]
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "strong"),
+    [
+        (JANE, "Who is J. Quillfeather?", True),
+        (JANE, "Who is J Quillfeather?", True),
+        (JANE, "Ask Dr. J. M. Quillfeather's pupils.", True),
+        (JANE, "Who is J.M. Quillfeather?", True),
+        (JANE, "Who is JM Quillfeather?", True),
+        (JANE, "Smith, K., Quillfeather, J. M., & Jones, L. (2019)", True),
+        (JANE, "What did Quillfeather J. write?", True),
+        (JANE, "Did J. Quillfeather know K. Quillfeather?", True),
+        (JANE, "Did J. Quillfeather write it? " + "It is said so. " * 40, False),  # a long text
+        (["Jane Quillfeather", "J. M. Quillfeather"], "Who is J. Quillfeather?", True),
+        (JANE, "Who is K. Quillfeather?", None),
+        (JANE, "Quillfeather, K. (2019)", None),
+        (JANE, "What did K. Quillfeather write? And Quillfeather?", None),
+        (JANE, "Who is Mary J. Quillfeather?", None),
+        (JANE, "Is J. Quillfeather John Quillfeather?", None),
+        (JANE, "Who is J. Quillfeather-Marlow?", None),
+        (JANE, "Who is J. Quillfeather Marlow?", None),
+        (JANE, "According to Quillfeather, I am right.", True),  # no initial
+        (JANE, "Is Quillfeather, M.D., a doctor?", True),
+        (JANE, "Quillfeather, K. Smith and L. Jones wrote it.", True),
+        (JANE_M, "Who is J. Quillfeather?", True),
+        (JANE_M, "Who is J. M. Quillfeather?", True),
+        (JANE_M, "Who is J. K. Quillfeather?", None),
+        (ROBERT, "Who is B. Quillfeather?", True),  # Bob
+        (JEAN, "Who is J.-P. Quillfeather?", True),
+        (JEAN, "Who is J.-M. Quillfeather?", None),
+        (["Jane Norton"], "Who is J. Norton?", False),  # many are called so
+        (["Jane Robin"], "Who is J. Robin?", None),
+        (["Иван Квиллфезеров"], "Кто такой И. Квиллфезеров?", True),
+        (["Иван Квиллфезеров"], "Кто такой П. Квиллфезеров?", None),
+        (["Γιώργος Κουιλφεδέρης"], "Ποιος είναι ο Γ. Κουιλφεδέρης;", True),
+    ],
+)
+@pytest.mark.parametrize("stored", ["plain", "hashed"])
+def test_initials_tell_whose_last_name_it_is(stored: str, names: list[str], text: str, strong: bool | None) -> None:
+    assert strength(stored, names, text) is strong
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "strong"),
+    [
+        ("Jane M. Quillfeather", "Who is Jane Quillfeather?", True),
+        ("Jane M. Quillfeather", "Who is Jane Margaret Quillfeather?", True),
+        ("Jane M. Quillfeather", "Who is Jane Kate Quillfeather?", None),
+        ("Jane M. Quillfeather", "I saw Jane. Quillfeather left.", None),
+        ("Robert Marlow Quillfeather", "Who is Bob Quillfeather?", True),
+        ("Dr. Jane Quillfeather", "Who is Jane Quillfeather?", True),
+        ("Иван Иванович Квиллфезеров", "Кто такой Иван Квиллфезеров?", True),
+        ("Susan Odette Miller", "Who is Susan Miller?", False),  # others are called so
+        ("José Luis Rodríguez", "Who is José Rodríguez?", False),
+        ("Quill Marlow Feathers", "Where is Quill Feathers?", None),  # perhaps nobody's name
+        ("Harry Quill and the Bellweather", "Who is Harry Bellweather?", None),
+    ],
+)
+@pytest.mark.parametrize("stored", ["plain", "hashed"])
+def test_whoever_has_a_middle_name_is_called_without_it_too(stored: str, name: str, text: str, strong) -> None:
+    assert strength(stored, [name], text) is strong
+
+
+@pytest.mark.parametrize("text", ["Who are the Quillfeathers?", "Ask the Quillfeathers' cook."])
+@pytest.mark.parametrize("stored", ["plain", "hashed"])
+def test_a_family_is_not_one_of_them_for_sure(stored: str, text: str) -> None:
+    assert strength(stored, JANE, text) is False
+    assert strength(stored, JANE, text.replace("the ", "")) is None
+
+
+def strength(stored: str, names: list[str], text: str) -> bool | None:
+    """Whether somebody is found for sure; None if not at all."""
+    key = bytes(16)
+    hashed = HashedNamesDetector({"a": hash_names("a", names, key)}, key)
+    (found,) = (NamesDetector({"a": names}) if stored == "plain" else hashed).detect([text])
+    return any(not d.weak and d.probability > 0.9 for d in found) if found else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
+from .characters import one_of_alike
 from .letters import STROKED, latin_twin_in_context, unstyled
 
 _ONE_OF_ALIKE = dict(zip("l103456789", "iioeasgtbg", strict=True))
@@ -16,8 +17,9 @@ def skeleton(text: str) -> tuple[str, list[int]]:
     """What is left of `text` for matching names whatever their dress, and the index in `text` of each character of it.
 
     Letters and digits only, without case and marks; look-alikes are one letter (i l 1 ! |, o 0, s 5 $, rn m, vv w), of
-    repeated letters one stays. Letters of other scripts that look like no Latin one are kept. Compare skeletons with
-    skeletons: they are not meant to be read.
+    repeated letters one stays. Letters of other scripts that look like no Latin one are kept; of Chinese characters
+    that stand for each other (traditional, simplified, Japanese) all are one. Compare skeletons with skeletons: they
+    are not meant to be read.
     """
     folded: list[tuple[str, int]] = []
     for i, character in enumerate(text):
@@ -45,4 +47,4 @@ def _folded(character: str) -> str:
     styled = unstyled(character) or latin_twin_in_context(character) or character
     plain = unicodedata.normalize("NFKD", styled.casefold().translate(STROKED))
     letters = [latin_twin_in_context(letter) or letter for letter in plain if letter.isalnum()]
-    return "".join(_ONE_OF_ALIKE.get(letter, letter) for letter in letters)
+    return one_of_alike("".join(_ONE_OF_ALIKE.get(letter, letter) for letter in letters))

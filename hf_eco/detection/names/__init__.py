@@ -10,6 +10,7 @@
 | `lexicons` | `Lexicons`: those of many scopes as one |
 | `index` | `NameIndex`: all names of all scopes, few of which are looked for in a text |
 | `last_names` | last names that stand by themselves |
+| `initials` | initials beside a last name |
 | `common` | names that many people bear |
 | `chance` | how rare words are: what looks like a misspelt name is often another word |
 | `name` | one name: in which words or letters of a text it stands, and how many of them are wrong |

@@ -27,9 +27,9 @@ from ..detector import Detection
 from ..disguises import views
 from ..disguises.spelling import spelling
 from ..log_odds import from_log_odds
-from .common import ends_are_common, needs_context
+from .common import needs_context
 from .index import check_name
-from .name_forms import forms_of_name, forms_of_text, is_middle, most_words
+from .name_forms import forms_of_name, forms_of_text, is_common, most_words
 from .shared_index import SharedIndex
 from .words import ordinary_words, telling_words, words_elsewhere
 
@@ -72,7 +72,7 @@ def hash_names(scope: str, names: Sequence[str], key: bytes, context: str = "aut
     for name, own in weak.items():
         for form in forms_of_name(name):
             made = _hash(form, key)
-            common = context != "ignored" and is_middle(form) and ends_are_common(name)
+            common = context != "ignored" and is_common(form, name)
             hashed[made] = hashed.get(made, True) and (own or common)
     while len(hashed) % _EVEN:
         hashed[_masked(secrets.token_bytes(_BYTES))] = secrets.choice((True, False))

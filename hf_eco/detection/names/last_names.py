@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from .chance import RARE, rarity_in_english
 from .common import is_first_name
-from .words import BEFORE_FIRST_NAMES, HONORIFICS, OPENING_WORDS, TOKEN, first_name_first, ordinary_words
+from .initials import Initials, initials_beside, initials_of_name
+from .words import BEFORE_FIRST_NAMES, HONORIFICS, OPENING_WORDS, PARTICLES, TOKEN, first_name_first, ordinary_words
 
 _FOLLOWED = re.compile(r"\s+(?!Jr|Sr)[A-Z]")
 # each word is tried once, from its beginning: from every letter of it would take the square of its length
 _WORD_BEFORE = re.compile(r"(?<![\w.'’-])([\w.'’-]+)(?![\w.'’-])[\"”’)]*[ \t]+$")
-_PARTICLES = frozenset(("van", "von", "de", "den", "der", "di", "la", "le", "da", "dos", "del", "of", "bin", "ibn"))
 # "in Norton", "Ernst & Young", "Ypsilanti, Mich., when": a place, a firm, a word cut short
 _BEFORE_OTHERS, _BEHIND_OTHERS = re.compile(r"(?:&|\bin)\s*$"), re.compile(r"\s*&|\.\s*[,a-z]")
+# "the Quillfeathers", "the Joneses"
+_FAMILY, _FAMILY_BEFORE = re.compile(r"(?:s|(?<=[sxzh])es)\b"), re.compile(r"\b[Tt]he[ \t]+\Z")
 _SHORTEST = 4  # letters
 _BEFORE = 200  # characters before a last name that are looked at
 _FEW_WORDS = 100  # of a text. Longer ones introduce those they speak of
+Span = tuple[int, int]
 _KeyT = TypeVar("_KeyT", bound=Hashable)
 
 
@@ -55,8 +58,27 @@ def is_frequent(last: str) -> bool:
     return rarity_in_english(last) < RARE
 
 
-def standing_alone(text: str, places: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int, int, bool]]:
-    """The last names that stand by themselves: each, where, and whether it tells little there.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a last name stands by itself in a text.
+
+    Attributes:
+        last: the last name.
+        bare: where it stands without anything.
+        initialled: where it stands with initials. They may be another's; then the bare ones are, too.
+        families: where it stands for all who bear it, "the Quillfeathers".
+        weak: whether it tells little of whom it is about.
+    """
+
+    last: str
+    bare: list[Span]
+    initialled: list[Initials]
+    families: list[Span]
+    weak: bool
+
+
+def standing_alone(text: str, places: Mapping[str, Sequence[int]]) -> Iterator[Standing]:
+    """The last names that stand by themselves, and not behind another first name anywhere in the text.
 
     Args:
         text: the text.
@@ -64,10 +86,40 @@ def standing_alone(text: str, places: Mapping[str, Sequence[int]]) -> Iterator[t
     """
     long = bool(places) and len(TOKEN.findall(text)) > _FEW_WORDS
     for last, starts in places.items():
-        if not any(names_another(text, start) for start in starts):
-            for start in starts:
-                if _stands_alone(text, start, start + len(last)):
-                    yield last, start, start + len(last), long
+        own = Standing(last, [], [], [], long or is_frequent(last))
+        for start in starts:
+            end = start + len(last)
+            initials = initials_beside(text, start, end)
+            if names_another(text, start if initials is None else initials.start):
+                break
+            if initials is not None:
+                apart = stands_apart(text, initials.start, initials.end)
+                own.initialled.append(initials if apart else replace(initials, forms=frozenset()))
+            elif family := _family(text, start, end):
+                own.families.append(family)
+            elif _stands_alone(text, start, end):
+                own.bare.append((start, end))
+        else:
+            yield own
+
+
+def stands_apart(text: str, start: int, end: int) -> bool:
+    """Whether `text[start:end]` is no part of a longer word, and no other last name follows."""
+    around = text[max(0, start - 1) : start] + text[end : end + 1]
+    return not any(c.isalnum() or c in "_-" for c in around) and not _FOLLOWED.match(text, end)
+
+
+def _family(text: str, start: int, end: int) -> Span | None:
+    """The last name in the plural, if it stands for a family."""
+    plural = _FAMILY.match(text, end)
+    if plural is None or not _FAMILY_BEFORE.search(text, max(0, start - _BEFORE), start):
+        return None
+    return (start, plural.end()) if stands_apart(text, start, plural.end()) else None
+
+
+def singular(word: str) -> tuple[str, ...]:
+    """A word, and what it may be the plural of."""
+    return (word, *(word[: -len(ending)] for ending in ("s", "es") if word.endswith(ending)))
 
 
 def names_another(text: str, start: int) -> bool:
@@ -82,22 +134,24 @@ def names_another(text: str, start: int) -> bool:
 
 class LastNames(Generic[_KeyT]):
     """The last names of all scopes. One counts where it stands by itself, as far as capitals tell: neither behind
-    another first name nor before another last name, and nowhere in the text behind another first name. One that is a
-    word or a first name as well tells of nobody, one that is frequent, or stands in a long text, tells little."""
+    another first name nor before another last name, and nowhere in the text behind another first name. Initials that
+    fit a name of the scope are its own, others are somebody else's. One that is a word or a first name as well tells
+    of nobody, one that is frequent, stands for a family, or stands in a long text, tells little."""
 
     def __init__(self) -> None:
-        self._bearers: dict[str, dict[_KeyT, None]] = {}  # last name -> keys
+        self._bearers: dict[str, dict[_KeyT, frozenset[str]]] = {}  # last name -> keys, each with its initials
         self._by_token: dict[str, dict[str, None]] = {}  # its first word -> last names
 
     def add(self, key: _KeyT, names: Iterable[str]) -> None:
         """Adds the last names among `names`."""
-        for last, token in self._of(names):
-            self._bearers.setdefault(last, {})[key] = None
+        for name, last, token in self._of(names):
+            bearers = self._bearers.setdefault(last, {})
+            bearers[key] = bearers.get(key, frozenset()) | initials_of_name(name)
             self._by_token.setdefault(token, {})[last] = None
 
     def remove(self, key: _KeyT, names: Iterable[str]) -> None:
         """Removes them; `names` are all those of the key."""
-        for last, token in dict(self._of(names)).items():
+        for last, token in {last: token for _, last, token in self._of(names)}.items():
             del self._bearers[last][key]
             if not self._bearers[last]:
                 del self._bearers[last]
@@ -109,29 +163,38 @@ class LastNames(Generic[_KeyT]):
         """Each last name that stands by itself, for each key `among` all that bears it."""
         places: dict[str, list[int]] = {}
         for match in TOKEN.finditer(text):
-            for last in tuple(self._by_token.get(match[0], ())):
-                if text.startswith(last, match.start()):
-                    places.setdefault(last, []).append(match.start())
+            for word in singular(match[0]):
+                for last in tuple(self._by_token.get(word, ())):
+                    if text.startswith(last, match.start()):
+                        places.setdefault(last, []).append(match.start())
         return [
-            LastName(key, start, end, weak or is_frequent(last))
-            for last, start, end, weak in standing_alone(text, places)
-            for key in tuple(self._bearers.get(last, ()))
+            LastName(key, start, end, weak)
+            for found in standing_alone(text, places)
+            for key, initials in tuple(self._bearers.get(found.last, {}).items())
             if key in among
+            for start, end, weak in _own(found, initials)
         ]
 
-    def _of(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """The last names that tell of somebody, each with its first word."""
+    def _of(self, names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+        """The names whose last names tell of somebody, each with that and its first word."""
         for name in names:
             last = telling_last_name(name)
             if last is not None and (token := TOKEN.match(last)):
-                yield last, token[0]
+                yield name, last, token[0]
+
+
+def _own(found: Standing, initials: frozenset[str]) -> Iterator[tuple[int, int, bool]]:
+    """Where a last name may be that of somebody with some initials, and whether it tells little there."""
+    fitting = [beside for beside in found.initialled if not beside.forms.isdisjoint(initials)]
+    yield from ((start, end, True) for start, end in found.families)
+    if fitting or not found.initialled:
+        yield from ((beside.start, beside.end, found.weak) for beside in fitting)
+        yield from ((start, end, found.weak) for start, end in found.bare)
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:
     before, behind = text[max(0, start - _BEFORE) : start], text[end : end + 10]
-    if any(c.isalnum() or c in "_-" for c in before[-1:] + behind[:1]) or _FOLLOWED.match(behind):
-        return False
-    if _BEFORE_OTHERS.search(before) or _BEHIND_OTHERS.match(behind):
+    if not stands_apart(text, start, end) or _BEFORE_OTHERS.search(before) or _BEHIND_OTHERS.match(behind):
         return False
     word = _WORD_BEFORE.search(before)
-    return not (word and word[1] in _PARTICLES) and not names_another(text, start)
+    return not (word and word[1] in PARTICLES)

@@ -7,24 +7,30 @@ import re
 from collections.abc import Sequence
 
 from .index import NameIndex, check_name
-from .last_names import last_name_of, names_another
+from .initials import initials_beside, initials_of_name
+from .last_names import Span, last_name_of, names_another, stands_apart
 from .name import Mention
 
 # What a last name by itself adds to a text's log-odds: other people bear it, but seldom where the rest of the text
 # already speaks for the scope.
 LAST_NAME_LOG_ODDS = 2.5
-_ALONE = r"(?<![\w-]){}(?![\w-])(?!\s+(?!Jr|Sr)[A-Z])"
 
 
 @functools.lru_cache(maxsize=4096)
-def _alone(last: str) -> re.Pattern[str]:
-    return re.compile(_ALONE.format(re.escape(last)))
+def _word(last: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w-]){re.escape(last)}(?![\w-])")
 
 
-def stands_alone(last: str, text: str, start: int) -> bool:
-    """Whether the last name `last`, which begins at `start` of `text`, stands by itself; see
-    `Lexicon.find_last_names`."""
-    return start >= 0 and _alone(last).match(text, start) is not None and not names_another(text, start)
+def stands_alone(last: str, initials: frozenset[str], text: str, start: int) -> Span | None:
+    """Where the last name `last`, which begins at `start` of `text`, stands by itself or beside some of the `initials`
+    of those who bear it; see `Lexicon.find_last_names`."""
+    if start < 0 or not _word(last).match(text, start):
+        return None
+    beside = initials_beside(text, start, start + len(last))
+    if beside is not None and beside.forms.isdisjoint(initials):
+        return None
+    span = (start, start + len(last)) if beside is None else (beside.start, beside.end)
+    return span if stands_apart(text, *span) and not names_another(text, span[0]) else None
 
 
 class Lexicon:
@@ -44,7 +50,10 @@ class Lexicon:
         self.names = tuple(names)
         for name in self.names:
             check_name(name)
-        self.last_names = tuple(last for name in names if (last := last_name_of(name)) is not None)
+        self.last_names: dict[str, frozenset[str]] = {}  # each with the initials of those who bear it
+        for name in self.names:
+            if (last := last_name_of(name)) is not None:
+                self.last_names[last] = self.last_names.get(last, frozenset()) | initials_of_name(name)
 
     @functools.cached_property
     def _index(self) -> NameIndex[None]:
@@ -60,10 +69,11 @@ class Lexicon:
 
     def find_last_names(self, text: str) -> list[tuple[int, int]]:
         """Where the last word of a name stands by itself, as far as capitals tell: neither after another first name or
-        a gap for one, nor before another last name."""
+        a gap for one, nor before another last name. Initials that fit the name may stand beside it; others are
+        somebody else's."""
         return [
-            match.span()
-            for last in self.last_names
-            for match in _alone(last).finditer(text)
-            if not names_another(text, match.start())
+            span
+            for last, initials in self.last_names.items()
+            for match in _word(last).finditer(text)
+            if (span := stands_alone(last, initials, text, match.start())) is not None
         ]

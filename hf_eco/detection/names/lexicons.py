@@ -23,13 +23,13 @@ class Lexicons:
 
     def __init__(self, lexicons: Sequence[Lexicon | None], like: Lexicons | None = None) -> None:
         self._numbers: dict[NameKey, list[int]] = defaultdict(list)
-        self._last_names: dict[str, list[tuple[str, int, int]]] = defaultdict(list)  # by their first letters or digits
+        self._last_names: dict[str, list[tuple[str, frozenset[str], int, int]]] = defaultdict(list)  # by first word
         for number, lexicon in enumerate(lexicons):
             if lexicon is not None:
                 self._numbers[NameKey("", lexicon.names)].append(number)
-                for last in lexicon.last_names:
+                for last, initials in lexicon.last_names.items():
                     if run := _RUN.search(last):
-                        self._last_names[run[0]].append((last, run.start(), number))
+                        self._last_names[run[0]].append((last, initials, run.start(), number))
         self._index: NameTables = NameTables() if like is None else like._index
         self._index.users.enter(self, frozenset(self._numbers), self._numbers)
 
@@ -52,6 +52,6 @@ class Lexicons:
         return {
             number
             for run in _RUN.finditer(text)
-            for last, before, number in self._last_names.get(run[0], ())
-            if text.startswith(last, max(0, run.start() - before)) and stands_alone(last, text, run.start() - before)
+            for last, initials, before, number in self._last_names.get(run[0], ())
+            if stands_alone(last, initials, text, run.start() - before) is not None
         }

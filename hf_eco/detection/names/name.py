@@ -17,7 +17,7 @@ from ..disguises.games import pig_latin
 from ..disguises.language import DETERMINERS, FUNCTION_WORDS
 from ..disguises.spelling import likeness_to_words, spelling, wrong_letters
 from .chance import COMMA, OTHER_WAY, SAID, SLIP
-from .common import ends_are_common
+from .common import ends_are_common, needs_middle_names, without_middle_names
 from .words import (
     OPENING_WORDS,
     OTHER_FORMS,
@@ -54,8 +54,8 @@ SENTENCE_END = re.compile(r"[.?!]\s")
 @dataclass(frozen=True)
 class Mention:
     """A name of the scope in a text: `text[start:end]`, with `edits` letters of it wrong; unlikely ones count more.
-    `weak` if it may well be somebody else's, which only sounds like it; `common` if many bear the first and the last
-    name, and other words stand between them."""
+    `weak` if it may well be somebody else's, which only sounds like it; `common` if only the first and the last name
+    are the name's, and many bear those."""
 
     start: int
     end: int
@@ -73,11 +73,13 @@ class Mention:
 @dataclass(frozen=True)
 class _Order:
     """The words of a name in one of the orders in which it is written; `extra` wrong letters count against it where it
-    is misspelt as well, or has a gap; up to `gap` words stand between the first and the last then."""
+    is misspelt as well, or has a gap; up to `gap` words stand between the first and the last then. `common` if it has
+    only the first and the last, and many bear those."""
 
     words: tuple[str, ...]
     extra: float = 0.0
     gap: int = 0
+    common: bool = False
 
     @cached_property
     def pivot(self) -> int:
@@ -128,8 +130,11 @@ class Name:
             if given not in [order.words for order in self.orders]:
                 self.orders.append(_Order(given, 0.5))
             if self.words[0].lower() not in DETERMINERS and min(len(self.words[0]), len(self.words[-1])) > 2:
-                self.orders.append(_Order((self.words[0], self.words[-1]), _MIDDLE_NAME, _MIDDLE_WORDS))
-        self.common = ends_are_common(name)
+                self.orders.append(
+                    _Order((self.words[0], self.words[-1]), _MIDDLE_NAME, _MIDDLE_WORDS, ends_are_common(name))
+                )
+            if (called := without_middle_names(name)) and not self.ordinary:
+                self.orders.append(_Order(tuple(called), common=needs_middle_names(name)))
         shortest = min((len(word) for word in self.words), default=0)
         self.edits = min(len(self.folded) // _LETTERS_PER_EDIT, _MOST_EDITS, shortest - 1)
         if len(self.words) < 2 or len(self.folded) < _FUZZY:
@@ -176,8 +181,7 @@ class Name:
                         continue
                     if self.ordinary and not written_as_name(reading, first, last):
                         continue
-                    common = bool(order.gap) and self.common
-                    yield Mention(reading.starts[first], reading.ends[last], wrong, common=common)
+                    yield Mention(reading.starts[first], reading.ends[last], wrong, common=order.common)
 
     def _middle_agrees(self, numbers: Sequence[int], reading: Reading) -> bool:
         """Whether a word between the first and the last is a middle name of the name, or its initial; whoever has none

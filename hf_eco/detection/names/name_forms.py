@@ -12,9 +12,11 @@ form of its own. The name's side lists all of them, once; the text's side lists 
 | slip | one word of up to three without one letter, the others as they are | where people write no such word |
 | nickname | another form of the first word ("Bob"), the others as they are | within a sentence |
 | middle | the first word, a middle name or its initial if there is one, the last | with capitalised words between |
+| short | the first word and the last, of whoever has middle names or titles | within a sentence |
 | last | the last name, no ordinary word or first name | standing by itself |
+| initials | the initial of the first name, another if there is one, the last name as above | beside each other |
 | ordinary | the words of a name of ordinary words | written as a name |
-| unspaced | characters of a script without spaces | anywhere |
+| unspaced | characters of a script without spaces, of those that are alike one | anywhere |
 
 A deletion on both sides is what a letter left out, added, replaced or swapped with its neighbour has in common with
 what was meant (Garbe, "SymSpell", 2012).
@@ -29,11 +31,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
+from ..disguises.characters import one_of_alike
 from ..disguises.language import DETERMINERS
 from ..disguises.spelling import spelling
 from .chance import COMMA, OTHER_WAY, SAID, SLIP, UNKNOWN
+from .common import ends_are_common, needs_middle_names, without_middle_names
 from .index import deletions
-from .last_names import is_frequent, standing_alone, telling_last_name
+from .initials import initials_of_name
+from .last_names import singular, standing_alone, telling_last_name
 from .name import SENTENCE_END, written_as_name
 from .words import OPENING_WORDS, OTHER_FORMS, TOKEN, UNSPACED, as_written, first_name_first, ordinary_words, read
 
@@ -71,9 +76,10 @@ class TextForm:
     weak: bool = False
 
 
-def is_middle(form: str) -> bool:
-    """Whether a form is that of a first and a last name with other words between."""
-    return form.startswith("middle ")
+def is_common(form: str, name: str) -> bool:
+    """Whether a form of `name` has only its first and its last word, and many bear those."""
+    kind = form.partition(" ")[0]
+    return (kind == "middle" and ends_are_common(name)) or (kind == "short" and needs_middle_names(name))
 
 
 def _middles_of_name(word: str) -> tuple[str, str]:
@@ -94,7 +100,7 @@ def forms_of_name(name: str) -> set[str]:
     """All forms under which a name is recognised."""
     bare = first_name_first(name)
     words = [spelling(token).letters for token in TOKEN.findall(bare)]
-    forms = {f"unspaced {characters}"} if (characters := "".join(UNSPACED.findall(bare))) else set()
+    forms = {f"unspaced {one_of_alike(characters)}"} if (characters := "".join(UNSPACED.findall(bare))) else set()
     if all(word in ordinary_words() for word in words):
         return forms | {_form("ordinary", words)}
     titled = words[0] in DETERMINERS
@@ -105,6 +111,7 @@ def forms_of_name(name: str) -> set[str]:
         forms.add(_joined(words[-1:] + words[:-1]))
     if (last := telling_last_name(name)) is not None:
         forms.add(f"last {last}")
+        forms |= {f"initials {initials} {last}" for initials in initials_of_name(name)}
     shortest = _SHORTEST if len(words) > 1 else _SHORTEST_SINGLE
     for number, word in enumerate(words):
         if word.isalpha() and len(word) >= shortest and len(words) <= _MOST_SLIPPED:
@@ -112,6 +119,9 @@ def forms_of_name(name: str) -> set[str]:
     if len(words) > 1:
         others = OTHER_FORMS.get(words[0], set())
         forms |= {_form("nickname", [other, *words[1:]]) for other in others}
+        if called := [spelling(word).letters for word in without_middle_names(name)]:
+            firsts = (called[0], *OTHER_FORMS.get(called[0], ()))
+            forms |= {_form("short", [first, *called[1:]]) for first in firsts}
         if not titled and min(len(words[0]), len(words[-1])) > 2:
             middles = {form for word in words[1:-1] for form in _middles_of_name(word)} or {""}
             forms |= {_form("middle", [first, own, words[-1]]) for first in (words[0], *others) for own in middles}
@@ -170,6 +180,9 @@ class _TextWords:
         if several and self.known(form := _form("words", sorted(own))) and self._in_one_sentence(first, behind):
             surer = self._surer(first, behind, COMMA if self._comma(first, behind) else 0.0)
             yield TextForm(form, start, end, surer)
+        called = several and self.known(form := _form("short", own)) and not self._comma(first, behind)
+        if called and self._in_one_sentence(first, behind):
+            yield TextForm(form, start, end, min(_MIDDLE, self._surer(first, behind, 0.0)))
         short = several and own[0] in OTHER_FORMS and self.known(form := _form("nickname", own))
         if short and self._in_one_sentence(first, behind):
             yield TextForm(form, start, end, min(_NICKNAME, self._surer(first, behind, 0.0)))
@@ -223,16 +236,23 @@ def _last_names(text: str, known: Callable[[str], bool]) -> Iterator[TextForm]:
         for number, token in enumerate(tokens):
             if not text[token.start()].islower():
                 for other in tokens[number : number + _LAST_NAME_PARTS]:
-                    places.setdefault(text[token.start() : other.end()], []).append(token.start())
+                    for last in singular(text[token.start() : other.end()]):
+                        places.setdefault(last, []).append(token.start())
     places = {last: own for last, own in places.items() if known(f"last {last}")}
-    for last, start, end, weak in standing_alone(text, places):
-        yield TextForm(f"last {last}", start, end, _LAST, weak or is_frequent(last))
+    for found in standing_alone(text, places):
+        for own in found.initialled:
+            for initials in sorted(own.forms):
+                yield TextForm(f"initials {initials} {found.last}", own.start, own.end, _LAST, found.weak)
+        for start, end in () if found.initialled else found.bare:
+            yield TextForm(f"last {found.last}", start, end, _LAST, found.weak)
+        for start, end in found.families:
+            yield TextForm(f"last {found.last}", start, end, _LAST, weak=True)
 
 
 def _unspaced(text: str, known: Callable[[str], bool]) -> Iterator[TextForm]:
     for run in _UNSPACED_RUN.finditer(text):
         places = [place for place in range(*run.span()) if UNSPACED.match(text[place]) and text[place] != "・"]
-        characters = "".join(text[place] for place in places)
+        characters = one_of_alike("".join(text[place] for place in places))
         for first in range(len(places)):
             for last in range(first + 1, min(first + _LONGEST_UNSPACED, len(places))):
                 if known(form := f"unspaced {characters[first : last + 1]}"):

@@ -54,6 +54,7 @@ HONORIFICS = frozenset(
         "minister", "miss", "mr", "mrs", "ms", "mx", "officer", "president", "prof", "professor", "senator",
     }
 )  # fmt: skip
+PARTICLES = frozenset(("van", "von", "de", "den", "der", "di", "la", "le", "da", "dos", "del", "of", "bin", "ibn"))
 # Whoever bears such a rank is called by a first name: Prince Harry, Pope Francis
 BEFORE_FIRST_NAMES = frozenset(
     {
