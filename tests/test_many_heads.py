@@ -62,8 +62,10 @@ def test_the_other_members_are_asked_unless_the_first_speaks_clearly_against_a_t
     network = TokenHead(shape, 384).eval().requires_grad_(False)
     for member in network.members:  # says its bias of every text
         member.output[1].weight.zero_()
-    for bias, expected in ((CLEARLY_NOT - 0.1, CLEARLY_NOT - 0.1), (CLEARLY_NOT + 0.1, (CLEARLY_NOT + 6.1) / 2)):
-        for member, said in zip(network.members, (bias, 6.0), strict=True):
+    for above, weight in ((-0.1, 0.0), (0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (3.0, 1.0)):
+        first = CLEARLY_NOT + above
+        expected = (1 - weight) * first + weight * (first + 6.0) / 2
+        for member, said in zip(network.members, (first, 6.0), strict=True):
             member.output[1].bias.fill_(said)
         scores, _ = ScopeHeads(shape, {"a": ScopeHead(network)}).scores(features, mask, mask)
         torch.testing.assert_close(scores, torch.full((1, 2), expected))

@@ -189,7 +189,7 @@ class ScopeHeads:
 
         What a head says is the same to the bit whichever other heads there are. Most texts speak clearly against most
         scopes: where a head's first member gives a text less than `CLEARLY_NOT`, that is the score, and the head's
-        other members are not asked.
+        other members are not asked. From there on they gain weight, and have all of it one above: no rounding decides.
 
         Args:
             features: (batch, sequence, inputs).
@@ -201,10 +201,10 @@ class ScopeHeads:
         """
         inputs, packed = HeadInputs.of(features, mask), [head.packed for head in self.heads.values()]
         logits = torch.stack([head.first(inputs) for head in packed])
-        ask_all = ~(self._pooled(logits, counted)[0] < CLEARLY_NOT)  # not a number is none that is less
-        for number in ask_all.any(-1).nonzero().flatten().tolist():
+        weights = (self._pooled(logits, counted)[0] - CLEARLY_NOT).clamp(0, 1)  # not a number stays that
+        for number in (weights != 0).any(-1).nonzero().flatten().tolist():
             said = packed[number].all(inputs, logits[number])
-            logits[number] = torch.where(ask_all[number, :, None].to(said.device), said, logits[number])
+            logits[number] = logits[number].lerp(said, weights[number, :, None].to(said.device))
         return self._pooled(logits, counted)
 
     def _pooled(self, logits: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
