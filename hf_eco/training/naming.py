@@ -13,7 +13,7 @@ from ..io.directories import replacing
 from ..modeling import ECOMixin
 from .augmentation import shipped_prompts
 from .bounds import clopper_pearson_upper
-from .guarding import check_base, check_room_for, is_checkpoint_of_ours, name_after
+from .guarding import check_base, check_output, check_room_for, name_after
 from .labelled_prompts import unique_prompts, without
 
 
@@ -49,13 +49,14 @@ def guard_by_names(
     store_names: str = "plain",
     names_key: str | None = None,
     weights: bool = True,
+    overwrite: bool = False,
 ) -> ECOMixin:
     """Guards `base_model` against whoever bears the names, and saves the guarded checkpoint. Nothing is trained.
 
     Args:
         base_model: path or Hub id of a causal language model.
         names: for each forget scope, by its name, the full name and aliases of whom or what is to be forgotten.
-        output_dir: directory for the checkpoint: a new or empty one, or a guarded checkpoint, which is replaced.
+        output_dir: directory for the checkpoint: a new or empty one; with `overwrite` also a guarded checkpoint.
             Nothing is written there until all is done.
         documents: for scopes, by their names, texts on whom or what they are about: prompts that speak of what the
             texts say are flagged, though they name nobody. The texts are not saved.
@@ -70,21 +71,20 @@ def guard_by_names(
         names_key: of the hashes, see `ECOConfig`; one is made if None.
         weights: save the base model's weights too. If not, `output_dir` holds the guard alone, which names the base
             model, and the returned model has no weights.
+        overwrite: replace a guard in `output_dir`, with all its scopes.
 
     Returns:
         The guarded model.
 
     Raises:
-        ValueError: there are no names, or one is too short to be told from parts of other words; or a scope is called
-            after a name that is to be hashed.
-        OSError: the base model cannot be found.
-        ValueError: there are no names, one is too short to be told from parts of other words, or documents are of no
-            scope that has names, or hold no sentence.
+        ValueError: there are no names, one is too short to be told from parts of other words, or a scope is called
+            after a name that is to be hashed; or documents are of no scope that has names, or hold no sentence.
         OSError: the base model or the encoder cannot be found.
-        FileExistsError: `output_dir` holds something else.
+        FileExistsError: `output_dir` holds something else, or a guard and `overwrite` is not set.
     """
     if not names:
         raise ValueError("There are no names to forget. Pass e.g. names={'request-1': ['Jane Doe']}.")
+    may_replace = check_output(output_dir, overwrite)
     documents = documents or {}
     if unknown := documents.keys() - names.keys():
         raise ValueError(f"There are documents of {min(unknown)!r}, which has no names. Give it a name too.")
@@ -106,7 +106,7 @@ def guard_by_names(
     check_base(base_model)
     if weights:
         check_room_for(base_model, output_dir)
-    with replacing(output_dir, is_checkpoint_of_ours) as staged:
+    with replacing(output_dir, may_replace) as staged:
         model = AutoModelForCausalLMWithECO.from_pretrained(
             base_model, eco_config=config, device_map=None if weights else "meta"
         )
