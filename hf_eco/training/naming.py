@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..auto import AutoModelForCausalLMWithECO
-from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
+from ..checkpoint.source import find_guard
+from ..checkpoint.writing import rewrite_eco
+from ..configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope
+from ..detection.names.last_names import telling_last_name
 from ..guard import Guard
-from ..io.directories import replacing
+from ..guard.naming import NAME_PROBE
+from ..io.directories import changing, check_directory, replacing
 from ..modeling import ECOMixin
 from .augmentation import shipped_prompts
 from .bounds import clopper_pearson_upper
@@ -26,12 +31,14 @@ class FalsePositives:
         n: how many prompts there were.
         bound: upper bound of the rate.
         confidence: that the rate lies below the bound.
+        by_scope: how many of them each scope flags, of scopes that flag some.
     """
 
     flagged: tuple[str, ...]
     n: int
     bound: float
     confidence: float
+    by_scope: Mapping[str, int] = field(default_factory=dict)
 
 
 def guard_by_names(
@@ -142,6 +149,62 @@ def count_false_positives(
     """
     asked = tuple(shipped_prompts() if prompts is None else prompts)
     asked += tuple(without(unique_prompts("retain", retain).values(), asked))
-    flagged = tuple(p for p, verdict in zip(asked, guard.inspect(asked), strict=True) if verdict.flagged)
+    verdicts = guard.inspect(asked)
+    flagged = tuple(p for p, verdict in zip(asked, verdicts, strict=True) if verdict.flagged)
+    by_scope = Counter(
+        scope
+        for verdict in verdicts
+        if verdict.flagged
+        for scope, probability in verdict.probabilities.items()
+        if probability >= guard.config.scope(scope).threshold
+    )
     bound = clopper_pearson_upper(len(flagged), len(asked), confidence)
-    return FalsePositives(flagged, len(asked), bound, confidence)
+    return FalsePositives(flagged, len(asked), bound, confidence, by_scope)
+
+
+def keep_false_positives(directory: str | os.PathLike[str], measured: FalsePositives) -> None:
+    """Writes into a stored guard, and its model card, how many prompts each scope flags that it should not; of scopes
+    without a classifier, which a calibration measures.
+
+    Args:
+        directory: of a guarded checkpoint or a guard.
+        measured: what `count_false_positives` has found with the guard.
+
+    Raises:
+        OSError: there is no such directory, or it cannot be written.
+        ValueError: it holds no guard.
+    """
+    check_directory(directory)
+    with changing(directory) as scratch:
+        eco = find_guard(os.fspath(directory)).eco
+        for scope in eco.scopes:
+            if scope.untrained:
+                scope.calibration = _false_positives_of(scope, measured)
+        rewrite_eco(directory, eco, scratch)
+
+
+def _false_positives_of(scope: ForgetScope, measured: FalsePositives) -> Calibration:
+    count = measured.by_scope.get(scope.name, 0)
+    return Calibration(
+        threshold=scope.threshold,
+        fpr=count / measured.n,
+        fpr_bound=clopper_pearson_upper(count, measured.n, measured.confidence),
+        fnr=None,
+        fnr_bound=None,
+        n_forget=0,
+        n_retain=measured.n,
+        max_fpr=None,
+        confidence=measured.confidence,
+    )
+
+
+def last_names_alone(guard: Guard, names: Mapping[str, Sequence[str]]) -> list[str]:
+    """The last names that by themselves have `guard` flag a prompt, whoever or whatever bears them.
+
+    Args:
+        guard: the guard.
+        names: by scope, the names of those it forgets.
+    """
+    telling = {last: None for own in names.values() for name in own if (last := telling_last_name(name))}
+    prompts = [NAME_PROBE.format(name=last) for last in telling]
+    return [last for last, verdict in zip(telling, guard.inspect(prompts), strict=True) if verdict.flagged]
