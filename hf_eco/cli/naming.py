@@ -6,22 +6,26 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from ..configuration import DEFAULT_ENCODER
+from ..configuration import DEFAULT_ENCODER, NAME_CONTEXTS
 from ..io import PromptSource, Request, read_requests
 from ..io.name_files import check_one_name
 from .application import Misuse
+from .arguments import NameContext
 
 
 def named_in(file: str) -> dict[str, Request]:
     """The requests in a file of names.
 
     Raises:
-        ValueError: as `read_requests`; or a name is too short, or none.
+        ValueError: as `read_requests`; or a name is too short, or a context is none.
     """
     from ..detection.names.index import check_name
 
     requests = read_requests(file)
     for request in requests.values():
+        if request.context and request.context not in NAME_CONTEXTS:
+            known = ", ".join(NAME_CONTEXTS)
+            raise ValueError(f"{request.where} has the context {request.context!r}, which is none. Use {known}.")
         for name in request.names:
             try:
                 check_name(name)
@@ -37,6 +41,12 @@ def given_names(scope: str, names: Sequence[str]) -> Request:
     return Request(scope, tuple(names))
 
 
+def contexts_of(requests: Mapping[str, Request], context: NameContext | None) -> dict[str, str]:
+    """Whether a name is enough for each scope: by its own row, or else by --context."""
+    of_all = "auto" if context is None else context.value
+    return {scope: own.context or of_all for scope, own in requests.items()}
+
+
 def documents_of(
     requests: Mapping[str, Request], file: PromptSource | None, encoder: str | None, guard: str | None = None
 ) -> dict[str, list[str]]:
@@ -50,8 +60,8 @@ def documents_of(
         guard: the stored guard that the scopes are added to; its own encoder is taken where it has one.
 
     Raises:
-        ValueError: there are several scopes and `file`, or an encoder and no documents; `Misuse` where the command line
-            alone says so.
+        ValueError: there are several scopes and `file`, or an encoder and no documents; `Misuse` where the command
+            line alone says so.
     """
     wrong = ValueError if any(request.where for request in requests.values()) else Misuse
     if file is not None and len(requests) > 1:

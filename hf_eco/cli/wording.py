@@ -7,25 +7,28 @@ from collections.abc import Mapping
 
 # What a Python program would do, and what somebody at a command line does instead.
 PHRASES = {
-    r"Load it and use model\.add_scope\(\.\.\.\)\.": "To add scopes to it: hf-eco scopes add",
-    r"Load it without eco_config, then use model\.add_scope\(\.\.\.\)\.": "To add scopes to it: hf-eco scopes add",
-    r"Load the guarded model, add the scopes to it \(model\.add_scope\), and save it whole; or name the model that it "
-    r"was guarded from: save_guard\(\.\.\., base_model=\.\.\.\)\.": "Name the model that it was guarded from.",
-    r"Pass eco_config=ECOConfig\(scopes=\[\.\.\.\]\), or the path or Hub id of a guard\.": "Name a guarded checkpoint or a "
-    "guard, or make one: hf-eco guard",
-    r"Pass base_model='its Hub id' for others to find it\.": "For others to find it, name its Hub id when you upload the "
-    "guard: hf-eco push DIRECTORY REPOSITORY --guard-only --base-model ID",
-    r"Set ForgetScope\(names=\['Jane Doe'\]\) or ForgetScope\(classifier='path or Hub id'\)\.": "Pass --name 'Jane Doe' or "
-    "--classifier.",
-    r"Set ForgetScope\(documents=\['\.\.\.'\]\)\.": "Pass --documents too.",
-    r"Use hf_eco\.training\.calibrate_threshold to choose one\.": "Leave it out to have one chosen by --forget and "
-    "--retain.",
-    r"Pass e\.g\. names=\{'request-1': \['Jane Doe'\]\}\.": "Pass --name 'Jane Doe'.",
-    r"\bdims=None\b": "--dims 0",
+    "Load it and use model.add_scope(...).": "To add scopes to it: hf-eco scopes add",
+    "Load it without eco_config, then use model.add_scope(...).": "To add scopes to it: hf-eco scopes add",
+    "Load the guarded model, add the scopes to it (model.add_scope), and save it whole; or name the model that it was "
+    "guarded from: save_guard(..., base_model=...).": "Name the model that it was guarded from.",
+    "Pass eco_config=ECOConfig(scopes=[...]), or the path or Hub id of a guard.": (
+        "Name a guarded checkpoint or a guard, or make one: hf-eco guard"
+    ),
+    "Pass base_model='its Hub id' for others to find it.": (
+        "For others to find it, upload the guard with its Hub id: hf-eco push DIRECTORY REPOSITORY --guard-only "
+        "--base-model ID"
+    ),
+    "Set ForgetScope(names=['Jane Doe']) or ForgetScope(classifier='path or Hub id').": (
+        "Pass --name 'Jane Doe' or --classifier."
+    ),
+    "Set ForgetScope(documents=['...']).": "Pass --documents too.",
+    "Use hf_eco.training.calibrate_threshold to choose one.": (
+        "Leave it out to have one chosen by --forget and --retain."
+    ),
+    "Pass e.g. names={'request-1': ['Jane Doe']}.": "Pass --name 'Jane Doe'.",
+    "dims=None": "--dims 0",
 }
-_ARGUMENT = re.compile(
-    r"\b([a-z]\w*)=(None\b|True\b|\.\.\.|\['[^']*'\]|\[\.\.\.\]|'[^']*'|[\w-]+(?:\.\d+)?)?"
-)
+_ARGUMENT = re.compile(r"\b([a-z]\w*)=(None\b|True\b|\.\.\.|\['[^']*'\]|\[\.\.\.\]|'[^']*'|[\w-]+(?:\.\d+)?)?")
 # names of arguments of the library that options are called otherwise for
 _CALLED = {"output_dir": "output", "names": "name"}
 
@@ -49,8 +52,8 @@ def in_options(message: str, options: Mapping[str, str]) -> str:
             return written
         return f"{written} {value.removeprefix('[').removesuffix(']')}"
 
-    for pattern, instead in PHRASES.items():
-        message = re.sub(pattern, instead, message)
+    for phrase, instead in PHRASES.items():
+        message = message.replace(phrase, instead)
     message = _ARGUMENT.sub(option, message)
     for name, written in options.items():
         if "_" in name:  # no word of English

@@ -18,7 +18,7 @@ from .prompt_files import read_prompts
 from .rows import KINDS, ROW_FILES, rows_of_file
 from .text_files import check_unicode, kind_of, read_lines, read_text
 
-_FIELDS = ("id", "name", "aliases", "documents")
+_FIELDS = ("id", "name", "aliases", "documents", "context")
 _COMMA = re.compile(r"\s*[,，、]\s*")
 # Behind a comma, and still of the same name: "Davis, Jr.", "Doe, PhD", "Harry, Duke of Sussex", "Charles, the King"
 _OF_THE_SAME = re.compile(r"(?:Jr|Sr|Esq|Ph\.?D|[IVX]+|[A-Z]{2,4}|(?:[A-Z]\.){2,})\.?|the\s.*|.*\bof\b.*", re.S)
@@ -32,12 +32,14 @@ class Request:
         id: by which it is known.
         names: the name, and the aliases.
         documents: files of texts about the person.
+        context: whether a name is enough, as in `ForgetScope`; "" where nothing is said.
         where: says in an error where it stands.
     """
 
     id: str
     names: tuple[str, ...]
     documents: tuple[Path, ...] = ()
+    context: str = ""
     where: str = field(default="", compare=False)
 
     def texts(self) -> list[str]:
@@ -55,8 +57,8 @@ def read_requests(source: str | os.PathLike[str]) -> dict[str, Request]:
 
     Args:
         source: a .txt file (one name per line), or a file of rows (.csv, .tsv, .jsonl, .json, .parquet) with the
-            fields `name` and, as far as there are any, `id`, `aliases`, and `documents` (paths, relative to the file's
-            folder), in any case; the last two are lists, or separated by ";". A request without an id is called
+            fields `name` and, as far as there are any, `id`, `aliases`, `documents` (paths, relative to the file's
+            folder) and `context`, in any case; aliases and documents are lists, or separated by ";". A request without an id is called
             request-1, request-2 and so on, by its row.
 
     Raises:
@@ -67,7 +69,9 @@ def read_requests(source: str | os.PathLike[str]) -> dict[str, Request]:
     path = Path(source)
     if kind_of(path) == ".txt":
         lines = enumerate(read_lines(path), 1)
-        rows = [(f"{str(path)!r}, line {number}", _named(line, number, path)) for number, line in lines if line.strip()]
+        rows = [
+            (f"{str(path)!r}, line {number}", _named(line, number, path)) for number, line in lines if line.strip()
+        ]
     elif kind_of(path) in ROW_FILES:
         rows = list(rows_of_file(path))
         _check_header(rows, path)
@@ -96,13 +100,14 @@ def write_requests(target: str | os.PathLike[str], requests: Sequence[Request]) 
         raise ValueError(f"{str(path)!r} is of no known kind. Use .csv or .jsonl.")
     if path.exists():
         raise FileExistsError(f"There is a file {str(path)!r} already. Name a new one.")
-    fields = _FIELDS if any(request.documents for request in requests) else _FIELDS[:-1]
+    optional = [name for name in _FIELDS[3:] if any(getattr(request, name) for request in requests)]
+    fields = (*_FIELDS[:3], *optional)
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, fields, lineterminator="\n")
     if path.suffix == ".csv":
         table.writeheader()
     for request in requests:
-        row = dict(zip(fields, _row(request, path.parent), strict=False))
+        row = {name: value for name, value in _row(request, path.parent).items() if name in fields}
         if path.suffix == ".csv":
             table.writerow(row)
         else:
@@ -110,14 +115,15 @@ def write_requests(target: str | os.PathLike[str], requests: Sequence[Request]) 
     path.write_text(text.getvalue(), encoding="utf-8")
 
 
-def _row(request: Request, folder: Path) -> tuple[str, str, str, str]:
+def _row(request: Request, folder: Path) -> dict[str, str]:
     if several := [name for name in request.names if ";" in name]:
         raise ValueError(f'The name {several[0]!r} of request {request.id!r} holds a ";", which separates names.')
     documents = [os.path.relpath(path, folder) for path in request.documents]
     aliases = list(request.names[1:])
     listed = any(_COMMA.search(alias) for alias in aliases)  # a list says which are one name
     written = json.dumps(aliases, ensure_ascii=False) if listed else ";".join(aliases)
-    return request.id, request.names[0], written, ";".join(documents)
+    values = request.id, request.names[0], written, ";".join(documents), request.context
+    return dict(zip(_FIELDS, values, strict=True))
 
 
 def _read_document(path: Path) -> list[str]:
@@ -143,7 +149,8 @@ def _request(row: object, where: str, number: int, folder: Path) -> Request:
         raise FileNotFoundError(f"{where} names the document {str(missing[0])!r}, which is no file.")
     key = f"request-{number}" if is_missing(key) else str(key).strip()
     check_unicode(name, where)
-    return Request(key, (name.strip(), *aliases), tuple(documents), where)
+    context = "" if is_missing(row.get("context")) else str(row["context"]).strip().lower()
+    return Request(key, (name.strip(), *aliases), tuple(documents), context, where)
 
 
 def _named(line: str, number: int, path: Path) -> dict[str, str]:
@@ -178,7 +185,10 @@ def _known_fields(row: dict[str, object], where: str) -> dict[str, Any]:
         elif not is_missing(value):
             near = difflib.get_close_matches(field_name, _FIELDS, n=1)
             instead = f"Did you mean {near[0]!r}?" if near else "Rename it to the one it stands for."
-            raise ValueError(f"{where} has the field {given!r}, which is not read: known are {', '.join(_FIELDS)}. {instead}")
+            instead = f"Known are {', '.join(_FIELDS)}. {instead}"
+            raise ValueError(
+                f"{where} has the field {given!r}, which is not read: known are {', '.join(_FIELDS)}. {instead}"
+            )
     return known
 
 

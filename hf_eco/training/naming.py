@@ -52,7 +52,7 @@ def guard_by_names(
     tokens: str = "",
     entities: str | None = None,
     threshold: float = 0.5,
-    context: str = "auto",
+    context: str | Mapping[str, str] = "auto",
     store_names: str = "plain",
     names_key: str | None = None,
     weights: bool = True,
@@ -72,7 +72,8 @@ def guard_by_names(
         tokens: which tokens of a flagged prompt are corrupted, see [`ForgetScope`][hf_eco.ForgetScope].
         entities: token classifier for `tokens="entities"`.
         threshold: how sure a mention must be; higher for fewer misspellings and fewer false positives.
-        context: whether a name by itself is enough, see [`ForgetScope`][hf_eco.ForgetScope].
+        context: whether a name by itself is enough, see [`ForgetScope`][hf_eco.ForgetScope]; one for all scopes, or
+            by scope, "auto" for those that are not in it.
         store_names: "plain", or "hashed" for a guard that does not tell whose names it knows, see
             [`ECOConfig`][hf_eco.ECOConfig]. Call its scopes after the requests then, not after the names.
         names_key: of the hashes, see `ECOConfig`; one is made if None.
@@ -105,7 +106,7 @@ def guard_by_names(
             tokens=tokens,
             entities=entities,
             threshold=threshold,
-            context=context,
+            context=context if isinstance(context, str) else context.get(scope, "auto"),
         )
         for scope, own in names.items()
     ]

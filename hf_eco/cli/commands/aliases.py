@@ -78,7 +78,9 @@ def _requests(name: str | None, documents: list[str] | None, names: str | None) 
             raise Misuse("With --names, --documents would be ignored. Put the paths into the file's field documents.")
         requests = list(read_requests(names).values())
         if not any(request.documents for request in requests):
-            raise ValueError(f"{names!r} names no documents to find aliases in. Put their paths into a field documents.")
+            raise ValueError(
+                f"{names!r} names no documents to find aliases in. Put their paths into a field documents."
+            )
         return requests
     if not documents:
         raise Misuse("Aliases are found in texts about the person. Pass them with --documents FILE.")

@@ -30,7 +30,7 @@ from ..arguments import (
     refuse_ignored,
     said,
 )
-from ..naming import documents_of, given_names, named_in
+from ..naming import contexts_of, documents_of, given_names, named_in
 from ..printing import names_line, print_json, rates, say, scope_values, warn_of_misses
 
 
@@ -55,7 +55,8 @@ def guard(
     names: Annotated[
         str | None,
         typer.Option(
-            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases, documents."
+            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases (a;b), "
+            "documents (paths), context."
         ),
     ] = None,
     scope: Annotated[
@@ -122,7 +123,7 @@ def guard(
             "encoder": encoder,
             "tokens": "" if tokens is None else tokens.value,
             "threshold": 0.5 if threshold is None else threshold,
-            "context": "auto" if context is None else context.value,
+            "context": contexts_of(requests, context),
             "store_names": (store_names or NameStore.plain).value,
             "names_key": KEY_IN_ENVIRONMENT if key_from_environment else None,
         }

@@ -42,7 +42,11 @@ def inspect(
         found = zip(prompts, verdicts, strict=True)
         print_json(
             [
-                {"prompt": prompt, **dataclasses.asdict(own), "uncertain_scope": _scope(own) if own.uncertain else None}
+                {
+                    "prompt": prompt,
+                    **dataclasses.asdict(own),
+                    "uncertain_scope": _scope(own) if own.uncertain else None,
+                }
                 for prompt, own in found
             ]
         )

@@ -33,7 +33,7 @@ from ..arguments import (
     said,
     scopes_of,
 )
-from ..naming import documents_of, given_names, named_in
+from ..naming import contexts_of, documents_of, given_names, named_in
 from ..printing import NOT_MEASURED, bounded, console, print_json, rates, say, scope_values, warn_of_misses
 
 scopes = typer.Typer(help="Add, remove and list what a guard forgets.", no_args_is_help=True)
@@ -63,7 +63,8 @@ def add(
     names: Annotated[
         str | None,
         typer.Option(
-            help="A file of names, each a scope: .csv or .jsonl with the fields id, name, aliases (a;b); .txt."
+            help="A file of names, each a scope: .csv or .jsonl with the fields id, name, aliases (a;b), "
+            "documents (paths), context; .txt."
         ),
     ] = None,
     documents: Documents = None,
@@ -108,13 +109,14 @@ def add(
     common: dict[str, Any] = {"corruption": corruption_from(method, dims, strength, seed), "entities": entities}
     common |= {"threshold": 0.5 if threshold is None else threshold, "label": label}
     common |= {"tokens": "" if tokens is None else tokens.value}
-    common |= {"context": "auto" if context is None else context.value}
+    contexts = contexts_of(requests, context)
     new = [
         ForgetScope(
             own,
             names=of.names,
             documents=texts.get(own, []),
             encoder=encoder if own in texts else None,
+            context=contexts[own],
             **common,
         )
         for own, of in requests.items()
@@ -189,7 +191,8 @@ def remove(
 def list_scopes(
     model: Guarded,
     match: Annotated[
-        str | None, typer.Option(help="Only scopes in whose name, or in a name they look for, this text stands, in any case.")
+        str | None,
+        typer.Option(help="Only scopes in whose name, or in a name they look for, this text stands, in any case."),
     ] = None,
     page: Annotated[int | None, typer.Option(min=1, help="Which page. \\[default: 1]")] = None,
     per_page: Annotated[int | None, typer.Option(min=1, help="Scopes on a page. \\[default: 50]")] = None,
@@ -207,12 +210,27 @@ def list_scopes(
     if page > pages:
         raise ValueError(f"There is no page {page}: {len(found):,} scopes fill {pages:,}. Pass --page {pages}.")
     table = Table()
-    for name in ("scope", "recognised by", "threshold", "false positives", "false negatives", "corruption", "on tokens"):
+    for name in (
+        "scope",
+        "recognised by",
+        "threshold",
+        "false positives",
+        "false negatives",
+        "corruption",
+        "on tokens",
+    ):
         table.add_column(name, overflow="fold")  # a name in full, however narrow the window
     for scope in found[(page - 1) * per_page : page * per_page]:
         c = scope.calibration_in_force
         errors = [NOT_MEASURED] * 2 if c is None else [bounded(c.fpr, c.fpr_bound), bounded(c.fnr, c.fnr_bound)]
-        cells = scope.name, _recognised_by(scope), f"{scope.threshold:.4f}", *errors, scope.corruption.in_words, scope.tokens
+        cells = (
+            scope.name,
+            _recognised_by(scope),
+            f"{scope.threshold:.4f}",
+            *errors,
+            scope.corruption.in_words,
+            scope.tokens,
+        )
         table.add_row(*map(Text, cells))
     console.print(table)
     if pages > 1:
