@@ -186,9 +186,7 @@ def _known_fields(row: dict[str, object], where: str) -> dict[str, Any]:
             near = difflib.get_close_matches(field_name, _FIELDS, n=1)
             instead = f"Did you mean {near[0]!r}?" if near else "Rename it to the one it stands for."
             instead = f"Known are {', '.join(_FIELDS)}. {instead}"
-            raise ValueError(
-                f"{where} has the field {given!r}, which is not read: known are {', '.join(_FIELDS)}. {instead}"
-            )
+            raise ValueError(f"{where} has the field {given!r}, which is not read. {instead}")
     return known
 
 
