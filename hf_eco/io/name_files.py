@@ -58,8 +58,8 @@ def read_requests(source: str | os.PathLike[str]) -> dict[str, Request]:
     Args:
         source: a .txt file (one name per line), or a file of rows (.csv, .tsv, .jsonl, .json, .parquet) with the
             fields `name` and, as far as there are any, `id`, `aliases`, `documents` (paths, relative to the file's
-            folder) and `context`, in any case; aliases and documents are lists, or separated by ";". A request without an id is called
-            request-1, request-2 and so on, by its row.
+            folder) and `context`, in any case; aliases and documents are lists, or separated by ";". A request without
+            an id is called request-1, request-2 and so on, by its row.
 
     Raises:
         OSError: there is no such file, or one of the documents is missing.

@@ -209,29 +209,19 @@ def list_scopes(
     pages = max(1, -(-len(found) // per_page))
     if page > pages:
         raise ValueError(f"There is no page {page}: {len(found):,} scopes fill {pages:,}. Pass --page {pages}.")
+    shown = found[(page - 1) * per_page : page * per_page]
+    widths = {"scope": min(24, max((len(scope.name) for scope in shown), default=0))}
+    widths |= dict.fromkeys(("false positives", "false negatives"), len(NOT_MEASURED))
     table = Table()
-    for name in (
-        "scope",
-        "recognised by",
-        "threshold",
-        "false positives",
-        "false negatives",
-        "corruption",
-        "on tokens",
-    ):
-        table.add_column(name, overflow="fold")  # a name in full, however narrow the window
-    for scope in found[(page - 1) * per_page : page * per_page]:
+    for name in ("scope", "recognised by", "threshold", "false positives", "false negatives", "corruption"):
+        table.add_column(
+            name, overflow="fold", min_width=widths.get(name)
+        )  # a name in full, however narrow the window
+    for scope in shown:
         c = scope.calibration_in_force
         errors = [NOT_MEASURED] * 2 if c is None else [bounded(c.fpr, c.fpr_bound), bounded(c.fnr, c.fnr_bound)]
-        cells = (
-            scope.name,
-            _recognised_by(scope),
-            f"{scope.threshold:.4f}",
-            *errors,
-            scope.corruption.in_words,
-            scope.tokens,
-        )
-        table.add_row(*map(Text, cells))
+        how = f"{scope.corruption.in_words}, on {scope.tokens}"
+        table.add_row(*map(Text, (scope.name, _recognised_by(scope), f"{scope.threshold:.4f}", *errors, how)))
     console.print(table)
     if pages > 1:
         say(f"Page {page:,} of {pages:,}: {len(found):,} scopes.")
