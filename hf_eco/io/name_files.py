@@ -193,7 +193,7 @@ def _known_fields(row: dict[str, object], where: str) -> dict[str, Any]:
 def check_one_name(name: str, where: str) -> None:
     """Raises ValueError if `name` may be several, joined by commas. "Doe, Jane" is one, with the last name first, and
     so is a name with a title or a degree behind it; `where` says where it stands."""
-    first, *others = (part for part in _COMMA.split(name.strip()) if part)
+    first, *others = [part for part in _COMMA.split(name.strip()) if part] or [""]  # who looks for it says it is blank
     others = [part for part in others if not _OF_THE_SAME.fullmatch(part)]
     if not others:
         return
