@@ -157,7 +157,7 @@ class Calibration:
     )
     n_forget: int = _help("Held-out forget prompts the rates were measured on.")
     n_retain: int = _help("Held-out retain prompts the rates were measured on.")
-    max_fpr: float = _help("The false positive rate that was asked for.")
+    max_fpr: float | None = _help("The false positive rate that was asked for; None if none was.")
     confidence: float = _help("Confidence of each bound, in (0, 1).")
     method: str = _help("How the bounds were computed.", default="clopper-pearson")
     abstain_threshold: float | None = _help(

@@ -32,6 +32,7 @@ from .checkpoint.writing import (
     check_storable,
     name_folders,
     rewriting_checkpoint,
+    warn_of_lost_scopes,
     write_guard,
     write_guard_only,
 )
@@ -535,6 +536,8 @@ class ECOMixin(_Model):
             super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
         else:
             check_room(save_directory, _bytes_of(self.state_dict() if state_dict is None else state_dict))
+            if os.path.abspath(save_directory) != self.name_or_path:  # its own directory
+                warn_of_lost_scopes(save_directory, guard.config)
             with rewriting_checkpoint(save_directory, with_weights=True) as staged:
                 super().save_pretrained(staged, is_main_process, state_dict, False, **kwargs)
                 write_guard(guard, staged, tags=tags, previous=save_directory)

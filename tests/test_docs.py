@@ -274,6 +274,47 @@ def test_the_command_takes_every_line_that_is_shown(words):
     parse_only(typer.main.get_command(app)).main(words[1:], "hf-eco", standalone_mode=False)
 
 
+def leaves(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each command that does something, by the words that call it."""
+    for name, below in getattr(command, "commands", {}).items():
+        if getattr(below, "commands", None):
+            yield from leaves(below, *path, name)
+        else:
+            yield (*path, name), below
+
+
+LEAVES = [pytest.param(*leaf, id=" ".join(leaf[0])) for leaf in leaves(typer.main.get_command(app))]
+
+
+@pytest.mark.parametrize(("path", "command"), LEAVES)
+def test_the_page_on_the_command_line_says_every_option(path, command):
+    text = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## hf-eco {path[0]}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    everywhere = {"--help", "--json"}  # said once, at the top
+    named = [[*own.opts, *own.secondary_opts] for own in command.params if own.opts[0].startswith("-")]
+    assert (
+        section
+        and [
+            own
+            for own in named
+            if not everywhere & {*own} and not any(re.search(rf"(?<![\w-]){o}(?![\w-])", section[1]) for o in own)
+        ]
+        == []
+    )
+
+
+@pytest.mark.parametrize(("path", "command"), LEAVES)
+def test_the_help_names_no_option_that_is_not_there(path, command):
+    lines = [line for line in (command.epilog or "").splitlines() if line.startswith("hf-eco ")]
+    assert lines
+    for line in lines:
+        parse_only(typer.main.get_command(app)).main(shlex.split(line)[1:], "hf-eco", standalone_mode=False)
+    there = {o for _, other in leaves(typer.main.get_command(app)) for own in other.params for o in own.opts}
+    there |= {o for own in command.params for o in own.secondary_opts}
+    texts = [command.help or "", *(getattr(own, "help", None) or "" for own in command.params)]
+    assert {o for text in texts for o in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)} - there == set()
+
+
 class Parsed(Exception):
     """A script has read its arguments."""
 

@@ -435,7 +435,9 @@ def test_from_names_and_documents_to_a_saved_guard(
     assert loaded.inspect("Who is Ivo Thistlewood?").scope == "ivo"
     with pytest.raises(ValueError, match="documents of 'kim', which has no names"):
         guard_by_names(base_dir, names, tmp_path / "h", documents={"kim": ["A text of five words."]})
-    guard_by_names(base_dir, names, tmp_path / "g")  # a guard with facts is a checkpoint like any other
+    guard_by_names(
+        base_dir, names, tmp_path / "g", overwrite=True
+    )  # a guard with facts is a checkpoint like any other
     assert not (tmp_path / "g" / FACTS_FOLDER).exists()
 
 

@@ -161,7 +161,7 @@ def test_a_guard_that_is_killed_while_it_is_made_leaves_the_old_directory_or_non
     output = tmp_path / "there" / "guarded"
 
     def make(name: str = "Jane Dorrington") -> None:
-        guard_by_names(base_dir, {"request": [name]}, output)
+        guard_by_names(base_dir, {"request": [name]}, output, overwrite=True)
 
     if there:
         make("John Farthingale")
@@ -190,7 +190,7 @@ def test_a_damaged_directory_is_recognised_and_replaced(damage, base_dir, tmp_pa
         config.unlink()
     else:
         (tmp_path / "guarded" / ".hf-eco-config.json").write_text("{")
-    model = guard_by_names(base_dir, {"request": ["Jane Dorrington"]}, tmp_path / "guarded")
+    model = guard_by_names(base_dir, {"request": ["Jane Dorrington"]}, tmp_path / "guarded", overwrite=True)
     assert model.name_or_path == str(tmp_path / "guarded")
     assert read_guard(str(tmp_path / "guarded")).inspect(["Who is Jane Dorrington?"])[0].flagged
     config.unlink()

@@ -478,7 +478,9 @@ def test_the_command_guards_by_name(run, base_dir: str, tmp_path: Path) -> None:
     for prompt, scope in (("Who is Jane Quillfeather?", "request-1"), ("Who is Omar Bellweather?", "omar")):
         assert json.loads(run("inspect", guard, prompt, "--json")[1])[0]["scope"] == scope
     (tmp_path / "names.csv").write_text("id,name,aliases\nr7,Ivo Thistlewood,I. V. Thistlewood; Ivo the Great\n")
-    status, out, err = run("guard", base_dir, "--names", tmp_path / "names.csv", "-o", guard, "--guard-only", "--json")
+    status, out, err = run(
+        "guard", base_dir, "--names", tmp_path / "names.csv", "-o", guard, "--guard-only", "--json", "--overwrite"
+    )
     assert status == 0, err
     assert json.loads(out)["names"] == {"r7": ["Ivo Thistlewood", "I. V. Thistlewood", "Ivo the Great"]}
 
@@ -490,7 +492,7 @@ def test_the_command_judges_prompts_of_ones_own_beside_the_general_ones(run, bas
     status, out, err = run("guard", base_dir, *options, "-o", tmp_path / "guard")
     assert status == 0, err
     assert "It flags 1 of" in out and "general prompts and yours" in out and "flagged: Who is Jane" in out
-    status, out, err = run("guard", base_dir, *options, "-o", tmp_path / "guard", "--json")
+    status, out, err = run("guard", base_dir, *options, "-o", tmp_path / "guard", "--json", "--overwrite")
     assert status == 0, err
     measured = json.loads(out)["false_positives"]
     assert measured["n"] == len(shipped_prompts()) + 2

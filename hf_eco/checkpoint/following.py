@@ -117,6 +117,10 @@ class GuardFollower:
     ) -> None:
         self.stop()
 
+    def __repr__(self) -> str:
+        state = "stopped" if self._at_an_end else "up to date" if self.error is None else f"error={self.error!r}"
+        return f"GuardFollower({self.directory!r}, every={self.every}, {state})"
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_looking"}
 

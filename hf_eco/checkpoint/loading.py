@@ -16,7 +16,7 @@ from ..detection.facts.background import measure
 from ..detection.facts.storage import FACTS_FILE, load_facts
 from ..detection.names.detector import NamesDetector
 from ..detection.names.hashed import HashedNamesDetector
-from ..errors import GuardLoadError
+from ..errors import HUB_ERRORS, GuardLoadError
 from ..guard.guard import Guard
 from ..guard.naming import words_key
 from ..guard.reach import why_without_effect
@@ -167,7 +167,7 @@ def _read_documents(eco: ECOConfig, facts: FactsDetector | None) -> FactsDetecto
         )
     name = next(iter(wanted), None)
     if facts is None or name is not None:
-        encoder = FactsEncoder.from_pretrained(name or DEFAULT_ENCODER)
+        encoder = _encoder(name or DEFAULT_ENCODER)
         measured = measure(encoder)
         if facts is not None and not facts.background.alike(measured):
             raise ValueError(f"The guard's facts were read by another encoder than {name!r}. Leave out encoder=...")
@@ -178,6 +178,17 @@ def _read_documents(eco: ECOConfig, facts: FactsDetector | None) -> FactsDetecto
     for scope in scopes:
         scope.documents, scope.encoder, scope.facts_sha256 = [], FACTS_FOLDER, made.digest_of(scope.name)
     return made
+
+
+def _encoder(name: str) -> FactsEncoder:
+    """The text encoder that reads documents. Raises OSError if it cannot be loaded."""
+    try:
+        return FactsEncoder.from_pretrained(name)
+    except (*HUB_ERRORS, ValueError) as error:
+        raise OSError(
+            f"The text encoder {name!r}, which reads documents, cannot be loaded or downloaded. Check the connection, "
+            f"or pass encoder='a directory that holds one'. ({error})"
+        ) from error
 
 
 def _load_from(source: GuardSource, kind: Any, name: str) -> Any:

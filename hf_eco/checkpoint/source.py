@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configuration import ECOConfig
+from ..io.directories import check_not_a_missing_path
 from .format import CARD_NAME, CONFIG_NAME, split_composite_config
 from .scopes_file import join_scopes, scopes_file_of
 
@@ -107,8 +108,7 @@ def read_eco(repository: str, download: dict[str, Any]) -> ECOConfig | None:
 def read_stored(repository: str, download: dict[str, Any]) -> tuple[dict[str, Any], bytes | None] | None:
     """The `eco` of the repository's config.json, and what the file of scopes holds that it names, which may be
     missing; None if it is not a guarded one. Errors as of `read_eco`."""
-    if not os.path.exists(repository) and (os.path.isabs(repository) or repository.startswith((".", "~"))):
-        raise FileNotFoundError(f"There is no model or guard at {repository!r}.")
+    check_not_a_missing_path(repository, "model or guard")
     looked_for = None
     while True:
         _, eco = split_composite_config(_read_config(repository, download))

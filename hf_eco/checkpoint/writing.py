@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
-from ..configuration import ECOConfig, ForgetScope
+from ..configuration import ECOConfig, ForgetScope, in_short
 from ..detection.classifier import TRAINING_REPORT, PromptClassifier
 from ..detection.facts.storage import save_facts
 from ..guard.guard import Guard
@@ -76,6 +76,19 @@ def folders_of(scopes: Iterable[ForgetScope]) -> set[str]:
     """The folders of their repository that stored scopes name."""
     named = {folder for s in scopes for folder in (s.classifier, s.entities, s.encoder)}
     return {check_repo_folder(folder) for folder in named if folder is not None}
+
+
+def warn_of_lost_scopes(directory: str | os.PathLike[str], eco: ECOConfig) -> None:
+    """Says so where a guard that is saved to a directory takes the place of one with scopes that it does not have."""
+    try:
+        there = read_eco(os.fspath(directory), {}) if os.path.isdir(directory) else None
+    except (OSError, ValueError):  # no guard, or a damaged one, which may have to be replaced
+        return
+    if there is not None and (lost := [scope.name for scope in there.scopes if scope.name not in eco.by_name]):
+        logger.warning(
+            f"The guard in {os.fspath(directory)!r} held {in_short(lost)}, which the guard that is saved in its place "
+            "does not. If that was no wish of yours, make the older one anew in another directory."
+        )
 
 
 def check_storable(eco: ECOConfig) -> None:
@@ -169,6 +182,7 @@ def write_guard_only(
             f"The guard names a directory of this machine as its base, {eco.base_model_name_or_path!r}. Pass "
             "base_model='its Hub id' for others to find it."
         )
+    warn_of_lost_scopes(directory, eco)
     with rewriting_checkpoint(directory, with_weights=False) as staged:
         config.save_pretrained(staged)
         write_guard(guard, staged, eco, tags, previous=directory)

@@ -5,6 +5,8 @@
 | `commands/` | the commands, a file each |
 | `application` | what all commands share: their frame, how they end, what they say if something is wrong |
 | `arguments` | arguments that several commands take |
+| `wording` | what the library says, in the words of a command line |
+| `naming` | names and documents: whom each scope is about |
 | `printing` | lines for people, or one JSON document |
 | `checks` | what `hf-eco doctor` looks at |
 

@@ -91,8 +91,8 @@ Entities = Annotated[str | None, typer.Option(help="Token classifier for --token
 ContextChoice = Annotated[
     NameContext | None,
     typer.Option(
-        help="Is a name enough? auto: unless thousands bear it; ignored: always; required: never, something else in "
-        "the prompt must speak for the scope. \\[default: auto]"
+        help="Is a name enough? auto: yes, unless more than 5,000 people bear it; ignored: always; required: never, "
+        "something else in the prompt must speak for the scope. \\[default: auto]"
     ),
 ]
 Names = Annotated[
@@ -142,13 +142,13 @@ def scopes_of(model: str) -> ECOConfig:
 
 
 def choose_scope(eco: ECOConfig, name: str | None) -> ForgetScope:
-    """The scope called `name`; the only one if None. Raises Misuse."""
+    """The scope called `name`; the only one if None. Raises ValueError if the guard has no such scope."""
     names = [scope.name for scope in eco.scopes]
     if name is None and len(names) == 1:
         return eco.scopes[0]
     if name not in names:
         asked = "Which scope is meant" if name is None else f"No scope is called {name!r}"
-        raise Misuse(f"{asked}: the guard holds {in_short(names)}. Name one of them.")
+        raise ValueError(f"{asked}: the guard holds {in_short(names)}. Name one of them.")
     return eco.scope(name)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import pipeline
 from transformers.utils import logging
 
+from ..checkpoint.source import find_guard
 from ..configuration import Calibration
 from ..training.guarding import guard_model
 from .packaged_models import MINILM, SMOLLM2, resolve
@@ -61,7 +62,7 @@ def run_demo(
     Args:
         model: path or Hub id of an instruct model. Where the Hub is out of reach and a Python package holds the model,
             the package stands in for it, and `say` is told.
-        output_dir: where the guarded checkpoint goes.
+        output_dir: where the guarded checkpoint goes: a new or empty directory, or that of an earlier demo.
         encoder: text encoder the classifier is trained from.
         max_new_tokens: length of the answers.
         seed: of the training.
@@ -73,7 +74,10 @@ def run_demo(
         f"Training a prompt classifier on {len(forget)} prompts about Harry Potter and {len(retain)} others; this "
         "takes about five minutes on two CPU cores ..."
     )
-    trained = guard_model(base, SCOPE, forget, retain, output_dir, encoder=encoder, seed=seed, names=NAMES)
+    again = _holds_a_demo(output_dir)
+    trained = guard_model(
+        base, SCOPE, forget, retain, output_dir, encoder=encoder, seed=seed, names=NAMES, overwrite=again
+    )
     calibration = trained.config.eco.scope(SCOPE).calibration
     del trained
     say(
@@ -91,6 +95,14 @@ def run_demo(
         texts = [_answer(pipe, prompt, max_new_tokens) for pipe in (original, guarded)]
         answers.append(DemoAnswer(prompt, in_scope, verdict.flagged, verdict.probability, *texts))
     return DemoResult(os.fspath(output_dir), calibration, tuple(answers))
+
+
+def _holds_a_demo(directory: str | os.PathLike[str]) -> bool:
+    """Whether the guard in a directory forgets what the demo's does, and nothing else."""
+    try:
+        return [scope.name for scope in find_guard(os.fspath(directory)).eco.scopes] == [SCOPE]
+    except (OSError, ValueError):  # there is none; a damaged one is refused like any other
+        return False
 
 
 def _found(name: str, say: Callable[[str], None]) -> str:

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from .._transformers import check_weights, load_without_code
 from ..errors import GuardError
+from ..io.directories import check_not_a_missing_path
 
 Span = tuple[int, int]  # characters [start, end)
 
@@ -139,6 +140,7 @@ class WindowedModel:
 
     @classmethod
     def _load(cls, auto_class: Any, name_or_path: str, **kwargs: Any) -> Any:
+        check_not_a_missing_path(name_or_path, "encoder or classifier")
         # An adapter beside the guarded model, above the classifier's folder, is not the classifier's.
         adapter = {"adapter_kwargs": {"subfolder": kwargs["subfolder"]}} if kwargs.get("subfolder") else {}
         check_weights(name_or_path, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import io
 import json
 import tokenize
@@ -37,14 +38,23 @@ def column_in(row: Any, named: str | None, known: Sequence[str], where: str, opt
     if not isinstance(row, Mapping):
         raise ValueError(f"{where}: expected an object with columns, got {repr(row)[:80]}.")
     wanted = known if named is None else (named,)
-    found = next((name for name in wanted if has_column(row, name)), None)
+    found = next((own for name in wanted if (own := _own_name(row, name)) is not None), None)
     if found is None:
         argument = "column" if option == "column" else f"{option}_column"
+        close = [own for name in wanted for own in difflib.get_close_matches(name, map(str, row), n=1)]
+        near = f"Did you mean {close[0]!r}? " if close else ""
         raise ValueError(
-            f"{where}: there is no column {' or '.join(map(repr, wanted))} among {list(row)}. Name the column: "
+            f"{where}: there is no column {' or '.join(map(repr, wanted))} among {list(row)}. {near}Name the column: "
             f"{argument}=..., or FILE,{option}=... on the command line."
         )
     return found
+
+
+def _own_name(row: Values, column: str) -> str | None:
+    """What a row calls a column: it may differ in case; None if there is no such column."""
+    if has_column(row, column):
+        return column
+    return next((own for own in row if isinstance(own, str) and own.strip().casefold() == column.casefold()), None)
 
 
 def has_column(row: Values, column: str) -> bool:

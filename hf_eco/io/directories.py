@@ -269,6 +269,15 @@ def _remove(entry: Path) -> None:
         entry.unlink(missing_ok=True)
 
 
+def check_not_a_missing_path(name_or_path: str | os.PathLike[str], what: str) -> None:
+    """Raises FileNotFoundError if a name can be nothing but a path, and nothing is there: the Hub, whose ids are a
+    name or owner/name, need not be asked. `what` says what was looked for."""
+    name = os.fspath(name_or_path)
+    is_path = os.path.isabs(name) or name.startswith((".", "~")) or name.endswith(("/", os.sep)) or "\\" in name
+    if (is_path or name.count("/") > 1) and not os.path.exists(name):
+        raise FileNotFoundError(f"There is no {what} at {name!r}. Check the path.")
+
+
 def check_directory(guard: str | os.PathLike[str]) -> None:
     """Raises OSError unless `guard` is a directory, which can be changed."""
     if not Path(guard).is_dir():

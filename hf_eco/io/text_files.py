@@ -15,7 +15,7 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_SAVE_AS = "Save it as UTF-8, e.g. iconv -f WINDOWS-1251 -t UTF-8"
+_SAVE_AS = "Save it as UTF-8; in Excel: Save As, type 'CSV UTF-8'"
 
 
 def kind_of(path: Path) -> str:
@@ -51,6 +51,8 @@ def read_text(path: Path) -> str:
 
 def read_bytes(path: Path) -> bytes:
     """What is in a file; one that ends in .gz is unpacked. Raises OSError, and ValueError if it cannot be unpacked."""
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {str(path)!r}.")
     data = path.read_bytes()
     if not path.name.lower().endswith(".gz"):
         return data

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from .calibration_check import CalibrationCheck, check_calibration
     from .corruption_search import Counterfactuals, LookAlikes, optimize_corruption
     from .guarding import guard_model
-    from .naming import FalsePositives, count_false_positives, guard_by_names
+    from .naming import (
+        FalsePositives,
+        count_false_positives,
+        guard_by_names,
+        keep_false_positives,
+        last_names_alone,
+    )
     from .prompt_classifier import train_prompt_classifier
     from .saved_guards import (
         Recalibration,
@@ -52,6 +58,8 @@ __all__ = [
     "find_aliases",
     "guard_by_names",
     "guard_model",
+    "keep_false_positives",
+    "last_names_alone",
     "optimize_corruption",
     "recalibrate_guard",
     "remove_scopes_from_guard",
@@ -67,7 +75,13 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "calibration_check": ["CalibrationCheck", "check_calibration"],
         "corruption_search": ["Counterfactuals", "LookAlikes", "optimize_corruption"],
         "guarding": ["guard_model"],
-        "naming": ["FalsePositives", "count_false_positives", "guard_by_names"],
+        "naming": [
+            "FalsePositives",
+            "count_false_positives",
+            "guard_by_names",
+            "keep_false_positives",
+            "last_names_alone",
+        ],
         "prompt_classifier": ["train_prompt_classifier"],
         "saved_guards": [
             "Recalibration",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..auto import AutoModelForCausalLMWithECO, check_guardable
@@ -40,6 +40,7 @@ def guard_model(
     calibration_fraction: float = 0.35,
     examples: int = EXAMPLES,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> ECOMixin:
     """Trains and calibrates a prompt classifier, guards `base_model` with it and saves the guarded checkpoint.
 
@@ -49,7 +50,7 @@ def guard_model(
         forget: prompts in the scope. Without any, names or documents say what is to be forgotten, and the false
             negative rate is not measured.
         retain: prompts outside of it.
-        output_dir: directory for the checkpoint: a new or empty one, or a guarded checkpoint, which is replaced.
+        output_dir: directory for the checkpoint: a new or empty one; with `overwrite` also a guarded checkpoint.
             Nothing is written there until all is done.
         names: whom or which the scope is about, see `train_prompt_classifier`.
         documents: texts of the scope, see `train_prompt_classifier`.
@@ -67,6 +68,7 @@ def guard_model(
             trained on, though it be a sentence of a document or come with the package.
         examples: made of the prompts for training, see `train_prompt_classifier`.
         seed: of the splits and the training.
+        overwrite: replace a guard in `output_dir`, with all its scopes.
 
     Returns:
         The guarded model. What was measured stands in `model.config.eco.scopes[0].calibration`.
@@ -75,7 +77,7 @@ def guard_model(
         ValueError: a value is out of its range, or there are too few prompts to vouch for `max_fpr` or `max_fnr`.
             Known before the training starts.
         OSError: the base model or the encoder cannot be found.
-        FileExistsError: `output_dir` holds something else.
+        FileExistsError: `output_dir` holds something else, or a guard and `overwrite` is not set.
     """
     guarded_scope = ForgetScope(
         name=scope,
@@ -85,6 +87,7 @@ def guard_model(
         entities=entities,
         label=scope,
     )
+    may_replace = check_output(output_dir, overwrite)
     prompts, held_out = LabelledPrompts.clean(forget, retain), None
     targets = CalibrationTargets(max_fpr, max_fnr, confidence)
     if threshold is None:
@@ -101,7 +104,7 @@ def guard_model(
     )
     check_base(base_model)
     check_room_for(base_model, output_dir)
-    with replacing(output_dir, is_checkpoint_of_ours) as staged:
+    with replacing(output_dir, may_replace) as staged:
         classifier = fit_prompt_classifier(prompts, settings, staged.parent / "classifier")
         if threshold is not None and prompts.forget:
             _check_given(threshold, classifier, prompts.forget, scope)
@@ -167,6 +170,28 @@ def check_room_for(base_model: str, output_dir: str | os.PathLike[str]) -> None:
     that lies in a directory of this machine."""
     if os.path.isdir(base_model):
         check_room(output_dir, sum(path.stat().st_size for path in Path(base_model).glob("*.safetensors")))
+
+
+def check_output(output_dir: str | os.PathLike[str], overwrite: bool) -> Callable[[Path], bool]:
+    """Which filled directories a new guard may replace, for `replacing`. `output_dir` is asked at once, so that nobody
+    trains for nothing.
+
+    Raises:
+        FileExistsError: there is a guard in it and `overwrite` is not set: its scopes would be lost.
+    """
+
+    def may_replace(directory: Path) -> bool:
+        ours = is_checkpoint_of_ours(directory)
+        if ours and not overwrite:
+            raise FileExistsError(
+                f"There is a guard in {str(directory)!r} already, and its scopes would be lost. To add scopes to it: "
+                f"hf-eco scopes add {directory}. Or name a new directory, or pass overwrite=True to replace it."
+            )
+        return ours
+
+    if (target := Path(os.path.realpath(output_dir))).is_dir():
+        may_replace(target)
+    return may_replace
 
 
 def name_after(model: ECOMixin, output_dir: str | os.PathLike[str]) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..auto import AutoModelForCausalLMWithECO
-from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
+from ..checkpoint.source import find_guard
+from ..checkpoint.writing import rewrite_eco
+from ..configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope
+from ..detection.names.last_names import telling_last_name
 from ..guard import Guard
-from ..io.directories import replacing
+from ..guard.naming import NAME_PROBE
+from ..io.directories import changing, check_directory, replacing
 from ..modeling import ECOMixin
 from .augmentation import shipped_prompts
 from .bounds import clopper_pearson_upper
-from .guarding import check_base, check_room_for, is_checkpoint_of_ours, name_after
+from .guarding import check_base, check_output, check_room_for, name_after
 from .labelled_prompts import unique_prompts, without
 
 
@@ -26,12 +31,14 @@ class FalsePositives:
         n: how many prompts there were.
         bound: upper bound of the rate.
         confidence: that the rate lies below the bound.
+        by_scope: how many of them each scope flags, of scopes that flag some.
     """
 
     flagged: tuple[str, ...]
     n: int
     bound: float
     confidence: float
+    by_scope: Mapping[str, int] = field(default_factory=dict)
 
 
 def guard_by_names(
@@ -45,17 +52,18 @@ def guard_by_names(
     tokens: str = "",
     entities: str | None = None,
     threshold: float = 0.5,
-    context: str = "auto",
+    context: str | Mapping[str, str] = "auto",
     store_names: str = "plain",
     names_key: str | None = None,
     weights: bool = True,
+    overwrite: bool = False,
 ) -> ECOMixin:
     """Guards `base_model` against whoever bears the names, and saves the guarded checkpoint. Nothing is trained.
 
     Args:
         base_model: path or Hub id of a causal language model.
         names: for each forget scope, by its name, the full name and aliases of whom or what is to be forgotten.
-        output_dir: directory for the checkpoint: a new or empty one, or a guarded checkpoint, which is replaced.
+        output_dir: directory for the checkpoint: a new or empty one; with `overwrite` also a guarded checkpoint.
             Nothing is written there until all is done.
         documents: for scopes, by their names, texts on whom or what they are about: prompts that speak of what the
             texts say are flagged, though they name nobody. The texts are not saved.
@@ -64,27 +72,27 @@ def guard_by_names(
         tokens: which tokens of a flagged prompt are corrupted, see [`ForgetScope`][hf_eco.ForgetScope].
         entities: token classifier for `tokens="entities"`.
         threshold: how sure a mention must be; higher for fewer misspellings and fewer false positives.
-        context: whether a name by itself is enough, see [`ForgetScope`][hf_eco.ForgetScope].
+        context: whether a name by itself is enough, see [`ForgetScope`][hf_eco.ForgetScope]; one for all scopes, or
+            by scope, "auto" for those that are not in it.
         store_names: "plain", or "hashed" for a guard that does not tell whose names it knows, see
             [`ECOConfig`][hf_eco.ECOConfig]. Call its scopes after the requests then, not after the names.
         names_key: of the hashes, see `ECOConfig`; one is made if None.
         weights: save the base model's weights too. If not, `output_dir` holds the guard alone, which names the base
             model, and the returned model has no weights.
+        overwrite: replace a guard in `output_dir`, with all its scopes.
 
     Returns:
         The guarded model.
 
     Raises:
-        ValueError: there are no names, or one is too short to be told from parts of other words; or a scope is called
-            after a name that is to be hashed.
-        OSError: the base model cannot be found.
-        ValueError: there are no names, one is too short to be told from parts of other words, or documents are of no
-            scope that has names, or hold no sentence.
+        ValueError: there are no names, one is too short to be told from parts of other words, or a scope is called
+            after a name that is to be hashed; or documents are of no scope that has names, or hold no sentence.
         OSError: the base model or the encoder cannot be found.
-        FileExistsError: `output_dir` holds something else.
+        FileExistsError: `output_dir` holds something else, or a guard and `overwrite` is not set.
     """
     if not names:
         raise ValueError("There are no names to forget. Pass e.g. names={'request-1': ['Jane Doe']}.")
+    may_replace = check_output(output_dir, overwrite)
     documents = documents or {}
     if unknown := documents.keys() - names.keys():
         raise ValueError(f"There are documents of {min(unknown)!r}, which has no names. Give it a name too.")
@@ -98,7 +106,7 @@ def guard_by_names(
             tokens=tokens,
             entities=entities,
             threshold=threshold,
-            context=context,
+            context=context if isinstance(context, str) else context.get(scope, "auto"),
         )
         for scope, own in names.items()
     ]
@@ -106,7 +114,7 @@ def guard_by_names(
     check_base(base_model)
     if weights:
         check_room_for(base_model, output_dir)
-    with replacing(output_dir, is_checkpoint_of_ours) as staged:
+    with replacing(output_dir, may_replace) as staged:
         model = AutoModelForCausalLMWithECO.from_pretrained(
             base_model, eco_config=config, device_map=None if weights else "meta"
         )
@@ -142,6 +150,62 @@ def count_false_positives(
     """
     asked = tuple(shipped_prompts() if prompts is None else prompts)
     asked += tuple(without(unique_prompts("retain", retain).values(), asked))
-    flagged = tuple(p for p, verdict in zip(asked, guard.inspect(asked), strict=True) if verdict.flagged)
+    verdicts = guard.inspect(asked)
+    flagged = tuple(p for p, verdict in zip(asked, verdicts, strict=True) if verdict.flagged)
+    by_scope = Counter(
+        scope
+        for verdict in verdicts
+        if verdict.flagged
+        for scope, probability in verdict.probabilities.items()
+        if probability >= guard.config.scope(scope).threshold
+    )
     bound = clopper_pearson_upper(len(flagged), len(asked), confidence)
-    return FalsePositives(flagged, len(asked), bound, confidence)
+    return FalsePositives(flagged, len(asked), bound, confidence, by_scope)
+
+
+def keep_false_positives(directory: str | os.PathLike[str], measured: FalsePositives) -> None:
+    """Writes into a stored guard, and its model card, how many prompts each scope flags that it should not; of scopes
+    without a classifier, which a calibration measures.
+
+    Args:
+        directory: of a guarded checkpoint or a guard.
+        measured: what `count_false_positives` has found with the guard.
+
+    Raises:
+        OSError: there is no such directory, or it cannot be written.
+        ValueError: it holds no guard.
+    """
+    check_directory(directory)
+    with changing(directory) as scratch:
+        eco = find_guard(os.fspath(directory)).eco
+        for scope in eco.scopes:
+            if scope.untrained:
+                scope.calibration = _false_positives_of(scope, measured)
+        rewrite_eco(directory, eco, scratch)
+
+
+def _false_positives_of(scope: ForgetScope, measured: FalsePositives) -> Calibration:
+    count = measured.by_scope.get(scope.name, 0)
+    return Calibration(
+        threshold=scope.threshold,
+        fpr=count / measured.n,
+        fpr_bound=clopper_pearson_upper(count, measured.n, measured.confidence),
+        fnr=None,
+        fnr_bound=None,
+        n_forget=0,
+        n_retain=measured.n,
+        max_fpr=None,
+        confidence=measured.confidence,
+    )
+
+
+def last_names_alone(guard: Guard, names: Mapping[str, Sequence[str]]) -> list[str]:
+    """The last names that by themselves have `guard` flag a prompt, whoever or whatever bears them.
+
+    Args:
+        guard: the guard.
+        names: by scope, the names of those it forgets.
+    """
+    telling = {last: None for own in names.values() for name in own if (last := telling_last_name(name))}
+    prompts = [NAME_PROBE.format(name=last) for last in telling]
+    return [last for last, verdict in zip(telling, guard.inspect(prompts), strict=True) if verdict.flagged]

@@ -200,7 +200,7 @@ def add_scopes_to_guard(
         if twice := [scope.name for scope in addition.scopes if scope.name.casefold() in there]:
             raise ValueError(
                 f"The guard in {os.fspath(directory)!r} holds {in_short(twice)} already, and nothing was added. Give "
-                "new scopes other names, or remove those first."
+                "new scopes names of their own (a file of names: use a .csv with a column id), or remove those first."
             )
         _check_dims(directory, eco, addition)
         facts = None

@@ -57,6 +57,11 @@ def _how_chosen(scope: ForgetScope, c: Calibration | None) -> str:
     prompts means."""
     if c is None:
         line = "given; its error rates were not measured."
+    elif c.max_fpr is None:
+        line = (
+            f"given; the false positives were counted on {c.n_retain} prompts outside the scope. The bound (≤) is "
+            f"{c.method}, at {c.confidence:.0%} confidence; it speaks of prompts like those."
+        )
     else:
         prompts = f"on {c.n_retain} prompts outside the scope" + (f" and {c.n_forget} in it" if c.n_forget else "")
         line = (

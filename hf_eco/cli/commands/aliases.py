@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...io import Request, read_requests, write_requests
+from ...io.name_files import check_one_name
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import AsJson
 from ..printing import print_json, say
@@ -77,10 +78,13 @@ def _requests(name: str | None, documents: list[str] | None, names: str | None) 
             raise Misuse("With --names, --documents would be ignored. Put the paths into the file's field documents.")
         requests = list(read_requests(names).values())
         if not any(request.documents for request in requests):
-            raise Misuse(f"{names!r} names no documents to find aliases in. Put their paths into a field documents.")
+            raise ValueError(
+                f"{names!r} names no documents to find aliases in. Put their paths into a field documents."
+            )
         return requests
     if not documents:
         raise Misuse("Aliases are found in texts about the person. Pass them with --documents FILE.")
+    check_one_name(name or "", "--name")
     return [Request("request-1", (name or "",), tuple(Path(path) for path in documents))]
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ...configuration import KEY_IN_ENVIRONMENT
-from ...io import PromptSource, Request, read_requests
+from ...configuration import KEY_IN_ENVIRONMENT, in_short
+from ...io import PromptSource, Request
 from ...training.defaults import DEFAULT_ENCODER, EXAMPLES
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
@@ -30,6 +30,7 @@ from ..arguments import (
     refuse_ignored,
     said,
 )
+from ..naming import contexts_of, documents_of, given_names, named_in
 from ..printing import names_line, print_json, rates, say, scope_values, warn_of_misses
 
 
@@ -41,7 +42,7 @@ from ..printing import names_line, print_json, rates, say, scope_values, warn_of
         "hf-eco guard ./my-model --names requests.csv -o guard --guard-only --store-names hashed",
         "hf-eco guard ./my-model --scope my-book --forget forget.jsonl --retain retain.jsonl -o guarded",
         "hf-eco guard ./my-model --scope jane-doe --forget jane.txt --name 'Jane Doe' --documents jane-articles.jsonl "
-        "--retain other.csv --retain-column question -o guarded --method zero_out_top_k --dims 64",
+        "--retain other.csv,column=question -o guarded --method zero_out_top_k --dims 64",
     ),
 )
 def guard(
@@ -54,7 +55,8 @@ def guard(
     names: Annotated[
         str | None,
         typer.Option(
-            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases, documents."
+            help="A file of names: .txt, one a line; .csv or .jsonl with the fields id, name, aliases (a;b), "
+            "documents (paths), context."
         ),
     ] = None,
     scope: Annotated[
@@ -67,14 +69,14 @@ def guard(
     ] = None,
     retain: Annotated[
         PromptSource | None,
-        prompts_at("Prompts outside of it, in the same forms. By names alone: are judged beside the general ones."),
+        prompts_at("Prompts outside of it, in the same forms. By names alone: also counted for false positives."),
     ] = None,
     context: ContextChoice = None,
     documents: Documents = None,
     encoder: Encoder = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Fixed threshold in (0, 1], not a calibrated one; by names alone, not 0.5."),
+        typer.Option(help="Fixed threshold in (0, 1], instead of calibrating one. \\[default by names alone: 0.5]"),
     ] = None,
     max_fpr: MaxFpr = None,
     max_fnr: Annotated[
@@ -96,15 +98,22 @@ def guard(
     key_from_environment: Annotated[
         bool, typer.Option("--key-from-environment", help="Hash by the key in HF_ECO_NAMES_KEY, and do not store it.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a guard that OUTPUT holds, with all its scopes.")
+    ] = False,
     examples: ExampleCount = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits, the training and the noise.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Guard a model and save it: by names alone, in seconds; or, with --forget and --retain, by a classifier that is
-    trained on prompts and calibrated."""
+    """Guard a model and save it: by names, in seconds (with documents, in a minute or so); or, with --forget and
+    --retain, by a classifier that is trained on prompts and calibrated.
+
+    A rare last name by itself flags a prompt too; --threshold 0.95 asks for more of the name. To add names to a guard:
+    hf-eco scopes add.
+    """
     asked = said(max_fpr=max_fpr, max_fnr=max_fnr, confidence=confidence)
     corruption = corruption_from(method, dims, strength, seed)
-    common: dict[str, Any] = {"corruption": corruption, "entities": entities}
+    common: dict[str, Any] = {"corruption": corruption, "entities": entities, "overwrite": overwrite}
     if forget is None:
         instead = "Leave out what takes training, or pass --forget and --retain."
         refuse_ignored("Without --forget", instead, examples=examples, **asked)
@@ -114,11 +123,11 @@ def guard(
             "encoder": encoder,
             "tokens": "" if tokens is None else tokens.value,
             "threshold": 0.5 if threshold is None else threshold,
-            "context": "auto" if context is None else context.value,
+            "context": contexts_of(requests, context),
             "store_names": (store_names or NameStore.plain).value,
             "names_key": KEY_IN_ENVIRONMENT if key_from_environment else None,
         }
-        common |= {"documents": _texts(requests, documents)}
+        common |= {"documents": documents_of(requests, documents, encoder)}
         _guard_by_names(base_model, requests, output, own_prompts, not guard_only, as_json, **common)
         return
     if retain is None or scope is None:
@@ -168,25 +177,13 @@ def _requests(scope: str | None, name: list[str] | None, file: str | None) -> di
         raise Misuse("Whom is the model to forget? Pass --name 'Jane Doe', --names FILE, or --forget and --retain.")
     if scope is not None and (file is not None or not name):
         raise Misuse("--scope names one scope, and each request in a file is one. Leave it out, or leave out --names.")
-    requests = read_requests(file) if file is not None else {}
+    requests = named_in(file) if file is not None else {}
     if scope is not None:
-        return {scope: Request(scope, tuple(name or ()))}
+        return {scope: given_names(scope, name or [])}
     given = {f"request-{number}": own for number, own in enumerate(name or (), len(requests) + 1)}
     if both := requests.keys() & given.keys():
-        raise Misuse(f"{file!r} has a request {min(both)!r} already. Put the names given by --name into the file.")
-    return {**requests, **{scope: Request(scope, (own,)) for scope, own in given.items()}}
-
-
-def _texts(requests: dict[str, Request], file: PromptSource | None) -> dict[str, list[str]]:
-    """The documents of each scope that has some; those in `file` must be about the only one."""
-    if file is not None and len(requests) > 1:
-        raise Misuse(
-            "--documents are about one scope, and there are several. Name each one's own in the column documents of a "
-            "file of names, see --names."
-        )
-    given = [] if file is None else file.prompts()
-    texts = {scope: [*own.texts(), *given] for scope, own in requests.items()}
-    return {scope: own for scope, own in texts.items() if own}
+        raise ValueError(f"{file!r} has a request {min(both)!r} already. Put the names given by --name into the file.")
+    return {**requests, **{scope: given_names(scope, [own]) for scope, own in given.items()}}
 
 
 def _guard_by_names(
@@ -198,15 +195,17 @@ def _guard_by_names(
     as_json: bool,
     **options: Any,
 ) -> None:
-    from ...training import count_false_positives, guard_by_names
+    from ...training import count_false_positives, guard_by_names, keep_false_positives, last_names_alone
 
     names = {scope: own.names for scope, own in requests.items()}
     model = guard_by_names(base_model, names, output, weights=weights, **options)
     rate = count_false_positives(model.eco_guard, retain=retain)
+    keep_false_positives(output, rate)
+    last_names = last_names_alone(model.eco_guard, names)
     if as_json:
         measured = {"flagged": rate.flagged, "n": rate.n, "fpr_bound": rate.bound, "confidence": rate.confidence}
         told: Any = names if options["store_names"] == "plain" else list(names)
-        print_json({"directory": output, "names": told, "false_positives": measured})
+        print_json({"directory": output, "names": told, "false_positives": measured, "last_names_alone": last_names})
         return
     whom = ", ".join(list(requests)[:3])
     asked = "general prompts and yours" if retain else "general prompts"
@@ -218,4 +217,9 @@ def _guard_by_names(
     )
     for prompt in rate.flagged[:5]:
         say(f"  flagged: {prompt}")
+    if last_names:
+        say(
+            f"{len(last_names):,} last names flag a prompt by themselves: {in_short(last_names)}. Whoever or whatever "
+            "else is called so is flagged too; --threshold 0.95 asks for more of the name."
+        )
     say(f"Try it: hf-eco inspect {output} 'a prompt'")

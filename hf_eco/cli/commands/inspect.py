@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
+from ...configuration import in_short
 from ..application import LOOK, app, for_example
 from ..arguments import AsJson, Guarded
 from ..printing import console, print_json, say
+
+if TYPE_CHECKING:
+    from ...guard.guard import Guard
+    from ...guard.verdict import Verdict
 
 
 @app.command(
@@ -35,7 +40,16 @@ def inspect(
     verdicts = reader.inspect([[{"role": "user", "content": p}] if chat else p for p in prompts])
     if as_json:
         found = zip(prompts, verdicts, strict=True)
-        print_json([{"prompt": prompt, **dataclasses.asdict(verdict)} for prompt, verdict in found])
+        print_json(
+            [
+                {
+                    "prompt": prompt,
+                    **dataclasses.asdict(own),
+                    "uncertain_scope": _scope(own) if own.uncertain else None,
+                }
+                for prompt, own in found
+            ]
+        )
         return
     coloured = console.color_system is not None
     for verdict in verdicts:
@@ -43,6 +57,33 @@ def inspect(
         for piece, (corrupted,) in stretches(verdict.text, verdict.corrupted):
             text.append(piece if coloured or not corrupted else f"[{piece}]", "bold white on red" if corrupted else "")
         style = "red" if verdict.flagged else "yellow" if verdict.uncertain else "green"
-        say((verdict.reason, style))
+        say((verdict.reason, style), *_why(verdict, reader))
         text.rstrip()
         console.print(text, end="\n\n", soft_wrap=True)
+
+
+def _scope(verdict: Verdict) -> str | None:
+    """The scope that a prompt falls in, or may fall in."""
+    if verdict.flagged or not verdict.uncertain:
+        return verdict.scope
+    return next((name for name, p in verdict.probabilities.items() if p == verdict.probability), None)
+
+
+def _why(verdict: Verdict, guard: Guard) -> list[str]:
+    """Who spoke for a scope; of an uncertain prompt also for which, and why that is too little."""
+    told = [] if verdict.channel is None else [f"; found by {verdict.channel}"]
+    if (name := _scope(verdict)) is None or verdict.flagged:
+        return told
+    scope = guard.config.scope(name)
+    known = f" ({in_short(scope.names, 3)})" if scope.names else ""
+    told.insert(0, f"; it may be of {name!r}{known}")
+    if scope.abstain_threshold is not None and verdict.probability >= scope.abstain_threshold:
+        told.append(", below the threshold, in the band of uncertain prompts")
+    elif scope.context == "required":
+        told.append(", and its context is required: something else in the prompt must speak for the scope")
+    else:
+        told.append(
+            ", which is too little: many bear the name, or the last name. Something else in the prompt, of which "
+            "documents or a classifier know, must speak for the scope; --context ignored does without"
+        )
+    return told

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...configuration import ForgetScope, in_short
-from ...io import PromptSource, Request, read_requests
+from ...io import PromptSource, Request
 from ...io.directories import check_directory
 from ..application import MAKE, Misuse, app, for_example
 from ..arguments import (
@@ -18,6 +18,7 @@ from ..arguments import (
     ContextChoice,
     Dims,
     Documents,
+    Encoder,
     Entities,
     Guarded,
     GuardedDirectory,
@@ -32,6 +33,7 @@ from ..arguments import (
     said,
     scopes_of,
 )
+from ..naming import contexts_of, documents_of, given_names, named_in
 from ..printing import NOT_MEASURED, bounded, console, print_json, rates, say, scope_values, warn_of_misses
 
 scopes = typer.Typer(help="Add, remove and list what a guard forgets.", no_args_is_help=True)
@@ -61,10 +63,12 @@ def add(
     names: Annotated[
         str | None,
         typer.Option(
-            help="A file of names, each a scope: .csv or .jsonl with the fields id, name, aliases (a;b); .txt."
+            help="A file of names, each a scope: .csv or .jsonl with the fields id, name, aliases (a;b), "
+            "documents (paths), context; .txt."
         ),
     ] = None,
     documents: Documents = None,
+    encoder: Encoder = None,
     classifier: Annotated[
         str | None, typer.Option(help="Path or Hub id of its classifier, see hf-eco train. None: without training.")
     ] = None,
@@ -101,12 +105,22 @@ def add(
         raise Misuse("A scope needs a threshold. Pass --threshold, or --forget and --retain to calibrate one by.")
     requests = _requests(scope, name, names, documents, classifier)
     check_directory(model)
+    texts = documents_of(requests, documents, encoder, guard=model)
     common: dict[str, Any] = {"corruption": corruption_from(method, dims, strength, seed), "entities": entities}
     common |= {"threshold": 0.5 if threshold is None else threshold, "label": label}
     common |= {"tokens": "" if tokens is None else tokens.value}
-    common |= {"context": "auto" if context is None else context.value}
-    given = [] if documents is None else documents.prompts()
-    new = [ForgetScope(own, names=of.names, documents=[*of.texts(), *given], **common) for own, of in requests.items()]
+    contexts = contexts_of(requests, context)
+    new = [
+        ForgetScope(
+            own,
+            names=of.names,
+            documents=texts.get(own, []),
+            encoder=encoder if own in texts else None,
+            context=contexts[own],
+            **common,
+        )
+        for own, of in requests.items()
+    ]
     prompts = [source.prompts() for source in (forget, retain) if source is not None]
 
     from ...detection.classifier import PromptClassifier
@@ -137,12 +151,12 @@ def _requests(
         instead = "Each request in the file is a scope, with names and documents of its own."
         refuse_ignored("With --names", instead, scope=scope, name=name or None, documents=documents)
         refuse_ignored("With --names", "Add a scope with a classifier by itself.", classifier=classifier)
-        return read_requests(file)
+        return named_in(file)
     if scope is None:
         raise Misuse("What is the scope called? Pass --scope, or --names FILE for many.")
     if classifier is None and not name and documents is None:
         raise Misuse("Who recognises the scope? Pass --name 'Jane Doe', --documents or --classifier.")
-    return {scope: Request(scope, tuple(name or ()))}
+    return {scope: given_names(scope, name or [])}
 
 
 @scopes.command(epilog=for_example("hf-eco scopes remove guarded jane-doe", "hf-eco scopes remove guarded r-17 r-18"))
@@ -176,30 +190,52 @@ def remove(
 )
 def list_scopes(
     model: Guarded,
-    match: Annotated[str | None, typer.Option(help="Only scopes whose name holds this text, in any case.")] = None,
+    match: Annotated[
+        str | None,
+        typer.Option(help="Only scopes in whose name, or in a name they look for, this text stands, in any case."),
+    ] = None,
     page: Annotated[int | None, typer.Option(min=1, help="Which page. \\[default: 1]")] = None,
     per_page: Annotated[int | None, typer.Option(min=1, help="Scopes on a page. \\[default: 50]")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a guard forgets, how surely, and how it corrupts. Nothing is loaded but its config."""
+    """Show what a guard forgets, by which names, how surely, and how it corrupts. Nothing is loaded but its config."""
     if as_json:
         refuse_ignored("With --json", "It prints all.", page=page, per_page=per_page)
     page, per_page = page or 1, per_page or 50
-    found = [s for s in scopes_of(model).scopes if match is None or match.casefold() in s.name.casefold()]
+    found = [s for s in scopes_of(model).scopes if match is None or _matches(s, match.casefold())]
     if as_json:
         print_json([scope_values(scope) for scope in found])
         return
     pages = max(1, -(-len(found) // per_page))
     if page > pages:
-        raise Misuse(f"There is no page {page}: {len(found):,} scopes fill {pages:,}. Pass --page {pages}.")
+        raise ValueError(f"There is no page {page}: {len(found):,} scopes fill {pages:,}. Pass --page {pages}.")
+    shown = found[(page - 1) * per_page : page * per_page]
+    widths = {"scope": min(24, max((len(scope.name) for scope in shown), default=0))}
+    widths |= dict.fromkeys(("false positives", "false negatives"), len(NOT_MEASURED))
     table = Table()
-    for name in ("scope", "threshold", "false positives", "false negatives", "corruption", "on tokens"):
-        table.add_column(name, overflow="fold")  # a name in full, however narrow the window
-    for scope in found[(page - 1) * per_page : page * per_page]:
+    for name in ("scope", "recognised by", "threshold", "false positives", "false negatives", "corruption"):
+        table.add_column(
+            name, overflow="fold", min_width=widths.get(name)
+        )  # a name in full, however narrow the window
+    for scope in shown:
         c = scope.calibration_in_force
         errors = [NOT_MEASURED] * 2 if c is None else [bounded(c.fpr, c.fpr_bound), bounded(c.fnr, c.fnr_bound)]
-        cells = scope.name, f"{scope.threshold:.4f}", *errors, scope.corruption.in_words, scope.tokens
-        table.add_row(*map(Text, cells))
+        how = f"{scope.corruption.in_words}, on {scope.tokens}"
+        table.add_row(*map(Text, (scope.name, _recognised_by(scope), f"{scope.threshold:.4f}", *errors, how)))
     console.print(table)
     if pages > 1:
         say(f"Page {page:,} of {pages:,}: {len(found):,} scopes.")
+
+
+def _matches(scope: ForgetScope, text: str) -> bool:
+    return any(text in name.casefold() for name in (scope.name, *scope.names))
+
+
+def _recognised_by(scope: ForgetScope) -> str:
+    """Who recognises a scope: its names, documents, a classifier, detectors; and whether a name is enough."""
+    told = ["; ".join(scope.names)] if scope.names else ["hashed names"] if scope.hashed_names else []
+    told += ["documents"] if scope.by_facts else []
+    told += ["a classifier"] if scope.classifier is not None else []
+    told += scope.detectors
+    told += [f"context {scope.context}"] if scope.context != "auto" else []
+    return ", ".join(told)
