@@ -34,6 +34,13 @@ SPELLINGS = {
     "Margaret Thatcher": [
         "マーガレット・サッチャー", "玛格丽特·撒切尔", "مارغريت ثاتشر", "मार्गरेट थैचर", "Маргарет Тэтчер",
     ],
+    "James Watson": ["جيمس واتسون", "ג'יימס ווטסון", "제임스 왓슨", "ジェームズ・ワトソン", "詹姆斯·沃森"],
+    "Priyanka Chopra": ["प्रियंका चोपड़ा", "프리양카 초프라", "プリヤンカー・チョープラー"],
+    "Charles de Gaulle": ["شارل ديغول", "샤를 드골", "夏尔·戴高乐"],  # in one word with a particle
+    "Muammar Gaddafi": ["معمر القذافي"],  # with the article
+    "Enrique Ruzic": ["Энрике Ружич", "エンリケ・ルジック", "恩里克·鲁日克"],  # qu and c, as they may be read
+    "George Washington": ["乔治·华盛顿"],  # characters as dialects read them
+    "Bill Gates": ["Билл Гейтс", "ビル・ゲイツ", "بيل غيتس"],  # ordinary words in English
     "Xi Jinping": ["习近平", "習近平", "시진핑", "Си Цзиньпин"],
     "Son Heung-min": ["손흥민", "सन ह्युंग-मिन", "Сон Хын Мин"],
     "Haruki Murakami": ["무라카미 하루키", "Харуки Мураками", "ハルキ・ムラカミ", "हारुकी मुराकामी"],

@@ -16,6 +16,7 @@
 | `name` | one name: in which words or letters of a text it stands, and how many of them are wrong |
 | `sound_index` | `SoundIndex`: names in another script than they were given in, by sound |
 | `scripts` | the words of a text in any script, as they sound |
+| `chinese` | the characters that Chinese writes the names of foreigners with |
 | `sounds` | phonemes, and how far one name is from another by ear |
 | `hearing` | what each script does to the sounds of names from another |
 | `kanji_index` | `KanjiIndex`: Japanese names in characters, by their readings |

@@ -83,8 +83,7 @@ class NameIndex(Generic[_KeyT]):
                     for table, entry in self._entries(made):
                         table[entry][name] = None
                     self._words.add(name, made)
-                    if not made.ordinary:
-                        self._sounds.add(name)
+                    self._sounds.add(name)
                 self._keys[name][key] = None
 
     def remove(self, key: _KeyT, names: Iterable[str]) -> None:
@@ -99,8 +98,7 @@ class NameIndex(Generic[_KeyT]):
                 for table, entry in self._entries(gone):
                     _drop(table, entry, name)
                 self._words.remove(name, gone)
-                if not gone.ordinary:
-                    self._sounds.remove(name)
+                self._sounds.remove(name)
 
     def find(self, text: str) -> dict[str, Mention]:
         """The surest mention of each name in `text`, by name."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
+from .chinese import TRANSCRIBED, TRANSCRIBING, TRANSCRIBING_WITH_DOTS
 from .kanji import korean_syllables
 from .sounds import latin_sounds, pinyin_sounds
 
@@ -76,7 +77,10 @@ def units(text: str, wanted: frozenset[str]) -> list[Unit]:
     """The units of `text` in the scripts `wanted`, in order."""
     found: list[Unit] = []
     end, before = -1, ""
-    for start, stop, script in _runs(text):
+    runs = [*_runs(text)]
+    dotted = {run for first, second in pairwise(runs) if _is_dotted(text, first, second) for run in (first, second)}
+    for run in runs:
+        start, stop, script = run
         near, capital = 2, False
         if script == before and (_DOT if script == "han" else _BETWEEN).fullmatch(text, end, start):
             near = 1
@@ -84,9 +88,15 @@ def units(text: str, wanted: frozenset[str]) -> list[Unit]:
         end, before = stop, script
         if script not in wanted:
             continue
-        for i, unit in enumerate(_READERS[script](text[start:stop], start)):
+        reader = _transcribed if run in dotted else _READERS[script]
+        for i, unit in enumerate(reader(text[start:stop], start)):
             found.append(replace(unit, near=near if i == 0 else 0, capital=unit.capital or capital))
     return found
+
+
+def _is_dotted(text: str, first: tuple[int, int, str], second: tuple[int, int, str]) -> bool:
+    """Whether two runs are words of the name of a foreigner in Chinese."""
+    return first[2] == second[2] == "han" and _DOT.fullmatch(text, first[1], second[0]) is not None
 
 
 def _runs(text: str) -> Iterator[tuple[int, int, str]]:
@@ -160,13 +170,16 @@ _ARABIC = _rules("""
 ه h و w ي y ی y ہ h ے e ں n [^a-zA-Z] -
 """)
 # --- scripts of syllables, from their usual romanisation
-_INDIC = _rules("ph|f f chh|ch C kh k gh g th t dh d bh b jh|j J sh S zh z ng N v v w v y(?![aeiou]) i [^a-zA-Z] -")
+_INDIC = _rules("ph|f f chh?|c C kh k gh g th t dh d bh b jh|j J sh S zh z ng N v v w v y(?![aeiou]) i [^a-zA-Z] -")
 _KANA = _rules("""
 (?<=[vfw])u_(?=[aeiou]) - (?<=[kg])u_(?=[aeiou]) w (?<=[td])[eo]_(?=[iu]) -
 (?<=sh|ch)i_y?(?=[aueo]) - (?<=j)i_y?(?=[aueo]) - (?<=ts)u_(?=[aeio]) - (?<=[td])e_(?=yu) - i_(?=y) - i_e ye u_ u _ -
 sh S ch C ts c j J ([aeiou])\\1 \\1 [^a-zA-Z] -
 """)
-_HANGUL = _rules("kk k tt t pp p ss s jj J ch C j J eo o eu u ae e ng(?![aeiou]) N wi wi [^a-zA-Z] -")
+_HANGUL = _rules(
+    "(?<=[aeiou])s+$ t jj?eu zu cheu cu sy S kk k tt t pp p ss s jj J "
+    "ch C j J eo o eu u ae e ng(?![aeiou]) N wi wi [^a-zA-Z] -"
+)
 _PINYIN_SYLLABLE = _rules("^zh|^j J ^ch|^q C ^sh|^x S ng$ N ^r(?=[aeiou]) Z ^yi i ^yu u ^wu u [^a-zA-Z] -")
 _THAI = _rules("ph p th t kh k ch C ae e eo e ng N [^a-zA-Z] -")
 # What may stand behind a name in one word with it.
@@ -174,12 +187,6 @@ _PARTICLE = re.compile(
     "(?:씨|님|군|양)?(?:은|는|이|가|을|를|의|에|에게|에게서|에서|와|과|랑|이랑|도|로|으로|만|께|께서|한테|처럼|"
     "보다|부터|까지|라는|이라는|란|"
     "이란|라고|이라고|라면|이라면|야|이야|다|이다|입니다|예요|이에요|였다|이었다|인가|인가요|인지|일까|일까요|에는|에도|와의|과의|이나|나)?"
-)
-# Characters that Chinese writes foreign names with: a name seldom begins or ends between two of them.
-_TRANSCRIBING = frozenset(
-    "阿埃艾奥巴贝彼鲍勃伯布达丹德邓狄迪蒂顿多厄恩尔菲费弗夫戈格根哈赫亨霍基吉加贾杰卡凯科克肯拉莱兰朗勒雷里利莉丽琳卢"
-    "鲁伦罗洛马玛迈麦曼梅蒙米密莫默姆穆娜纳奈内尼涅努诺欧帕佩皮珀普奇齐乔切丘萨塞赛桑森沙莎施史舒斯丝苏索塔泰坦汤唐特滕廷"
-    "图托瓦万威韦维温翁沃乌武西希锡夏谢辛欣休逊雅亚耶伊尤约泽扎詹茨兹"
 )
 # What most Koreans are called, in traditional and simplified characters.
 _KOREAN_LAST_NAMES = frozenset(
@@ -250,8 +257,10 @@ def _indic_letter(character: str, after: str) -> str:
         return "n"
     if "NUKTA" in name or "VIRAMA" in name:
         return ""
-    plain = _ascii(character)
     follows = unicodedata.name(after, "") if after else ""
+    plain = "sh" if re.search(" LETTER (?:SHA|SSA)$", name) else _ascii(character)
+    if name.endswith(" LETTER DDA") and "NUKTA" in follows:
+        plain = "r"
     consonant = plain[-1:] not in tuple("aeiou") and unicodedata.category(character) == "Lo"
     bare = " SIGN " not in follows and "VOWEL" not in follows
     return (
@@ -272,12 +281,25 @@ def _hangul(text: str, start: int) -> Iterator[Unit]:
 
 
 def _han(text: str, start: int) -> Iterator[Unit]:
-    inside = [before in _TRANSCRIBING and c in _TRANSCRIBING for before, c in pairwise(text)]
+    inside = _inside(text, TRANSCRIBING)
     korean = 0  # characters of what may be a Korean name, from here on
     for i, c in enumerate(text):
-        borders = {"begins": i == 0 or not inside[i - 1], "ends": i + 1 == len(text) or not inside[i]}
+        borders = {"begins": not inside[i], "ends": not inside[i + 1]}
         korean = _KOREAN_NAME if borders["begins"] and c in _KOREAN_LAST_NAMES else korean - 1
         yield Unit(start + i, start + i + 1, "han", _han_sounds(c, korean > 0), **borders)
+
+
+def _transcribed(text: str, start: int) -> Iterator[Unit]:
+    """As `_han`, of words of the name of a foreigner."""
+    inside = _inside(text, TRANSCRIBING_WITH_DOTS)
+    for i, c in enumerate(text):
+        sounds = TRANSCRIBED.get(c) or _han_sounds(c, korean=False)[0]
+        yield Unit(start + i, start + i + 1, "han", (sounds,), not inside[i], not inside[i + 1])
+
+
+def _inside(text: str, characters: Container[str]) -> list[bool]:
+    """Whether each character, and the end, stands between two that no name begins or ends between."""
+    return [False, *(before in characters and c in characters for before, c in pairwise(text)), False]
 
 
 @lru_cache(maxsize=1 << 14)

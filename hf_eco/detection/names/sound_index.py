@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, islice, product
 
-from .hearing import DISTANCES, HEARD, OPTIONS, UNVOWELLED
+from .hearing import DISTANCES, HEARD, OPTIONS, R_IS_LOST, UNVOWELLED
 from .kanji_index import KanjiIndex
 from .name import Mention
 from .scripts import CASED, Unit, scripts_in, units
@@ -30,17 +30,20 @@ _LIKE_IN_PART = {
     "hebrew": 0.28,
     "indic": 0.36,
     "thai": 0.25,
-    "hangul": 0.28,
-    "kana": 0.43,
+    "hangul": 0.34,
+    "kana": 0.46,
+    "han": 0.46,
 }  # in some scripts;
 _LIKE_CUT, _LEAST_CUT = 0.25, 4.5  # where the words are cut in other places,
 _LIKE_JOINED, _LEAST_JOINED = 0.08, 3.5  # or not at all, or there is one
 _LIKE_JOINED_IN_PART = {"hangul": 0.2}
 _LEAST_UNVOWELLED = 6.5
 _REVERSED = 0.4  # of it all where the last name stands first
-_OF_A_WORD = 0.36  # of its weight, by which each word may differ
+_OF_A_WORD = 0.36  # of its weight, by which each word may differ,
+_OF_A_WORD_IN_PART = {"hangul": 0.32, "kana": 0.32, "han": 0.33}  # in some scripts
 _LONGEST_UNDIVIDED = 4  # syllables of a name of East Asia, the first of which is the last name
 _MOST_GAPS = 5
+_PARTICLE = 3  # phonemes of a word before the last name that may be written in one with it
 _MOST_KEYS = 32
 _MOST_UNITS = 16
 _MOST_KNOWN = 20_000
@@ -177,10 +180,13 @@ class _Table:
 
     def _entries(self, name: str) -> Iterator[tuple[str, _Heard]]:
         for phonemes, extra in dict(_readings(name)).items():
-            heard = _Heard(name, phonemes, weight(phonemes, self._target in UNVOWELLED), extra)
+            heard = _Heard(name, phonemes, self._weight(phonemes), extra)
             if heard.weight > _LEAST:
                 for key in self._keys(phonemes, self._name_options, self._name_keys):
                     yield key, heard
+
+    def _weight(self, phonemes: str) -> float:
+        return weight(phonemes, self._target in UNVOWELLED, self._target in R_IS_LOST)
 
     def _keys(
         self,
@@ -280,11 +286,9 @@ class _Table:
         return min(there, back)
 
     def _by_words(self, name: str, phonemes: str, most: float) -> float:
-        cost = 0.0
+        cost, of_a_word = 0.0, _OF_A_WORD_IN_PART.get(self._target, _OF_A_WORD)
         for word, heard in zip(name.split(GAP), phonemes.split(GAP), strict=True):
-            cost += self._between(
-                word, heard, min(most - cost, 0.1 + _OF_A_WORD * weight(word, self._target in UNVOWELLED))
-            )
+            cost += self._between(word, heard, min(most - cost, 0.1 + of_a_word * self._weight(word)))
             if cost > most:
                 break
         return cost
@@ -329,9 +333,18 @@ def _readings(name: str) -> tuple[tuple[str, float], ...]:
     made: dict[str, float] = {}
     for read in found:
         made.setdefault(GAP.join(read), 0.0)
+        for own in _joined(read):
+            made.setdefault(GAP.join(own), 0.0)
         if len(read) > 1:
             made.setdefault(GAP.join(read[-1:] + read[:-1]), 0.5)
     return tuple(made.items())
+
+
+def _joined(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The words of a name, particles before the last name (de, la, van) and that in one."""
+    for i in range(1, len(words) - 1):
+        if all(len(word) <= _PARTICLE for word in words[i:-1]):
+            yield *words[:i], "".join(words[i:])
 
 
 def _words(name: str) -> Iterator[tuple[str, ...]]:

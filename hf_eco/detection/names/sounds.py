@@ -2,7 +2,7 @@
 
 A word is a string of phonemes, one character each: vowels `aeiou`; consonants `pbfvtdszkgmnlrhwy`, `T` (th), `S` (sh),
 `Z` (zh), `C` (ch), `J` (dzh), `c` (ts), `x` (kh), `N` (ng); and what Latin letters leave open: `G` (g before e or i),
-`j`, `H` (ch), `q` (c before e or i), each read in several ways. `|` stands between words.
+`j`, `H` (ch), `q` (c before e or i), `Q` (c at the end), each read in several ways. `|` stands between words.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ _WEAK = frozenset("hwy")  # consonants that come and go between languages
 # What Latin letters say, the first that fits; of a letter with an accent, before the accent is taken off.
 _LATIN_RULES = (
     ("ñ|ń|ň", "ny"), ("[çś]", "s"), ("[šş]", "S"), ("[žż]", "Z"), ("[čć]", "C"), ("ź", "z"), ("ğ", "g"),
-    ("ř", "r"), ("ß", "s"), ("[æøö]", "e"), ("ł", "l"), ("đ", "d"), ("þ", "T"), ("ı", "i"),
-    ("[^a-z]", ""),
-    ("t?sch|sh|sz(?!$)", "S"), ("tch|tsh|cz", "C"), ("ch(?=[rl])|ck|q(?!u)", "k"), ("ch", "H"), ("ph", "f"),
-    ("th", "T"), ("gh(?=[aeiou])|gu(?=[eiy])", "g"), ("(?<=[aeiou])gh", ""), ("kh", "x"), ("zh", "Z"),
-    ("d(?:zh|j|g(?=[eiy]))", "J"), ("t[sz]", "c"), ("qu", "kw"), ("(?<![a-z])x", "z"), ("x", "ks"),
-    ("(?<![a-z])wr", "r"), ("wh", "w"), ("(?<![a-z])kn", "n"), ("ng(?![aeiou])", "N"), ("mb(?![a-z])", "m"),
-    ("sc(?=[iey])", "S"), ("(?<=[aeiou])c(?![a-z])", "C"), ("c(?=[eiy])", "q"), ("c", "k"),
-    ("g(?=[eiy])", "G"), ("bh", "b"), ("dh", "d"),
-    ("y(?=[aeiou])", "y"), ("y", "i"), ("oo|ou", "u"), ("(?<=j)ea(?=n)", "a"), ("ee|ea", "i"), ("eau|au", "o"),
-    ("(?<=[aeo])w(?![a-z])", ""), ("(?<=[oe])w(?=sk|cz)", "v"),
+    ("ř", "r"), ("ß", "s"), ("[æøö]", "e"), ("ł", "l"), ("đ", "d"), ("þ", "T"), ("ı", "i"), ("ę", "en"),
+    ("ą", "on"), ("[^a-z]", ""), ("t?sch|sh|sz(?!$)", "S"), ("tch|tsh|cz", "C"),
+    ("ch(?=[rl])|ck|q(?!u)|cqu|(?<=[a-z])qu(?=[eiy])", "k"), ("ch", "H"), ("ph", "f"), ("th", "T"),
+    ("gh(?=[aeiou])|gu(?=[eiy])", "g"), ("(?<=[aeiou])gh", ""), ("kh", "x"), ("zh", "Z"),
+    ("d(?:zh|j|g(?=[eiy]))", "J"), ("tz|ts(?=[uk])|(?<![a-z])ts", "c"), ("qu", "kw"), ("(?<![a-z])x", "z"),
+    ("x", "ks"), ("(?<![a-z])wr", "r"), ("wh", "hw"), ("(?<=[aiu])nh(?=[ao](?![a-z]))", "ny"),
+    ("(?<![a-z])kn", "n"), ("ng(?![aeiou])", "N"), ("mb(?![a-z])", "m"), ("sc(?=[iey])", "S"),
+    ("(?<=[aeiou])c(?![a-z])", "Q"), ("c(?=[eiy])", "q"), ("c", "k"), ("g(?=[eiy])", "G"), ("bh", "b"),
+    ("dh", "d"), ("ie(?![a-z])", "i"), ("y(?=[aeiou])", "y"), ("y", "i"), ("oo|ou", "u"),
+    ("(?<=j)ea(?=n)", "a"), ("ee|ea", "i"), ("eau|au", "o"), ("(?<=[aeo])w(?![a-z])", ""),
+    ("(?<=[oe])w(?=sk|cz)", "v"),
 )  # fmt: skip
 
 # Pinyin, the romanisation of Mandarin, reads some letters in its own way.
@@ -48,10 +49,11 @@ _PINYIN_RULES = (
 # Groups of consonants; the first letter names the class in a key.
 _CLASSES = {"P": "pbfv", "T": "td", "S": "szSZCJc", "K": "kgx", "M": "m", "N": "nN", "R": "lr"}
 _CLASS = {sound: name for name, sounds in _CLASSES.items() for sound in sounds} | dict(
-    T="T", G="S", j="S", H="S", q="S"
+    T="T", G="S", j="S", H="S", q="S", Q="S"
 )
 CLASSES = "".join(_CLASSES)
 MOST_KEYS = 16  # of one name
+_OFTEN_OTHER_AT_THE_END = frozenset("tdsvm")
 _LONG_KEY = 4  # classes of a key of which one may be missing, or too many; one more, and one may be another
 
 
@@ -72,7 +74,7 @@ def latin_sounds(word: str) -> str:
     return _read_latin(_DOUBLE.sub(r"\1", small))
 
 
-_ACCENTED = frozenset("ñńňçśšşžżčćźğřßæøöłđþı")
+_ACCENTED = frozenset("ñńňçśšşžżčćźğřßæøöłđþıęą")
 
 
 @lru_cache(maxsize=1 << 14)
@@ -82,11 +84,15 @@ def pinyin_sounds(word: str) -> str | None:
     return _read_pinyin(small) if small.isascii() and _PINYIN.fullmatch(small) else None
 
 
-def weight(phonemes: str, unvowelled: bool = False) -> float:
+def weight(phonemes: str, unvowelled: bool = False, r_is_lost: bool = False) -> float:
     """How much a name says: 1 for a consonant, 0.3 for one that comes and goes, 0.25 for a vowel, 0.1 for one that is
-    not written."""
+    not written, 0.4 for an r that is lost before consonants."""
     vowel = 0.1 if unvowelled else 0.25
-    return sum(vowel if c in VOWELS else 0.3 if c in _WEAK else 1.0 for c in phonemes if c != GAP)
+    heard = sum(vowel if c in VOWELS else 0.3 if c in _WEAK else 1.0 for c in phonemes if c != GAP)
+    return heard - 0.6 * len(_R_BEFORE_CONSONANTS.findall(phonemes)) if r_is_lost else heard
+
+
+_R_BEFORE_CONSONANTS = re.compile("r(?![aeiou])")
 
 
 def keys(phonemes: str, options: Mapping[str, tuple[str, ...]], unvowelled: bool = False) -> Iterator[str]:
@@ -112,11 +118,16 @@ def keys(phonemes: str, options: Mapping[str, tuple[str, ...]], unvowelled: bool
 
 
 def _kind(sound: str, after: str) -> str:
-    """A phoneme, marked where the next decides what becomes of it: `r-` before no vowel, `n~` before a stop, `nm`."""
+    """A phoneme, marked where the next decides what becomes of it: `r-` before no vowel, `n~` before a stop, `nm`,
+    `t~` before an s, `tu`, `t$` at the end of a word."""
     if sound in "rl" and after not in VOWELS:
         return f"{sound}-"
     if sound in "nmN" and after == "m":
         return f"{sound}m"
+    if sound in _OFTEN_OTHER_AT_THE_END and not after:
+        return f"{sound}$"
+    if sound in "td" and after and after in "szSu":
+        return "tu" if after == "u" else "t~"
     return f"{sound}~" if sound in "nm" and after and after in "bdgptk" else sound
 
 
@@ -152,22 +163,32 @@ class Distances:
         added: phonemes that a script puts in.
         gap: what a word more or less costs.
         unheard: sounds before which a script does not write an m or n.
+        article: what a script may write before a word.
+        vowel: what it costs to lose a vowel that has no other beside it.
     """
 
     def __init__(
-        self, near: str = "", dropped: str = "", added: str = "", gap: float = 0.3, unheard: str = ""
+        self,
+        near: str = "",
+        dropped: str = "",
+        added: str = "",
+        gap: float = 0.3,
+        unheard: str = "",
+        article: str = "",
+        vowel: float = 0.2,
     ) -> None:
         self.exchanged = {pair: cost for pair, cost in _pairs(near)}
         self.dropped = {part[:1]: float(part[1:]) for part in dropped.split()}
         self.added = {part[:1]: float(part[1:]) for part in added.split()}
         self.gap = gap
         self._rows: dict[tuple[str, bool], dict[str, float]] = {}
-        self.unheard = unheard
+        self.unheard, self.article, self.vowel = unheard, article, vowel
 
     def __or__(self, other: Distances) -> Distances:
         """Those of two scripts, of which the lower hold."""
         both = Distances(gap=min(self.gap, other.gap))
-        both.unheard = self.unheard + other.unheard
+        both.unheard, both.article = self.unheard + other.unheard, self.article or other.article
+        both.vowel = max(self.vowel, other.vowel)
         for name in ("exchanged", "dropped", "added"):
             mine, others = getattr(self, name), getattr(other, name)
             setattr(both, name, {k: min(mine.get(k, 9.0), others.get(k, 9.0)) for k in {**mine, **others}})
@@ -230,12 +251,16 @@ class Distances:
             return self.dropped.get(sound, 0.35 if sound == "r" else 0.8)
         if sound == "g" and name[i - 1 : i] in ("n", "N"):
             return 0.15
+        if sound in "td" and after and after in "szS":
+            return 0.15
         if sound in "mn" and after and after in self.unheard:
             return 0.1
-        if sound == "e" and (ends or name[i + 1 : i + 3] in ("s", "s|")):
+        if sound == "e" and (ends or name[i + 1 : i + 3] in ("s", "s|")) and not VOWELS.isdisjoint(name[:i]):
             return 0.05
         if sound == "h" and after not in VOWELS:
             return 0.1
+        if sound in VOWELS and self.vowel > 0.2 and after not in VOWELS and name[i - 1 : i] not in VOWELS:
+            return self.vowel
         if ends and sound in _OFTEN_SILENT:
             return 0.6
         if sound in "rl":
@@ -246,9 +271,11 @@ class Distances:
         sound = heard[j]
         if sound == GAP:
             return self.gap
+        if j < len(self.article) and heard.startswith(self.article):
+            return 0.1
         if sound in "gJ" and heard[j - 1 : j] in ("n", "N"):
             return 0.15
-        if sound in "mnN" and heard[j + 1 : j + 2] == "m":
+        if sound in "mnN" and heard[j + 1 : j + 2] in ("m", "n"):
             return 0.1
         if heard[j - 1 : j] == sound:
             return 0.1
@@ -264,7 +291,7 @@ def _pairs(text: str) -> Iterator[tuple[frozenset[str], float]]:
         yield frozenset(part[:2]), float(part[2:])
 
 
-_PHONEMES = "aeiou" + "".join(_CLASSES.values()) + "hwyTGjHq" + GAP
+_PHONEMES = "aeiou" + "".join(_CLASSES.values()) + "hwyTGjHqQ" + GAP
 _UNLIKE = 9.0
 _LEAST = 0.025  # any phoneme too many or too few costs more
 _OTHER = 1.1
@@ -278,10 +305,11 @@ _EXCHANGED = dict(
     _pairs(
         "ei.12 ea.12 ao.12 ou.12 ae.12 wu.05 wo.1 yi.05 ye.15 ji.2 "
         "pb.35 fv.3 pf.4 bv.35 pv.6 bf.5 wv.2 wf.5 wb.5 td.3 Tt.2 Ts.25 Tf.5 Td.35 Tz.35 "
-        "sz.2 sS.35 sc.35 zZ.3 zc.3 zJ.4 SC.4 SZ.3 SJ.5 CJ.35 Cc.3 cJ.4 JZ.25 sC.5 tC.5 tc.5 dJ.5 "
+        "sz.2 sS.35 sc.2 zZ.3 zc.3 zJ.4 SC.4 SZ.3 SJ.5 CJ.35 Cc.3 cJ.4 JZ.25 sC.5 tC.5 tc.5 dJ.5 "
         "GJ.05 Gg.08 GZ.15 Gx.3 Gh.35 Gz.35 GS.35 GC.35 Gk.4 Gy.3 "
         "jJ.05 jZ.15 jy.1 jx.2 jh.25 jz.35 jS.35 jC.3 jc.4 jg.4 "
         "qs.05 qc.12 qC.12 qT.1 qS.15 qz.3 qk.4 qt.4 qZ.4 qJ.4 "
+        "QC.05 Qk.05 Qc.1 Qq.1 QS.2 Qg.2 "
         "HC.05 Hx.1 Hk.15 HS.15 Hc.3 Hh.2 Hs.4 HJ.3 HZ.4 Hg.4 "
         "kg.3 kx.3 gx.35 xh.15 hg.35 hk.5 nm.45 nN.05 mN.5 lr.4 yJ.3 yZ.4"
     )
