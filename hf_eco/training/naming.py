@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..auto import AutoModelForCausalLMWithECO
-from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
+from ..configuration import CONVERSATION, ROLES, CorruptionConfig, ECOConfig, ForgetScope
 from ..guard import Guard
 from ..io.directories import replacing
 from ..modeling import ECOMixin
@@ -48,6 +49,8 @@ def guard_by_names(
     context: str = "auto",
     store_names: str = "plain",
     names_key: str | None = None,
+    judged_roles: Sequence[str] = ROLES,
+    flag_lasts: str | int = CONVERSATION,
     weights: bool = True,
 ) -> ECOMixin:
     """Guards `base_model` against whoever bears the names, and saves the guarded checkpoint. Nothing is trained.
@@ -68,6 +71,8 @@ def guard_by_names(
         store_names: "plain", or "hashed" for a guard that does not tell whose names it knows, see
             [`ECOConfig`][hf_eco.ECOConfig]. Call its scopes after the requests then, not after the names.
         names_key: of the hashes, see `ECOConfig`; one is made if None.
+        judged_roles: whose messages are judged, see [`ECOConfig`][hf_eco.ECOConfig].
+        flag_lasts: how long a flagged conversation stays flagged, likewise.
         weights: save the base model's weights too. If not, `output_dir` holds the guard alone, which names the base
             model, and the returned model has no weights.
 
@@ -102,7 +107,8 @@ def guard_by_names(
         )
         for scope, own in names.items()
     ]
-    config = ECOConfig(scopes=scopes, store_names=store_names, names_key=names_key)
+    policy: dict[str, Any] = {"judged_roles": judged_roles, "flag_lasts": flag_lasts}
+    config = ECOConfig(scopes=scopes, store_names=store_names, names_key=names_key, **policy)
     check_base(base_model)
     if weights:
         check_room_for(base_model, output_dir)

@@ -37,6 +37,8 @@ def inspect(
         found = zip(prompts, verdicts, strict=True)
         print_json([{"prompt": prompt, **dataclasses.asdict(verdict)} for prompt, verdict in found])
         return
+    if reader.config.has_own_policy:
+        say(f"The guard {reader.config.policy_in_words}.")
     coloured = console.color_system is not None
     for verdict in verdicts:
         text = Text()

@@ -185,7 +185,8 @@ def list_scopes(
     if as_json:
         refuse_ignored("With --json", "It prints all.", page=page, per_page=per_page)
     page, per_page = page or 1, per_page or 50
-    found = [s for s in scopes_of(model).scopes if match is None or match.casefold() in s.name.casefold()]
+    eco = scopes_of(model)
+    found = [s for s in eco.scopes if match is None or match.casefold() in s.name.casefold()]
     if as_json:
         print_json([scope_values(scope) for scope in found])
         return
@@ -201,5 +202,7 @@ def list_scopes(
         cells = scope.name, f"{scope.threshold:.4f}", *errors, scope.corruption.in_words, scope.tokens
         table.add_row(*map(Text, cells))
     console.print(table)
+    if eco.has_own_policy:
+        say(f"The guard {eco.policy_in_words}.")
     if pages > 1:
         say(f"Page {page:,} of {pages:,}: {len(found):,} scopes.")
