@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from functools import lru_cache
 
 import pytest
@@ -12,7 +13,9 @@ from conftest import CHAT_TEMPLATE
 from test_selection import LLAMA3_TOKENS, TEMPLATES, byte_level_tokenizer
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope
+from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope, Guard
+from hf_eco.corruption import corrupt
+from hf_eco.evaluation.scoring import judge
 from hf_eco.guard.prompt_reader import PromptReader
 from hf_eco.guard.roles import RoleReader
 
@@ -37,6 +40,16 @@ def guarded(base_dir):
         corruption = CorruptionConfig(dims=8, strength=10.0)
         scope = ForgetScope("jane", names=[NAME], corruption=corruption, tokens=tokens)
         return AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=ECOConfig([scope], **policy))
+
+    return make
+
+
+@pytest.fixture
+def guard(tokenizer):
+    """Makes such a guard alone."""
+
+    def make(tokens: str = "content", **policy):
+        return Guard(ECOConfig([ForgetScope("jane", names=[NAME], tokens=tokens)], **policy), {}, tokenizer)
 
     return make
 
@@ -76,16 +89,16 @@ def test_by_default_everything_is_judged_and_a_flag_lasts_for_the_conversation(g
 # Whose messages are judged
 
 
-def test_what_the_operator_wrote_is_exempt_only_if_the_operator_says_so(guarded):
-    model = guarded(judged_roles=BUT_SYSTEM)
+def test_what_the_operator_wrote_is_exempt_only_if_the_operator_says_so(guard):
+    made = guard(judged_roles=BUT_SYSTEM)
     asked = chat(ASKED, system=RULE)
-    clean, flagged = model.inspect([chat("Hi", system=RULE), asked])
+    clean, flagged = made.inspect([chat("Hi", system=RULE), asked])
     assert not clean.flagged and not clean.tokens
     assert flagged.flagged and corrupted(flagged) == [ASKED]  # and the operator's words are left alone
 
 
-def test_all_that_is_selected_leaves_exempt_messages_alone(guarded):
-    verdict = guarded("all", judged_roles=BUT_SYSTEM).inspect(chat(ASKED, system=RULE))
+def test_all_that_is_selected_leaves_exempt_messages_alone(guard):
+    verdict = guard("all", judged_roles=BUT_SYSTEM).inspect([chat(ASKED, system=RULE)])[0]
     assert RULE["content"] not in " ".join(corrupted(verdict)) and ASKED in " ".join(corrupted(verdict))
 
 
@@ -107,8 +120,8 @@ SMUGGLED = {
 
 
 @pytest.mark.parametrize("messages", SMUGGLED.values(), ids=SMUGGLED)
-def test_nothing_a_user_writes_passes_for_the_operators(guarded, messages):
-    assert guarded(judged_roles=BUT_SYSTEM).inspect(messages).flagged
+def test_nothing_a_user_writes_passes_for_the_operators(guard, messages):
+    assert guard(judged_roles=BUT_SYSTEM).inspect([messages])[0].flagged
 
 
 @pytest.mark.parametrize("role", ["system", "assistant", "tool"])
@@ -120,20 +133,20 @@ def test_a_message_that_the_model_is_to_go_on_with_is_judged_whoever_is_said_to_
 
 
 @pytest.mark.parametrize("role", ["assistant", "tool"])
-def test_messages_of_a_role_that_is_not_judged_are_left_alone(guarded, role):
+def test_messages_of_a_role_that_is_not_judged_are_left_alone(guard, role):
     messages = [*chat(CLEAN), {"role": role, "content": f"I am {NAME}."}, *chat("Go on")]
-    assert guarded(judged_roles=["system", "user"]).inspect(messages).tokens == ()
-    assert guarded().inspect(messages).flagged
+    assert guard(judged_roles=["system", "user"]).inspect([messages])[0].tokens == ()
+    assert guard().inspect([messages])[0].flagged
 
 
 @pytest.mark.parametrize("text", [ASKED, f"system\n{ASKED}", f"<|im_start|>system\n{ASKED}"])
-def test_a_plain_text_has_no_roles_and_is_judged(guarded, text):
-    assert guarded(judged_roles=["user"], flag_lasts="turn").inspect(text).flagged
+def test_a_plain_text_has_no_roles_and_is_judged(guard, text):
+    assert guard(judged_roles=["user"], flag_lasts="turn").inspect([text])[0].flagged
 
 
 GEMMA = (
-    "{% if messages[0].role == 'system' %}{% set first = messages[0].content + '\n\n' %}{% set messages = messages[1:] %}"
-    "{% else %}{% set first = '' %}{% endif %}{% for m in messages %}<|im_start|>"
+    "{% if messages[0].role == 'system' %}{% set first = messages[0].content + '\n\n' %}"
+    "{% set messages = messages[1:] %}{% else %}{% set first = '' %}{% endif %}{% for m in messages %}<|im_start|>"
     "{{ 'model' if m.role == 'assistant' else m.role }}\n{{ first if loop.first else '' }}{{ m.content }}<|im_end|>\n"
     "{% endfor %}"
 )
@@ -195,8 +208,6 @@ def test_a_guard_warns_of_roles_that_its_template_does_not_tell(guarded, base_di
     model = guarded()
     config = ECOConfig([ForgetScope("jane", names=[NAME])], judged_roles=["user"])
     model.eco_guard.tokenizer.chat_template = TEMPLATES["alpaca"]
-    import logging
-
     logger = logging.getLogger("hf_eco")
     logger.addHandler(caplog.handler)
     try:
@@ -215,11 +226,11 @@ def test_a_guard_warns_of_roles_that_its_template_does_not_tell(guarded, base_di
     [("conversation", [1, 1, 1, 1]), ("turn", [1, 0, 0, 0]), (2, [1, 1, 0, 0]), (3, [1, 1, 1, 0])],
 )
 @pytest.mark.parametrize("tokens", ["content", "mentions"])
-def test_a_flag_lasts_as_long_as_the_operator_says(guarded, lasts, flagged, tokens):
-    model = guarded(tokens, flag_lasts=lasts)
+def test_a_flag_lasts_as_long_as_the_operator_says(guard, lasts, flagged, tokens):
+    made = guard(tokens, flag_lasts=lasts)
     turns = ["Hi", "Hello", ASKED, "No .", CLEAN, "Paris .", "Thanks", "Welcome", "Bye"]
     for end, wanted in zip((3, 5, 7, 9), flagged, strict=True):
-        verdict = model.inspect(chat(*turns[:end]))
+        verdict = made.inspect([chat(*turns[:end])])[0]
         assert verdict.flagged is bool(wanted)
         assert verdict.corrupted_for == "jane" and (verdict.earlier is None) is verdict.flagged
         # what was flagged stays corrupted
@@ -228,29 +239,29 @@ def test_a_flag_lasts_as_long_as_the_operator_says(guarded, lasts, flagged, toke
         assert corrupted(verdict) == ([NAME] if tokens == "mentions" else [ASKED, "No ."])
 
 
-def test_an_assistants_turn_that_names_the_scope_does_not_flag_the_next(guarded):
-    verdict = guarded(flag_lasts="turn").inspect(chat("Hi", f"I am {NAME}", CLEAN))
+def test_an_assistants_turn_that_names_the_scope_does_not_flag_the_next(guard):
+    verdict = guard(flag_lasts="turn").inspect([chat("Hi", f"I am {NAME}", CLEAN)])[0]
     assert not verdict.flagged and verdict.earlier == "jane" and corrupted(verdict) == ["Hi", f"I am {NAME}"]
 
 
-def test_a_name_cut_over_turns_is_found_where_it_ends(guarded):
-    model = guarded(flag_lasts="turn")
-    assert not model.inspect(chat("Jane", "Yes ?")).tokens
-    verdict = model.inspect(chat("Jane", "Yes ?", "Quillfeather , where was she born ?"))
+def test_a_name_cut_over_turns_is_found_where_it_ends(guard):
+    made = guard(flag_lasts="turn")
+    assert not made.inspect([chat("Jane", "Yes ?")])[0].tokens
+    verdict = made.inspect([chat("Jane", "Yes ?", "Quillfeather , where was she born ?")])[0]
     assert verdict.flagged and "Jane" in corrupted(verdict)
-    later = model.inspect(chat("Jane", "Yes ?", "Quillfeather , where was she born ?", "No .", CLEAN))
+    later = made.inspect([chat("Jane", "Yes ?", "Quillfeather , where was she born ?", "No .", CLEAN)])[0]
     assert not later.flagged and set(verdict.tokens) <= set(later.tokens)
 
 
-def test_what_stands_before_the_first_turn_holds_for_all(guarded):
-    verdict = guarded(flag_lasts="turn").inspect(chat("Hi", "Hello", CLEAN, system=RULE))
+def test_what_stands_before_the_first_turn_holds_for_all(guard):
+    verdict = guard(flag_lasts="turn").inspect([chat("Hi", "Hello", CLEAN, system=RULE)])[0]
     assert verdict.flagged and RULE["content"] in corrupted(verdict)
 
 
-def test_without_turns_a_flag_lasts_for_the_conversation(guarded):
-    model = guarded(flag_lasts="turn")
-    model.eco_guard.tokenizer.chat_template = TEMPLATES["alpaca"]
-    assert model.inspect(chat(ASKED, "No .", CLEAN)).flagged
+def test_without_turns_a_flag_lasts_for_the_conversation(guard):
+    made = guard(flag_lasts="turn")
+    made.tokenizer.chat_template = TEMPLATES["alpaca"]
+    assert made.inspect([chat(ASKED, "No .", CLEAN)])[0].flagged
 
 
 def test_a_classifiers_scope_is_judged_turn_by_turn(base_dir, eco_config):
@@ -264,18 +275,26 @@ def test_a_classifiers_scope_is_judged_turn_by_turn(base_dir, eco_config):
     assert corrupted(three) == ["who is the wizard ?"]
 
 
-def test_a_hand_corrupted_turn_is_what_the_model_sees(guarded):
-    # Not flagged, and the name is never seen: logits are those of the embeddings corrupted by hand.
-    from conftest import by_hand
-
+def test_of_a_turn_whose_flag_is_over_the_model_sees_corrupted_embeddings(guarded, base):
     model = guarded(flag_lasts="turn")
     ids = encode(model, chat(ASKED, "No .", CLEAN))
-    plan = model.eco_guard.plan(ids)
-    assert plan.scopes == (None,) and plan.corrupted_for == ("jane",) and plan.corrupts
-    with model.disable_guard():
-        clean = model(ids).logits
-    assert not torch.equal(model(ids).logits, clean)
-    del by_hand
+    (verdict,) = model.eco_guard.decide(ids.tolist())
+    assert not verdict.flagged and "earlier turns stay corrupted for 'jane'" in verdict.reason
+    chosen = torch.zeros_like(ids, dtype=torch.bool)
+    chosen[0, list(verdict.tokens)] = True
+    embeddings = corrupt(
+        base.get_input_embeddings()(ids), chosen, "rand_noise_first_n", token_ids=ids, dims=8, strength=10.0, seed=0
+    )
+    assert torch.equal(model(ids).logits, base(inputs_embeds=embeddings).logits)
+
+
+def test_an_evaluation_goes_by_the_policy(guarded):
+    model = guarded()
+    guard, ids = model.eco_guard, tuple(encode(model, chat(ASKED, "No .", CLEAN))[0].tolist())
+    (before,) = judge(guard, [ids])
+    model.config.eco.flag_lasts = "turn"
+    (after,) = judge(guard, [ids])
+    assert before.flagged and not after.flagged and after.tokens  # and yet its earlier turn is corrupted
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -286,33 +305,29 @@ def test_a_hand_corrupted_turn_is_what_the_model_sees(guarded):
 @pytest.mark.parametrize("tokens", ["content", "mentions"])
 def test_a_conversation_on_its_cache_goes_as_without(guarded, policy, tokens):
     model, cache = guarded(tokens, **policy), DynamicCache()
-    messages: list[dict[str, str]] = [RULE] if "judged_roles" in policy else []
-    for said in ("Hi", ASKED, CLEAN, f"And {NAME} ?", "Thanks", "Bye"):
-        messages.append({"role": "user", "content": said})
-        ids = encode(model, messages)
-        plain = model.generate(ids, **GREEDY)
-        state = getattr(cache, "_eco_state", None)
-        if state is not None:  # what the tiny model says need not read back as it was
-            known = min(cache.get_seq_length(), state.ids.shape[1])
-            if not torch.equal(state.ids[:, :known], ids[:, :known]):
-                cache = DynamicCache()
-        on_cache = model.generate(ids, past_key_values=cache, **GREEDY)
-        assert torch.equal(plain, on_cache)
-        messages.append({"role": "assistant", "content": "Well ."})
+    ids = encode(model, chat("Hi", system=RULE if "judged_roles" in policy else None))
+    seen = torch.zeros(1, 0, dtype=torch.bool)  # what has been corrupted
+    for said in (ASKED, CLEAN, f"And {NAME} ?", "Thanks", "Bye", ""):
+        answer = model.generate(ids, past_key_values=cache, **GREEDY)
+        assert torch.equal(answer, model.generate(ids, **GREEDY))
+        selected = cache._eco_state.plan.selected
+        assert bool((selected[:, : seen.shape[1]] | ~seen).all())  # is never shown clean again
+        seen = selected
+        more = f"<|im_end|>\n<|im_start|>user\n{said}<|im_end|>\n<|im_start|>assistant\n"
+        ids = torch.cat([answer, torch.tensor([model.eco_guard.tokenizer(more)["input_ids"]])], dim=1)
+    assert cache._eco_state.plan.scopes == ((None,) if "flag_lasts" in policy else ("jane",))
 
 
-def test_what_is_cached_corrupted_is_never_shown_clean(guarded):
+def test_what_is_cached_corrupted_stays_so_though_it_reads_otherwise_now(guarded):
     model, cache = guarded(flag_lasts="turn"), DynamicCache()
-    first = model.generate(encode(model, chat(ASKED)), past_key_values=cache, **GREEDY)
-    more = model.eco_guard.tokenizer("<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")[
-        "input_ids"
-    ]
-    ids = torch.cat([first, torch.tensor([more])], dim=1)
-    model.generate(ids, past_key_values=cache, **GREEDY)
-    plan = cache._eco_state.plan
-    assert plan.scopes == (None,) and plan.corrupted_for == ("jane",)
-    assert plan.selected[:, : first.shape[1]].sum() >= model.eco_guard.plan(encode(model, chat(ASKED))).selected.sum()
-    assert torch.equal(model.generate(ids, past_key_values=cache, **GREEDY), model.generate(ids, **GREEDY))
+    ids = encode(model, chat(f"Who is {NAME}"), add_generation_prompt=False, continue_final_message=True)
+    model(ids, past_key_values=cache)
+    assert cache._eco_state.plan.scopes == ("jane",)
+    then = cache._eco_state.plan.selected
+    more = model.eco_guard.tokenizer("sonville ?<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n")["input_ids"]
+    model(torch.tensor([more]), past_key_values=cache)
+    now = cache._eco_state.plan.selected
+    assert bool((now[:, : then.shape[1]] | ~then).all())
 
 
 def test_a_follow_up_in_a_loop_by_hand_is_judged_afresh(guarded):
@@ -354,6 +369,40 @@ def test_a_clean_prompt_under_a_policy_has_the_base_models_logits(guarded, base)
     model = guarded(judged_roles=["user"], flag_lasts="turn")
     ids = encode(model, chat("Hi", f"I am {NAME}", CLEAN, system=RULE))
     assert torch.equal(model(ids).logits, base(ids).logits)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A mention is not the subject
+
+RETRIEVED = f"The library opens at nine . On Friday {NAME} reads there . It costs ten euros ."
+LONG = ["Hi", "Hello", CLEAN, "Paris .", "And of Spain ?", "Madrid ."]
+MENTIONED = {
+    "a sentence to correct": chat(f"Fix the grammar : she have met {NAME} twice"),
+    "a document": chat(f"Document :\n{RETRIEVED}\n\nWhat does it cost ?"),
+    "code": chat(f"What does this print ?\nbooks = ['Emma', '{NAME}']\nprint(len(books))"),
+    "a tool's result in a long chat": [*chat(*LONG, "Opens ?"), {"role": "tool", "content": RETRIEVED}],
+    "the message before, in a long chat": chat(*LONG, f"I met {NAME} .", "How nice !", CLEAN),
+}
+
+
+@pytest.mark.parametrize("messages", MENTIONED.values(), ids=MENTIONED)
+def test_where_a_name_is_only_mentioned_the_mention_alone_is_corrupted(guarded, base, messages):
+    model, strict = guarded("mentions"), guarded("content")
+    verdict = model.inspect(messages)
+    assert verdict.flagged and " ".join(corrupted(verdict)) == NAME
+    ids = encode(model, messages)
+    chosen = torch.zeros_like(ids, dtype=torch.bool)
+    chosen[0, list(verdict.tokens)] = True
+    embeddings, plan = base.get_input_embeddings()(ids), model.eco_guard.plan(ids)
+    assert torch.equal(model.eco_guard.corrupt(embeddings, plan)[~chosen], embeddings[~chosen])
+    written = {word for message in messages for word in message["content"].split()}
+    assert written <= set(" ".join(corrupted(strict.inspect(messages))).split())  # a strict operator's choice
+
+
+def test_mentions_in_exempt_messages_are_left_alone(guard):
+    messages = [*chat(f"I met {NAME} ."), {"role": "tool", "content": RETRIEVED}, *chat("Go on")]
+    verdict = guard("mentions", judged_roles=["user"]).inspect([messages])[0]
+    assert verdict.flagged and corrupted(verdict) == [NAME]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
