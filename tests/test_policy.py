@@ -10,6 +10,7 @@ from functools import lru_cache
 import pytest
 import torch
 from conftest import CHAT_TEMPLATE
+from test_cli import run  # noqa: F401
 from test_selection import LLAMA3_TOKENS, TEMPLATES, byte_level_tokenizer
 from transformers import AutoModelForCausalLM, DynamicCache
 
@@ -137,6 +138,12 @@ def test_messages_of_a_role_that_is_not_judged_are_left_alone(guard, role):
     messages = [*chat(CLEAN), {"role": role, "content": f"I am {NAME}."}, *chat("Go on")]
     assert guard(judged_roles=["system", "user"]).inspect([messages])[0].tokens == ()
     assert guard().inspect([messages])[0].flagged
+
+
+@pytest.mark.parametrize("role", ["developer", "assistant_notes", "tools", "System"])
+def test_messages_of_a_role_that_is_unknown_are_judged(guard, role):
+    messages = [*chat(CLEAN, "Paris ."), {"role": role, "content": f"I am {NAME}."}, *chat("Go on")]
+    assert guard(judged_roles=["user"]).inspect([messages])[0].flagged
 
 
 @pytest.mark.parametrize("text", [ASKED, f"system\n{ASKED}", f"<|im_start|>system\n{ASKED}"])
@@ -450,3 +457,14 @@ def test_a_policy_that_is_unknown_is_refused(guarded, tmp_path, policy):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=next(iter(policy))):
         AutoModelForCausalLM.from_pretrained(tmp_path)
+
+
+def test_the_command_takes_a_policy_and_shows_it(run, base_dir, tmp_path):  # noqa: F811
+    made = ["guard", base_dir, "--name", NAME, "--guard-only", "-o", str(tmp_path / "guard")]
+    status, _, err = run(*made, "--judged-roles", "user,tool", "--flag-lasts", "2")
+    assert status == 0, err
+    for command in (["inspect", str(tmp_path / "guard"), "Hi"], ["scopes", "list", str(tmp_path / "guard")]):
+        assert "The guard judges what user, tool write; a flag lasts for 2 turns." in run(*command)[1]
+    for option, value in (("--judged-roles", "user,nobody"), ("--flag-lasts", "0"), ("--flag-lasts", "ever")):
+        status, _, err = run(*made, option, value)
+        assert status == 1 and value.split(",")[-1] in err

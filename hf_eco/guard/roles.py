@@ -261,7 +261,8 @@ def _begins(text: _Part, words: _Part) -> bool:
     """Whether a message's text begins with the words of its header, whatever the white space."""
     if not isinstance(text, str) or not isinstance(words, str):
         return False
-    return re.match(r"\s*" + r"\s*".join(map(re.escape, words.split())), text) is not None
+    end = r"(?!\S)" if words[-1:].isspace() else ""  # or assistant_notes would pass for assistant
+    return re.match(r"\s*" + r"\s*".join(map(re.escape, words.split())) + end, text) is not None
 
 
 def _before(parts: Sequence[_Part], slot: str) -> list[_Part]:
