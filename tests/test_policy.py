@@ -72,7 +72,7 @@ def corrupted(verdict) -> list[str]:
         else:
             runs.append(piece)
         place = end
-    return [run.strip() for run in runs]
+    return [own.strip() for own in runs]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
