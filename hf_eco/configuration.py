@@ -26,6 +26,8 @@ DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"  # of texts, for fact
 TOKEN_SELECTIONS = ("content", "all", "entities", "mentions")
 NAME_CONTEXTS = ("auto", "ignored", "required")
 NAME_STORES = ("plain", "hashed")
+ROLES = ("system", "user", "assistant", "tool")  # of a conversation's messages
+CONVERSATION, TURN = "conversation", "turn"  # how long a flag lasts, where that is no number of turns
 KEY_IN_ENVIRONMENT = "environment"  # in place of the key of the names' hashes
 # The methods that hf_eco.corruption brings: whether each takes one strength for each dimension. By this table a
 # guard's config is read without importing torch. Any other method is looked up where corruptions are registered.
@@ -386,7 +388,7 @@ class ECOConfig:
 
     Raises:
         ValueError: there is no scope, two scopes share a name, the format is newer than this version of hf-eco, or
-            `store_names` and `names_key` do not go together.
+            `store_names` and `names_key` do not go together, or the policy is unknown.
     """
 
     scopes: Sequence[ForgetScope] = _help(
@@ -410,6 +412,16 @@ class ECOConfig:
         "Key of the hashes, 16 to 64 bytes in hexadecimal; made at random if None. 'environment' for a key that is "
         "read from HF_ECO_NAMES_KEY and never stored.",
         default=None,
+    )
+    judged_roles: Sequence[str] = _help(
+        "Whose messages are judged, of 'system', 'user', 'assistant' and 'tool'; the user's always are. The "
+        "others' are neither judged nor corrupted. Where the chat template does not tell roles, everything is judged.",
+        default=ROLES,
+    )
+    flag_lasts: str | int = _help(
+        "How long a flagged conversation stays flagged: 'conversation', to its end; 'turn', until the user's next "
+        "message, which is judged afresh; or a number of turns. What was flagged stays corrupted in any case.",
+        default=CONVERSATION,
     )
     version: int = _help("Version of the on-disk format.", default=FORMAT_VERSION)
     hf_eco_version: str = _help("Version of hf-eco that wrote this.", default=__version__)
@@ -441,7 +453,34 @@ class ECOConfig:
                 "model.add_scope and model.remove_scope, or make another config, dataclasses.replace(config, "
                 "scopes=[...])."
             )
+        if name == "judged_roles":
+            value = checked_roles(value)
+        elif name == "flag_lasts":
+            value = checked_duration(value)
         super().__setattr__(name, value)
+
+    @property
+    def lasting_turns(self) -> int | None:
+        """For how many turns a flag lasts; None for the whole conversation."""
+        if isinstance(self.flag_lasts, str):
+            return {CONVERSATION: None, TURN: 1}[self.flag_lasts]
+        return self.flag_lasts
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """What the operator decides about conversations."""
+        return {"judged_roles": self.judged_roles, "flag_lasts": self.flag_lasts}
+
+    @property
+    def has_own_policy(self) -> bool:
+        """Whether the policy is another than the default, by which everything counts to the end."""
+        return (tuple(self.judged_roles), self.flag_lasts) != (ROLES, CONVERSATION)
+
+    @property
+    def policy_in_words(self) -> str:
+        """The policy in a few words."""
+        lasts = f"{self.flag_lasts} turns" if isinstance(self.flag_lasts, int) else f"the {self.flag_lasts}"
+        return f"judges what {', '.join(self.judged_roles)} write; a flag lasts for {lasts}"
 
     def _check_names_key(self) -> None:
         """Makes the key of hashed names, if there is none. Raises ValueError if it is no key, or not needed."""
@@ -576,6 +615,26 @@ def _upgraded(values: Any) -> Any:
         values = _UPGRADES[version](copy.deepcopy(values))
         version += 1
     return values
+
+
+def checked_roles(roles: Any) -> tuple[str, ...]:
+    """`roles` in the order of `ROLES`. Raises ValueError if they are none, or the user's is not among them."""
+    if not isinstance(roles, (list, tuple, set, frozenset)) or any(role not in ROLES for role in roles):
+        raise ValueError(f"judged_roles are some of {', '.join(map(repr, ROLES))}, got {roles!r}. Use those alone.")
+    if "user" not in roles:
+        raise ValueError(f"A guard judges what users write, got judged_roles={roles!r}. Add 'user'.")
+    return tuple(role for role in ROLES if role in roles)
+
+
+def checked_duration(value: Any) -> str | int:
+    """`value` if a flag can last so long. Raises ValueError if not."""
+    if value in (CONVERSATION, TURN) and isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"flag_lasts is {CONVERSATION!r}, {TURN!r} or a number of turns, got {value!r}. Use e.g. {CONVERSATION!r}."
+        )
+    return value
 
 
 def _check_method(method: str) -> None:

@@ -41,6 +41,7 @@ PAGES = {
     "docs/faq.md": "guarded/",
     "docs/guide.md": "",
     "docs/index.md": "me/my-guarded-model",
+    "docs/policy.md": "",
     "docs/how-to/adapters.md": "guarded/ guard/ adapter-of-the-base/",
     "docs/how-to/erasure-requests.md": "guarded/ requests.jsonl everyday.jsonl",
     "docs/how-to/own-parts.md": "guard/ topic-classifier/",

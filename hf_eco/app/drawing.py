@@ -77,7 +77,7 @@ def verdict_panel(verdict: Verdict, scopes: Sequence[ForgetScope], thresholds: d
     kind = "flagged" if verdict.flagged else "uncertain" if verdict.uncertain else ""
     bars = "".join(_bar(s.name, verdict.probabilities[s.name], thresholds[s.name]) for s in scopes)
     legend = ""
-    if verdict.flagged:
+    if verdict.tokens:
         legend = " Marked: tokens that are corrupted. Underlined: what the guard recognised."
     outcome = verdict.reason[0].upper() + verdict.reason[1:]
     return f"""<div class="eco"><p class="outcome {kind}">{escape(outcome)}</p>{bars}

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ..configuration import CorruptionConfig, ECOConfig, ForgetScope, in_short
+from ..configuration import (
+    CONVERSATION,
+    ROLES,
+    CorruptionConfig,
+    ECOConfig,
+    ForgetScope,
+    checked_duration,
+    checked_roles,
+    in_short,
+)
 from ..io import PromptSource
 from .application import Misuse
 
@@ -87,6 +96,14 @@ TokenChoice = Annotated[
         help="Which tokens of a flagged prompt are corrupted. \\[default: content; by names alone: mentions]"
     ),
 ]
+JudgedRoles = Annotated[
+    str | None,
+    typer.Option(help=f"Whose messages are judged; the user's always. \\[default: {','.join(ROLES)}]"),
+]
+FlagLasts = Annotated[
+    str | None,
+    typer.Option(help=f"How long a flag lasts: conversation, turn, or a number of turns. \\[default: {CONVERSATION}]"),
+]
 Entities = Annotated[str | None, typer.Option(help="Token classifier for --tokens entities.")]
 ContextChoice = Annotated[
     NameContext | None,
@@ -132,6 +149,17 @@ def corruption_from(method: str | None, dims: int | None, strength: float | None
     if dims == 0:
         given["dims"] = None
     return CorruptionConfig(**given, seed=seed)
+
+
+def policy_from(judged_roles: str | None, flag_lasts: str | None) -> dict[str, Any]:
+    """What was asked for of conversations; what was not said is the default. Raises ValueError if it is unknown."""
+    given: dict[str, Any] = {}
+    if judged_roles is not None:
+        given["judged_roles"] = checked_roles([role.strip() for role in judged_roles.split(",")])
+    if flag_lasts is not None:
+        turns = flag_lasts.isascii() and flag_lasts.isdigit()
+        given["flag_lasts"] = checked_duration(int(flag_lasts) if turns else flag_lasts)
+    return given
 
 
 def scopes_of(model: str) -> ECOConfig:

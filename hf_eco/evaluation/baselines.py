@@ -134,7 +134,7 @@ class _PromptingScorer(_BaselineScorer):
         verdicts = self._judged(prompts)
         return super().encode(
             [
-                prompt if verdict is None else self._told(prompt, str(verdict.scope))
+                prompt if verdict is None else self._told(prompt, str(verdict.corrupted_for))
                 for prompt, verdict in zip(prompts, verdicts, strict=True)
             ]
         )

@@ -22,7 +22,7 @@ class Row:
     Attributes:
         prompt: the prompt's ids.
         answer: those of the answer, or whichever else are asked about.
-        verdict: the guard's, if the prompt is flagged. None: the model runs as if there were no guard.
+        verdict: the guard's, if anything of the prompt is corrupted. None: the model runs as if there were no guard.
     """
 
     prompt: Ids

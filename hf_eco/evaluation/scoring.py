@@ -195,7 +195,7 @@ class Scorer:
         return [self.encoder.encode_prompt(prompt) for prompt in prompts]
 
     def _verdicts(self, prompts: Sequence[Ids]) -> list[Verdict | None]:
-        """The verdict on each prompt that is flagged, None on the others."""
+        """The verdict on each prompt of which anything is corrupted, None on the others."""
         guarded = self._passes.guarded
         if guarded is None:
             return [None] * len(prompts)
@@ -232,10 +232,10 @@ class Scorer:
 
     def _corruption_of(self, kind: str, row: Row) -> dict[str, Any] | None:
         """All of the guard that a flagged row's result depends on."""
-        if row.verdict is None or row.verdict.scope is None or self._passes.guarded is None:
+        if row.verdict is None or row.verdict.corrupted_for is None or self._passes.guarded is None:
             return None
         guard = self._passes.guarded.eco_guard
-        scope = guard.config.scope(row.verdict.scope)
+        scope = guard.config.scope(row.verdict.corrupted_for)
         known = {"corruption": dataclasses.asdict(scope.corruption), "tokens": row.verdict.tokens}
         if kind == "loss" and self.protocol == "paper":  # the answer's tokens are selected as well
             tagger = guard.taggers.get(scope.name)
@@ -244,9 +244,11 @@ class Scorer:
 
 
 def judge(guard: Guard, prompts: Sequence[Ids]) -> list[Verdict | None]:
-    """The guard's verdict on each prompt that it flags, None on the others; equal prompts are judged once."""
+    """The guard's verdict on each prompt of which it corrupts anything, None on the others; equal prompts are judged
+    once."""
     models = guard.classifiers, guard.taggers
-    state = [
+    state: list[Any] = [guard.config.policy]
+    state += [
         (s.name, s.names, s.hashed_names, s.threshold, s.label, s.tokens, *(m.get(s.name) for m in models))
         for s in guard.config.scopes
     ]
@@ -259,4 +261,4 @@ def judge(guard: Guard, prompts: Sequence[Ids]) -> list[Verdict | None]:
             chunk = missing[start : start + _PROMPTS_AT_ONCE]
             known.update(zip(chunk, guard.decide(chunk), strict=True))
             bar.update(len(chunk))
-    return [verdict if (verdict := known[ids]).flagged else None for ids in prompts]
+    return [verdict if (verdict := known[ids]).corrupted_for is not None else None for ids in prompts]

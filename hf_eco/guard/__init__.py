@@ -4,6 +4,7 @@
 |---|---|
 | `guard` | `Guard`, which puts the others together |
 | `prompt_reader` | token ids as text, and which of it somebody wrote |
+| `roles` | whose words are whose, as far as the chat template tells; what the policy leaves out |
 | `judging` | what the detectors say about the parts of a conversation |
 | `verdict` | what was decided about one prompt |
 | `selection` | which tokens of a flagged prompt are corrupted |

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
 
-from ..configuration import ECOConfig, ForgetScope, Probe
+from ..configuration import ROLES, ECOConfig, ForgetScope, Probe
 from ..corruption import corrupt, mixes_positions
 from ..detection.classifier import ClassifierDetector, PromptClassifier
 from ..detection.detector import Detector
@@ -38,9 +39,12 @@ from .naming import (
 )
 from .plan import Plan, ScoringProtocol, count_positions
 from .prompt_reader import Chat, DecodedPrompt, PromptReader, prompts_of
+from .roles import RoleReader
 from .roster import Roster
 from .selection import select_tokens
 from .verdict import Probabilities, Verdict
+
+logger = logging.get_logger(__name__)
 
 # How far the log-odds of a probe may lie from its stored value: float32 arithmetic differs a little between machines.
 # Not the probability: a classifier that flags nothing at all is close to any other on prompts outside the scope.
@@ -83,19 +87,22 @@ class Guard:
         names: NamesDetector | HashedNamesDetector | None = None,
         facts: FactsDetector | None = None,
     ) -> None:
-        roster = Roster.of(config, classifiers, names)
-        self._hold(roster, classifiers, PromptReader(tokenizer), taggers or {}, facts)
+        roster, reader = Roster.of(config, classifiers, names), PromptReader(tokenizer)
+        self._hold(roster, classifiers, reader, RoleReader(reader), taggers or {}, facts)
+        self._warn_of_untold_roles()
 
     def _hold(
         self,
         roster: Roster,
         classifiers: Mapping[str, PromptClassifier],
         reader: PromptReader,
+        roles: RoleReader,
         taggers: Mapping[str, EntityTagger],
         facts: FactsDetector | None,
     ) -> None:
         """Sets the guard up; of its scopes only those that have more than names are looked at."""
         self.config, self.reader, self.names, self._roster = roster.config, reader, roster.names, roster
+        self._roles = roles
         self._scopes, self._order = roster.config.by_name, roster.order
         by_classifier = [s for s in self.more_than_names if s.name in classifiers or not s.untrained]
         self.classifiers = share_encoders(
@@ -149,10 +156,10 @@ class Guard:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that decides: the scopes' settings, names, detectors of your own, facts by their digests, and
-        known answers, which differ with a classifier.
+        """A hash of all that decides: the policy, the scopes' settings, names, detectors of your own, facts by their
+        digests, and known answers, which differ with a classifier.
         It is computed once: what is changed in the config afterwards is not seen."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(repr(self.config.policy).encode())
         for s in self.config.scopes:
             settings = (
                 s.name,
@@ -213,7 +220,7 @@ class Guard:
     ) -> Guard:
         """A guard of other scopes that reads, and logs, as this one does."""
         made = Guard.__new__(Guard)
-        made._hold(roster, classifiers, self.reader, taggers, facts)
+        made._hold(roster, classifiers, self.reader, self._roles, taggers, facts)
         return made.log_like(self)
 
     def reading_with(self, tokenizer: PreTrainedTokenizerBase) -> Guard:
@@ -253,21 +260,50 @@ class Guard:
 
     # -- deciding
 
-    def decide(self, prompts: Sequence[Sequence[int]], known: Sequence[str | None] | None = None) -> list[Verdict]:
+    def decide(
+        self,
+        prompts: Sequence[Sequence[int]],
+        known: Sequence[str | None] | None = None,
+        *,
+        pieces: bool = False,
+    ) -> list[Verdict]:
         """A verdict for each prompt.
 
         Each message of a chat is judged by itself, with its neighbour, with the others of its speaker, and the
-        conversation as a whole: a message that was flagged once is flagged however long the conversation goes on.
+        conversation as a whole: a message that was flagged once is flagged however long the conversation goes on,
+        unless the config's `flag_lasts` says otherwise. Messages of roles that are not among its `judged_roles` are
+        left out.
 
         Args:
             prompts: token ids without padding, one list for each prompt.
             known: the scope each conversation is known to fall in from before, None where it is not.
+            pieces: True if they are pieces of conversations. In those all is judged, for roles are told from what
+                stands before.
         """
         self._find_words_in_marks(prompts)
-        read = [self.reader.read(ids) for ids in prompts]
-        judged = judge_prompts(self.detectors, lambda scope: self._scopes[scope].threshold, read)
+        lasting = None if pieces else self.config.lasting_turns
+        read = [self._read(ids, pieces) for ids in prompts]
+        judged = judge_prompts(self.detectors, lambda scope: self._scopes[scope].threshold, read, lasting=lasting)
         known = known or [None] * len(read)
         return [self._verdict(*row) for row in zip(read, judged, known, strict=True)]
+
+    def _read(self, ids: Sequence[int], piece: bool = False) -> DecodedPrompt:
+        """A prompt as the policy has it read; all of it if it is a piece of a conversation."""
+        read, config = self.reader.read(ids), self.config
+        by_turns = config.lasting_turns is not None
+        if piece or not config.has_own_policy:
+            return read
+        return self._roles.under_policy(ids, read, config.judged_roles, by_turns)
+
+    def _warn_of_untold_roles(self) -> None:
+        untold = set(ROLES) - set(self.config.judged_roles) - self._roles.told
+        if self.config.lasting_turns is not None:
+            untold |= {"user"} - self._roles.told
+        if untold:
+            logger.warning(
+                f"By the chat template, messages of {', '.join(sorted(untold))} cannot be told from others for "
+                "certain. They are judged; and where turns cannot be told, a flag lasts for the conversation."
+            )
 
     def _find_words_in_marks(self, prompts: Sequence[Sequence[int]]) -> None:
         """From now on reads those special tokens of `prompts` as words that name a scope, <|harry_potter|> say."""
@@ -311,8 +347,13 @@ class Guard:
     def _verdict(self, prompt: DecodedPrompt, judged: dict[str, Judgement], known: str | None = None) -> Verdict:
         own = sorted((self._scopes[name] for name in judged), key=lambda s: self._order[s.name])
         reached = [s for s in own if judged[s.name].probability >= s.threshold and not judged[s.name].weak]
-        # a conversation stays flagged, unless that scope is guarded no more
-        flagged = [self._scopes[known]] if known is not None and known in self._scopes else reached
+        earlier = [s for s in own if judged[s.name].turns and s not in reached]
+        flagged = reached
+        if known is not None and known in self._scopes:  # unless that scope is guarded no more
+            if self.config.lasting_turns is None:  # a conversation stays flagged
+                flagged = [self._scopes[known]]
+            else:  # and a turn that was flagged corrupted
+                earlier = [self._scopes[known], *earlier]
         uncertain = [
             s
             for s in own
@@ -323,8 +364,9 @@ class Guard:
         scope = max(candidates, key=lambda s: judged[s.name].probability if s.name in judged else 0.0)
         judgement = judged.get(scope.name, Judgement())
         probabilities = dict.fromkeys(self.classifiers, 0.0) | {s.name: judged[s.name].probability for s in own}
-        touched = [scope, *(s for s in reached if s is not scope)] if flagged else []  # what speaks for any of them
-        tokens = {t for s in touched for t in self._tokens_of(s.name, prompt, judged.get(s.name, Judgement()).spans)}
+        # what speaks for any of them
+        touched = [*([scope] if flagged else []), *(s for s in [*reached, *earlier] if s is not scope or not flagged)]
+        tokens = {t for s in touched for t in self._tokens_of(s.name, prompt, judged.get(s.name, Judgement()))}
         return Verdict(
             flagged=bool(flagged),
             scope=scope.name if flagged else None,
@@ -337,16 +379,22 @@ class Guard:
             offsets=prompt.offsets,
             uncertain=bool(uncertain) and not flagged,
             channel=judgement.channel,
+            earlier=earlier[0].name if earlier and not flagged else None,
         )
 
-    def _tokens_of(self, scope: str, prompt: DecodedPrompt, spans: Sequence[Span]) -> tuple[int, ...]:
-        return select_tokens(prompt, self._scopes[scope].tokens, self.taggers.get(scope), spans)
+    def _tokens_of(self, scope: str, prompt: DecodedPrompt, judgement: Judgement) -> tuple[int, ...]:
+        spans, turns = judgement.spans + judgement.earlier, None
+        if self.config.lasting_turns is not None:
+            if not judgement.turns:  # known from before: what was corrupted then is kept by the plan
+                return ()
+            turns = judgement.turns
+        return select_tokens(prompt, self._scopes[scope].tokens, self.taggers.get(scope), spans, turns)
 
     def select(self, ids: Sequence[int], scope: str) -> tuple[int, ...]:
         """Indices of the tokens of a row, prompt and answer, that the paper protocol corrupts for `scope`."""
-        own, read = self._scopes[scope], self.reader.read(ids)
+        own, read = self._scopes[scope], self._read(ids)
         spans = self._mentions(own, read) if own.tokens == "mentions" else ()
-        return self._tokens_of(scope, read, spans)
+        return select_tokens(read, own.tokens, self.taggers.get(scope), spans)
 
     def _mentions(self, scope: ForgetScope, read: DecodedPrompt) -> tuple[Span, ...]:
         """Where a row, prompt and answer, names a scope, or says what its documents say."""
@@ -395,7 +443,8 @@ class Guard:
         selected = torch.zeros_like(attended)
         for row, own in enumerate(readings):
             found = [next(judged) for _ in own]
-            verdicts.append(next((verdict for verdict in found if verdict.flagged), found[0]))
+            flagged = [verdict for verdict in found if verdict.flagged]
+            verdicts.append([*flagged, *(verdict for verdict in found if verdict.earlier is not None), found[0]][0])
             whole = attended[row].nonzero().squeeze(-1)
             for verdict, reading in zip(found, own, strict=True):
                 told = ids[row, whole].tolist(), reading[whole]
@@ -481,11 +530,11 @@ class Guard:
         Raises:
             GuardError: a part of a prompt cannot be corrupted alone by the scope's method.
         """
-        for name in dict.fromkeys(plan.scopes):
+        for name in dict.fromkeys(plan.corrupted_for):
             scope = self._scopes.get(name) if name is not None else None
             if scope is None:
                 continue
-            rows = torch.tensor([flagged_for == name for flagged_for in plan.scopes])
+            rows = torch.tensor([own == name for own in plan.corrupted_for])
             mask = plan.selected & rows.unsqueeze(-1)
             if not mask.any():
                 continue
@@ -576,6 +625,8 @@ class Guard:
             f"on {s.tokens}"
             for s in self.config.scopes
         ]
+        if self.config.has_own_policy:
+            lines.append(f"  {self.config.policy_in_words}")
         return "Guard(\n" + "\n".join(lines) + "\n)"
 
 

@@ -27,12 +27,16 @@ class Judgement:
         weak: whether only weak detections speak for the scope: a name that many bear, in a text that tells nothing of
             whom it means.
         spans: the characters of the prompt that reach the scope's threshold.
+        earlier: likewise, what did so in turns whose flag is over. In that case the rest speaks of the turn in hand.
+        turns: the turns that are corrupted, if a flag lasts for some turns.
     """
 
     probability: float = 0.0
     channel: str | None = None
     weak: bool = False
     spans: tuple[Span, ...] = ()
+    earlier: tuple[Span, ...] = ()
+    turns: frozenset[int] = frozenset()
 
 
 def judge_prompts(
@@ -40,6 +44,7 @@ def judge_prompts(
     threshold_of: Callable[[str], float],
     prompts: Sequence[DecodedPrompt],
     weak_too: bool = False,
+    lasting: int | None = None,
 ) -> list[dict[str, Judgement]]:
     """For each prompt, a judgement of every scope that a detector speaks of.
 
@@ -48,11 +53,12 @@ def judge_prompts(
         threshold_of: a scope's threshold.
         prompts: the prompts.
         weak_too: whether the spans of weak detections count: where the scope is known to be meant.
+        lasting: for how many turns a flag lasts; None for the whole conversation.
 
     Raises:
         GuardError: a detector gives what is no probability.
     """
-    groups = [_read_together(p.segments) for p in prompts]  # what each text is made of
+    groups = [_read_together(p.segments, _turns_read(p, lasting)) for p in prompts]  # what each text is made of
     texts = [
         ["\n".join(p.text[a:b] for a, b in group) for group in own] for p, own in zip(prompts, groups, strict=True)
     ]
@@ -64,9 +70,12 @@ def judge_prompts(
                 if not 0.0 <= detection.probability <= 1.0:  # not a number would be less than any threshold
                     raise GuardError(f"The detector {detection.channel!r} gives p(forget) = {detection.probability}.")
                 said[text].setdefault(detection.scope, []).append(detection)
+    read = [[(said[text], group) for text, group in zip(*own, strict=True)] for own in zip(texts, groups, strict=True)]
+    if lasting is None:
+        return [_judgements(own, threshold_of, weak_too) for own in read]
     return [
-        _judgements([(said[text], group) for text, group in zip(*own, strict=True)], threshold_of, weak_too)
-        for own in zip(texts, groups, strict=True)
+        _judgements_by_turns(own, threshold_of, weak_too, prompt, lasting)
+        for own, prompt in zip(read, prompts, strict=True)
     ]
 
 
@@ -96,6 +105,61 @@ def _judgements(
     return found
 
 
+def _judgements_by_turns(
+    read: Sequence[tuple[dict[str, list[Detection]], tuple[Span, ...]]],
+    threshold_of: Callable[[str], float],
+    weak_too: bool,
+    prompt: DecodedPrompt,
+    lasting: int,
+) -> dict[str, Judgement]:
+    """The judgements of the turn in hand, where a flag lasts for `lasting` turns.
+
+    A flag begins with the turn in which what speaks for the scope ends; a name may begin in an earlier one. What was
+    judged of a turn does not change with those that follow: what is corrupted once stays so in the prompts to come.
+    """
+    found: dict[str, Judgement] = {}
+    flags: dict[str, list[tuple[int, set[int], list[Span]]]] = {}  # when each begins, what it touches, its spans
+    turn_of = dict(zip(prompt.segments, prompt.turns, strict=True))
+    lasts = {*_turns_read(prompt, lasting), *itertools.pairwise(prompt.segments)}  # read of longer conversations too
+    for by_scope, group in read:
+        back, own_turns = _BackToPrompt(group), {turn_of[segment] for segment in group}
+        for scope, detections in by_scope.items():
+            judgement, own = found.setdefault(scope, Judgement()), flags.setdefault(scope, [])
+            over = {turn for begun, _, _ in own for turn in range(begun, begun + lasting)}
+            # With a flagged turn in it, the group tells nothing new. Names are found wherever they stand.
+            new = len(group) == 1 or (group in lasts and not own_turns & over)
+            for detection in _in_context(detections):
+                if not new and detection.channel != "names":
+                    continue
+                spans = back((detection.start, detection.end))
+                touched = {turn for segment, turn in turn_of.items() if _meet(segment, spans)} or own_turns
+                begins = max(touched)
+                in_force = begins == 0 or begins > prompt.last_turn - lasting
+                if in_force and detection.probability > judgement.probability:
+                    judgement.probability, judgement.channel = detection.probability, detection.channel
+                    judgement.weak = detection.weak
+                if detection.probability >= threshold_of(scope) and (weak_too or not detection.weak):
+                    own.append((begins, touched, spans))
+    every = range(prompt.last_turn + 1)
+    for scope, own in flags.items():
+        judgement = found[scope]
+        current = [begins == 0 or begins > prompt.last_turn - lasting for begins, _, _ in own]
+        judgement.spans, judgement.earlier = (
+            tuple(sorted({s for (_, _, spans), now in zip(own, current, strict=True) if now is wanted for s in spans}))
+            for wanted in (True, False)
+        )
+        judgement.turns = frozenset(
+            turn
+            for begins, touched, _ in own
+            for turn in (every if begins == 0 else touched | set(range(begins, begins + lasting)))
+        )
+    return found
+
+
+def _meet(segment: Span, spans: Sequence[Span]) -> bool:
+    return any(start < segment[1] and segment[0] < end for start, end in spans)
+
+
 def _in_context(detections: Sequence[Detection]) -> list[Detection]:
     """The detections of one scope in one text, weak ones with the probability that the others lend them: as in a
     trained head, a name adds to the log-odds of a text that speaks for the scope besides. A text that does not leaves
@@ -108,17 +172,31 @@ def _in_context(detections: Sequence[Detection]) -> list[Detection]:
     return [replace(d, probability=min(d.probability, most), weak=not decided) if d.weak else d for d in detections]
 
 
-def _read_together(messages: tuple[Span, ...]) -> list[tuple[Span, ...]]:
+def _read_together(messages: tuple[Span, ...], turns: Sequence[tuple[Span, ...]] = ()) -> list[tuple[Span, ...]]:
     """What is judged of a conversation: each message, each two in a row, each speaker's, and the whole; so a name in
-    one turn and the question in another meet, next to each other or with an answer between."""
+    one turn and the question in another meet, next to each other or with an answer between. And `turns`, if a flag
+    lasts for some."""
     groups = [
         *((message,) for message in messages),
+        *turns,
         *itertools.pairwise(messages),
         messages[0::2],
         messages[1::2],
         messages,
     ]
     return list(dict.fromkeys(group for group in groups if group))
+
+
+def _turns_read(prompt: DecodedPrompt, lasting: int | None) -> list[tuple[Span, ...]]:
+    """The messages of each turn, then those of each `lasting` turns in a row; with what stands before the first."""
+    if lasting is None:
+        return []
+    placed = list(zip(prompt.segments, prompt.turns, strict=True))
+    return [
+        tuple(segment for segment, turn in placed if turn == 0 or last - width < turn <= last)
+        for width in (1, lasting)
+        for last in range(1, prompt.last_turn + 1)
+    ]
 
 
 class _BackToPrompt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -50,6 +50,19 @@ class Plan:
     def scopes(self) -> tuple[str | None, ...]:
         """The scope each row is flagged for, None where it is not."""
         return tuple(verdict.scope for verdict in self.verdicts)
+
+    @property
+    def corrupted_for(self) -> tuple[str | None, ...]:
+        """The scope each row is corrupted for: that it is flagged for, or that earlier turns of it were."""
+        return tuple(verdict.corrupted_for for verdict in self.verdicts)
+
+    def keeping(self, before: Plan, columns: int) -> Plan:
+        """The plan, which in rows that it corrupts also corrupts what `before` does of the first `columns` columns."""
+        selected, kept = self.selected.clone(), before.columns(0, columns).selected
+        for row, scope in enumerate(self.corrupted_for):
+            if scope is not None:
+                selected[row, :columns] |= kept[row]
+        return replace(self, selected=selected)
 
     def columns(self, start: int, stop: int) -> Plan:
         """The plan for columns start..stop-1; columns beyond the prompt hold what the model generates, left alone."""

@@ -38,12 +38,19 @@ class DecodedPrompt:
         text: the decoded prompt, special tokens included.
         offsets: each token's characters in `text`, in order.
         segments: the characters somebody wrote: neither special tokens nor the chat template's own words. One segment
-            for each message of a chat, one for a plain prompt.
+            for each message of a chat, one for a plain prompt. Those that the guard's policy exempts are left out.
+        exempt: the segments that are.
+        turns: the turn that each segment belongs to, counted from 1; 0 for what stands before the user's first
+            message, and for everything where turns cannot be told. Empty if nobody asked.
+        last_turn: the turn in hand.
     """
 
     text: str
     offsets: tuple[Span, ...]
     segments: tuple[Span, ...]
+    exempt: tuple[Span, ...] = ()
+    turns: tuple[int, ...] = ()
+    last_turn: int = 0
 
     def tokens_in(self, spans: Sequence[Span]) -> tuple[int, ...]:
         """Indices of the tokens that overlap any of `spans`."""

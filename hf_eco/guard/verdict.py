@@ -42,13 +42,16 @@ class Verdict:
         threshold: that scope's threshold.
         probabilities: p(forget) of every scope; 0 for scopes that no detector speaks of, which are not listed.
         spans: the characters of `text` that made it flagged, [start, end) each.
-        tokens: indices of the prompt's tokens that are corrupted, padding not counted. Empty if not flagged.
+        tokens: indices of the prompt's tokens that are corrupted, padding not counted. Empty if neither it nor an
+            earlier turn is flagged.
         text: the prompt as the guard reads it, special tokens included.
         offsets: each token's characters in `text`.
         uncertain: True if the prompt is not flagged but reaches a scope's `abstain_threshold`. Nothing is corrupted;
             what becomes of such a prompt is the application's to decide.
         channel: the detector that gave the probability, "names", "facts", "classifier", or one of your own; None if
             none spoke.
+        earlier: where flags last for some turns, the scope that earlier turns of a prompt fell in that is not flagged
+            any more; their tokens stay corrupted. None otherwise.
     """
 
     flagged: bool
@@ -62,6 +65,12 @@ class Verdict:
     offsets: tuple[Span, ...]
     uncertain: bool = False
     channel: str | None = None
+    earlier: str | None = None
+
+    @property
+    def corrupted_for(self) -> str | None:
+        """The scope by whose corruption tokens are corrupted; None if none are."""
+        return self.scope or self.earlier
 
     @property
     def reason(self) -> str:
@@ -70,6 +79,8 @@ class Verdict:
             outcome = f"flagged as {self.scope!r}, {len(self.tokens)} tokens corrupted"
         else:
             outcome = "not flagged but uncertain" if self.uncertain else "not flagged"
+        if self.earlier is not None:
+            outcome += f" (earlier turns stay corrupted for {self.earlier!r}, {len(self.tokens)} tokens)"
         if self.flagged and self.probability < self.threshold:
             return f"{outcome}: the conversation was flagged before"
         return f"{outcome}: p(forget) = {self.probability:.4f} {'>=' if self.flagged else '<'} {self.threshold:.4f}"

@@ -29,12 +29,14 @@ def refuse_dictated(guard: Guard, plan: Plan, answers: Tensor, how: str) -> None
     own = plan.ids.shape[0]
     if answers.shape[0] % own:
         raise GuardError(f"{answers.shape[0]} answers to {own} prompts, that is not known which answers which.")
-    plan, texts = plan.repeat(answers.shape[0] // own), []
-    for row, answer in enumerate(answers.tolist()):
-        texts.append(answer)
-        if plan.scopes[row] is None:
-            texts.append([*plan.ids[row][plan.attended[row]].tolist(), *answer])
-    verdict = next((verdict for verdict in guard.decide(texts) if verdict.flagged), None)
+    plan, alone = plan.repeat(answers.shape[0] // own), answers.tolist()
+    behind = [
+        [*plan.ids[row][plan.attended[row]].tolist(), *answer]
+        for row, answer in enumerate(alone)
+        if plan.scopes[row] is None
+    ]
+    verdicts = [*guard.decide(alone, pieces=True), *(guard.decide(behind) if behind else [])]
+    verdict = next((verdict for verdict in verdicts if verdict.flagged), None)
     if verdict is not None:
         raise GuardError(
             f"What was generated falls in the forget scope {verdict.scope!r}, and {how} may have dictated it. Ask for "

@@ -38,9 +38,9 @@ class CacheState:
         return copy.copy(self)  # nothing of it is ever changed, and the guard is not the cache's to copy
 
     def known(self, past: int) -> tuple[str | None, ...] | None:
-        """The scope each row is known to fall in; None if what was judged does not all stand in the first `past`
-        columns any more."""
-        return self.plan.scopes if past >= self.plan.ids.shape[1] else None
+        """The scope each row is known to fall in, or to have fallen in; None if what was judged does not all stand in
+        the first `past` columns any more."""
+        return self.plan.corrupted_for if past >= self.plan.ids.shape[1] else None
 
 
 def corruptions_of(guard: Guard) -> dict[str, CorruptionConfig]:

@@ -78,6 +78,16 @@ def planned_here(guard: Guard, ids: Tensor, mask: Tensor | None, bounds: AnswerB
     return PlannedPass(plan.ids, [(guard, plan)], complete=True, state=CacheState(guard, plan, plan.ids))
 
 
+def plan_conversation(
+    guard: Guard, state: CacheState, ids: Tensor, mask: Tensor | None, past: int, prompt: Tensor | None = None
+) -> Plan:
+    """The plan of a conversation, (rows, columns), whose first `past` columns are cached. What is cached corrupted is
+    never shown clean again, though its flag be over."""
+    known = state.known(past)
+    plan = guard.plan(ids, mask, prompt, known=known)
+    return plan if known is None or guard.config.lasting_turns is None else plan.keeping(state.plan, past)
+
+
 def planned_behind(
     guard: Guard,
     state: CacheState,
@@ -111,8 +121,8 @@ def planned_behind(
         if columns == 1:
             _refuse_told_one_by_one(guard, plan, history, min(judged, past))
         if columns > 1 or not all(plan.scopes):
-            plan = guard.plan(history, attended, prompt, known=state.known(past))
-        if columns == 1 and plan.scopes != state.plan.scopes:
+            plan = plan_conversation(guard, state, history, attended, past, prompt)
+        if columns == 1 and (plan.scopes, plan.corrupted_for) != (state.plan.scopes, state.plan.corrupted_for):
             raise GuardError(_ONE_BY_ONE)
         if columns > 1 and is_stale(state, guard, plan, past):
             refill(plan, attended.cpu())
@@ -132,8 +142,8 @@ def planned_behind(
 def _refuse_told_one_by_one(guard: Guard, plan: Plan, history: Tensor, judged: int) -> None:
     """Raises GuardError if what follows the first `judged` columns of a flagged row, fed token by token and therefore
     not corrupted, falls in a scope by itself."""
-    rows = [row for row, scope in enumerate(plan.scopes) if scope is not None]
-    if any(verdict.flagged for verdict in guard.decide([history[row, judged:].tolist() for row in rows])):
+    tails = [history[row, judged:].tolist() for row, scope in enumerate(plan.scopes) if scope is not None]
+    if any(verdict.flagged for verdict in guard.decide(tails, pieces=True)):
         raise GuardError(_ONE_BY_ONE)
 
 
@@ -199,7 +209,7 @@ def is_stale(state: CacheState, guard: Guard, plan: Plan, past: int) -> bool:
     now, then = plan.columns(0, past), state.plan.columns(0, past)
     if not now.corrupts and not then.corrupts:
         return False
-    alike = torch.equal(now.selected, then.selected) and now.scopes == then.scopes
+    alike = torch.equal(now.selected, then.selected) and now.corrupted_for == then.corrupted_for
     alike = alike and torch.equal(now.positions[now.selected], then.positions[then.selected])
     return not alike or state.corruptions != corruptions_of(guard)
 

@@ -23,6 +23,7 @@ from .packed_rows import find_segments
 from .pass_plans import (
     AnswerBounds,
     is_stale,
+    plan_conversation,
     planned_behind,
     planned_by_generate,
     planned_for_requests,
@@ -196,7 +197,7 @@ class Planner:
                 "The prompt does not begin with what the given cache holds. Pass the whole conversation's ids, or "
                 "only the new ones with an attention_mask as long as the whole conversation."
             )
-        plan = guard.plan(ids, attention_mask, known=state.known(past))
+        plan = plan_conversation(guard, state, ids, attention_mask, past)
         if is_stale(state, guard, plan, past):
             mask = plan.attended if attention_mask is None else attention_mask.cpu().expand(plan.ids.shape)
             positions = count_positions(mask[:, :past])  # as generate counts them

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..auto import AutoModelForCausalLMWithECO, check_guardable
 from ..checkpoint.format import CONFIG_NAME, STUB_NAME, is_checkpoint_file, is_guarded_config
 from ..checkpoint.source import read_eco
-from ..configuration import CorruptionConfig, ECOConfig, ForgetScope
+from ..configuration import CONVERSATION, ROLES, CorruptionConfig, ECOConfig, ForgetScope
 from ..detection.classifier import PromptClassifier
 from ..io.directories import check_room, replacing
 from ..modeling import ECOMixin
@@ -33,6 +34,8 @@ def guard_model(
     corruption: CorruptionConfig | None = None,
     tokens: str = "content",
     entities: str | None = None,
+    judged_roles: Sequence[str] = ROLES,
+    flag_lasts: str | int = CONVERSATION,
     threshold: float | None = None,
     max_fpr: float = 0.01,
     max_fnr: float | None = None,
@@ -58,6 +61,8 @@ def guard_model(
         corruption: what is done to a flagged prompt; the default corruption if None.
         tokens: which tokens of a flagged prompt are corrupted, see [`ForgetScope`][hf_eco.ForgetScope].
         entities: token classifier for `tokens="entities"`.
+        judged_roles: whose messages are judged, see [`ECOConfig`][hf_eco.ECOConfig].
+        flag_lasts: how long a flagged conversation stays flagged, likewise.
         threshold: the classifier's threshold; calibrated on a part of the prompts that is kept out of training if
             None.
         max_fpr: highest false positive rate allowed, see `calibrate_threshold`.
@@ -87,6 +92,7 @@ def guard_model(
         entities=entities,
         label=scope,
     )
+    eco_config = ECOConfig([guarded_scope], judged_roles=judged_roles, flag_lasts=flag_lasts)
     may_replace = check_output(output_dir, overwrite)
     prompts, held_out = LabelledPrompts.clean(forget, retain), None
     targets = CalibrationTargets(max_fpr, max_fnr, confidence)
@@ -113,7 +119,7 @@ def guard_model(
             check_reached(measured, classifier, held_out.retain, label=scope)
             guarded_scope = guarded_scope.calibrated(measured)
         model = AutoModelForCausalLMWithECO.from_pretrained(
-            base_model, eco_config=ECOConfig(scopes=[guarded_scope]), classifiers={scope: classifier}
+            base_model, eco_config=replace(eco_config, scopes=[guarded_scope]), classifiers={scope: classifier}
         )
         model.save_pretrained(staged)
     name_after(model, output_dir)

@@ -6,11 +6,12 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..auto import AutoModelForCausalLMWithECO
 from ..checkpoint.source import find_guard
 from ..checkpoint.writing import rewrite_eco
-from ..configuration import Calibration, CorruptionConfig, ECOConfig, ForgetScope
+from ..configuration import CONVERSATION, ROLES, Calibration, CorruptionConfig, ECOConfig, ForgetScope
 from ..detection.names.last_names import telling_last_name
 from ..guard import Guard
 from ..guard.naming import NAME_PROBE
@@ -55,6 +56,8 @@ def guard_by_names(
     context: str | Mapping[str, str] = "auto",
     store_names: str = "plain",
     names_key: str | None = None,
+    judged_roles: Sequence[str] = ROLES,
+    flag_lasts: str | int = CONVERSATION,
     weights: bool = True,
     overwrite: bool = False,
 ) -> ECOMixin:
@@ -77,6 +80,8 @@ def guard_by_names(
         store_names: "plain", or "hashed" for a guard that does not tell whose names it knows, see
             [`ECOConfig`][hf_eco.ECOConfig]. Call its scopes after the requests then, not after the names.
         names_key: of the hashes, see `ECOConfig`; one is made if None.
+        judged_roles: whose messages are judged, see [`ECOConfig`][hf_eco.ECOConfig].
+        flag_lasts: how long a flagged conversation stays flagged, likewise.
         weights: save the base model's weights too. If not, `output_dir` holds the guard alone, which names the base
             model, and the returned model has no weights.
         overwrite: replace a guard in `output_dir`, with all its scopes.
@@ -110,7 +115,8 @@ def guard_by_names(
         )
         for scope, own in names.items()
     ]
-    config = ECOConfig(scopes=scopes, store_names=store_names, names_key=names_key)
+    policy: dict[str, Any] = {"judged_roles": judged_roles, "flag_lasts": flag_lasts}
+    config = ECOConfig(scopes=scopes, store_names=store_names, names_key=names_key, **policy)
     check_base(base_model)
     if weights:
         check_room_for(base_model, output_dir)

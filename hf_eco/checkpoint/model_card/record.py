@@ -76,6 +76,7 @@ class CardRecord:
             holding=f"a guard for {of}, without its weights" if self.eco.guard_only else f"{of} and a guard",
             guard_only=self.eco.guard_only,
             base_argument=json.dumps(base or "path of the base model"),
+            policy=self.eco.policy_in_words,
             scopes=scope_rows(self.eco.scopes, self.training, self.alike),
             evaluation=[evaluation_row(row) for row in self.evaluation],
             figures=[{"caption": cell(figure.caption), "path": figure.name} for figure in self.figures],

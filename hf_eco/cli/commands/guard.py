@@ -19,6 +19,8 @@ from ..arguments import (
     Encoder,
     Entities,
     ExampleCount,
+    FlagLasts,
+    JudgedRoles,
     MaxFpr,
     Method,
     NameStore,
@@ -26,6 +28,7 @@ from ..arguments import (
     TokenChoice,
     Tokens,
     corruption_from,
+    policy_from,
     prompts_at,
     refuse_ignored,
     said,
@@ -88,6 +91,8 @@ def guard(
     strength: Strength = None,
     tokens: TokenChoice = None,
     entities: Entities = None,
+    judged_roles: JudgedRoles = None,
+    flag_lasts: FlagLasts = None,
     guard_only: Annotated[
         bool, typer.Option("--guard-only", help="By names alone: save the guard without the base model's weights.")
     ] = False,
@@ -113,7 +118,12 @@ def guard(
     """
     asked = said(max_fpr=max_fpr, max_fnr=max_fnr, confidence=confidence)
     corruption = corruption_from(method, dims, strength, seed)
-    common: dict[str, Any] = {"corruption": corruption, "entities": entities, "overwrite": overwrite}
+    common: dict[str, Any] = {
+        "corruption": corruption,
+        "entities": entities,
+        "overwrite": overwrite,
+        **policy_from(judged_roles, flag_lasts),
+    }
     if forget is None:
         instead = "Leave out what takes training, or pass --forget and --retain."
         refuse_ignored("Without --forget", instead, examples=examples, **asked)

@@ -51,6 +51,8 @@ def inspect(
             ]
         )
         return
+    if reader.config.has_own_policy:
+        say(f"The guard {reader.config.policy_in_words}.")
     coloured = console.color_system is not None
     for verdict in verdicts:
         text = Text()

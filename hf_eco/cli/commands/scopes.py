@@ -202,7 +202,8 @@ def list_scopes(
     if as_json:
         refuse_ignored("With --json", "It prints all.", page=page, per_page=per_page)
     page, per_page = page or 1, per_page or 50
-    found = [s for s in scopes_of(model).scopes if match is None or _matches(s, match.casefold())]
+    eco = scopes_of(model)
+    found = [s for s in eco.scopes if match is None or _matches(s, match.casefold())]
     if as_json:
         print_json([scope_values(scope) for scope in found])
         return
@@ -223,6 +224,8 @@ def list_scopes(
         how = f"{scope.corruption.in_words}, on {scope.tokens}"
         table.add_row(*map(Text, (scope.name, _recognised_by(scope), f"{scope.threshold:.4f}", *errors, how)))
     console.print(table)
+    if eco.has_own_policy:
+        say(f"The guard {eco.policy_in_words}.")
     if pages > 1:
         say(f"Page {page:,} of {pages:,}: {len(found):,} scopes.")
 
