@@ -242,7 +242,7 @@ def test_an_added_scope_is_calibrated_on_prompts_kept_aside(run, checkpoint, bak
     ("change", "message"),
     [
         ({"--scope": "wizards"}, "wizards already"),
-        ({"--dims": "4000"}, "dims=4000"),
+        ({"--dims": "4000"}, "--dims 4000"),
         ({"--label": "kings"}, "kings"),
         ({"--classifier": "/nowhere/classifier"}, "/nowhere/classifier"),
     ],

@@ -327,7 +327,7 @@ def test_a_name_has_one_skeleton_whatever_its_dress(disguised: str) -> None:
 
 def test_a_skeleton_keeps_apart_what_is_different_and_keeps_other_scripts() -> None:
     assert skeleton("Jeff Bridges")[0] != skeleton("Jane Bridges")[0]
-    assert skeleton("红楼梦")[0] == "红楼梦"
+    assert skeleton("红楼梦")[0] == skeleton("紅樓夢")[0] != skeleton("三国演义")[0]
     assert skeleton("Stop! $ (?)")[0] == skeleton("stop")[0]
 
 
@@ -341,9 +341,7 @@ def test_a_name_found_in_a_skeleton_is_found_in_the_text() -> None:
 
 def test_neither_torch_nor_transformers_is_needed() -> None:
     code = (
-        "import importlib.util, sys; spec = importlib.util.spec_from_file_location('n', sys.argv[1]);"
-        "module = sys.modules['n'] = importlib.util.module_from_spec(spec); spec.loader.exec_module(module);"
-        "module.views('Jеff'); assert not {'torch', 'transformers'} & set(sys.modules)"
+        "import sys; from hf_eco.detection.disguises import views; views('Jеff');"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
-    source = sys.modules[views.__module__].__file__
-    subprocess.run([sys.executable, "-c", code, str(source)], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True)

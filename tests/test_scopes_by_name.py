@@ -869,33 +869,33 @@ def test_titles_and_middle_names_tell_whom_a_name_is_about(stored: str, name: st
     assert (any(not d.weak for d in surest) if surest else None) is strong
 
 
-JANE, ROBERT, JEAN = ["Jane Quillfeather"], ["Robert Quillfeather"], ["Jean-Pierre Quillfeather"]
+JANES, ROBERT, JEAN = ["Jane Quillfeather"], ["Robert Quillfeather"], ["Jean-Pierre Quillfeather"]
 JANE_M = ["Jane M. Quillfeather"]
 
 
 @pytest.mark.parametrize(
     ("names", "text", "strong"),
     [
-        (JANE, "Who is J. Quillfeather?", True),
-        (JANE, "Who is J Quillfeather?", True),
-        (JANE, "Ask Dr. J. M. Quillfeather's pupils.", True),
-        (JANE, "Who is J.M. Quillfeather?", True),
-        (JANE, "Who is JM Quillfeather?", True),
-        (JANE, "Smith, K., Quillfeather, J. M., & Jones, L. (2019)", True),
-        (JANE, "What did Quillfeather J. write?", True),
-        (JANE, "Did J. Quillfeather know K. Quillfeather?", True),
-        (JANE, "Did J. Quillfeather write it? " + "It is said so. " * 40, False),  # a long text
+        (JANES, "Who is J. Quillfeather?", True),
+        (JANES, "Who is J Quillfeather?", True),
+        (JANES, "Ask Dr. J. M. Quillfeather's pupils.", True),
+        (JANES, "Who is J.M. Quillfeather?", True),
+        (JANES, "Who is JM Quillfeather?", True),
+        (JANES, "Smith, K., Quillfeather, J. M., & Jones, L. (2019)", True),
+        (JANES, "What did Quillfeather J. write?", True),
+        (JANES, "Did J. Quillfeather know K. Quillfeather?", True),
+        (JANES, "Did J. Quillfeather write it? " + "It is said so. " * 40, False),  # a long text
         (["Jane Quillfeather", "J. M. Quillfeather"], "Who is J. Quillfeather?", True),
-        (JANE, "Who is K. Quillfeather?", None),
-        (JANE, "Quillfeather, K. (2019)", None),
-        (JANE, "What did K. Quillfeather write? And Quillfeather?", None),
-        (JANE, "Who is Mary J. Quillfeather?", None),
-        (JANE, "Is J. Quillfeather John Quillfeather?", None),
-        (JANE, "Who is J. Quillfeather-Marlow?", None),
-        (JANE, "Who is J. Quillfeather Marlow?", None),
-        (JANE, "According to Quillfeather, I am right.", True),  # no initial
-        (JANE, "Is Quillfeather, M.D., a doctor?", True),
-        (JANE, "Quillfeather, K. Smith and L. Jones wrote it.", True),
+        (JANES, "Who is K. Quillfeather?", None),
+        (JANES, "Quillfeather, K. (2019)", None),
+        (JANES, "What did K. Quillfeather write? And Quillfeather?", None),
+        (JANES, "Who is Mary J. Quillfeather?", None),
+        (JANES, "Is J. Quillfeather John Quillfeather?", None),
+        (JANES, "Who is J. Quillfeather-Marlow?", None),
+        (JANES, "Who is J. Quillfeather Marlow?", None),
+        (JANES, "According to Quillfeather, I am right.", True),  # no initial
+        (JANES, "Is Quillfeather, M.D., a doctor?", True),
+        (JANES, "Quillfeather, K. Smith and L. Jones wrote it.", True),
         (JANE_M, "Who is J. Quillfeather?", True),
         (JANE_M, "Who is J. M. Quillfeather?", True),
         (JANE_M, "Who is J. K. Quillfeather?", None),
@@ -938,8 +938,8 @@ def test_whoever_has_a_middle_name_is_called_without_it_too(stored: str, name: s
 @pytest.mark.parametrize("text", ["Who are the Quillfeathers?", "Ask the Quillfeathers' cook."])
 @pytest.mark.parametrize("stored", ["plain", "hashed"])
 def test_a_family_is_not_one_of_them_for_sure(stored: str, text: str) -> None:
-    assert strength(stored, JANE, text) is False
-    assert strength(stored, JANE, text.replace("the ", "")) is None
+    assert strength(stored, JANES, text) is False
+    assert strength(stored, JANES, text.replace("the ", "")) is None
 
 
 def strength(stored: str, names: list[str], text: str) -> bool | None:
