@@ -484,7 +484,7 @@ def test_the_command_takes_documents(run, base_dir: str, encoder: str, tmp_path:
     assert loaded.inspect(OMAR_ASKED).scope == "omar"
     several = ("--names", tmp_path / "names.csv", "--documents", tmp_path / "jane.jsonl")
     status, _, err = run("guard", base_dir, *several, "-o", tmp_path / "three", *given)
-    assert status == 2
+    assert status == 1
     assert "--documents are about one scope" in err
 
 

@@ -208,7 +208,8 @@ def test_validation_fraction_says_how_much_is_kept_out(train: Any, tmp_path: Pat
     assert report(tmp_path / "most")["prompts"]["forget"]["training"] == 1
 
 
-def test_the_best_epoch_is_kept(train: Any, seen: Seen, tmp_path: Path) -> None:
+def test_the_best_epoch_is_kept(train: Any, seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hf_eco.detection.heads.CLEARLY_NOT", -1e9)  # what is learnt by heart is said by all members
     rng = random.Random(0)
     noise = [" ".join(rng.choices("abcdefghij", k=5)) for _ in range(80)]  # nothing to learn but by heart
     classifier = train(
