@@ -562,6 +562,7 @@ def test_nothing_is_left_behind_when_it_is_interrupted(
             monkeypatch.setattr(
                 Path, "rename", lambda self, to: interrupted() if self.name == "staged" else rename(self, to)
             )
+            monkeypatch.setattr("hf_eco.io.directories._exchange", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(FORGET, RETAIN, output_dir=directory, augment=False, seed=1)
     assert {path: path.read_bytes() for path in directory.rglob("*")} == before

@@ -21,7 +21,7 @@ from ..guard.plan import ScoringProtocol
 from ..inference import is_enabled
 from ..io.optional import import_extra
 
-logger = logging.getLogger(__name__)  # lm-eval shows what is logged
+logger = logging.getLogger("lm_eval.models.hf_eco")  # lm-eval shows what is logged below its own name
 lm_eval_utils: Any = import_extra("lm_eval.utils", extra="lm-eval")
 HFLM: Any = import_extra("lm_eval.models.huggingface", extra="lm-eval").HFLM
 
