@@ -32,7 +32,6 @@ from .checkpoint.writing import (
     check_storable,
     name_folders,
     rewriting_checkpoint,
-    warn_of_lost_scopes,
     write_guard,
     write_guard_only,
 )
@@ -220,9 +219,11 @@ class ECOMixin(_Model):
         """As `attach_guard`, where all scopes but the new ones were guarded before."""
         check_dims(self, new)
         name_folders(guard)
-        guard.reader.check_round_trip()
+        old = self._eco.planner.guard
+        if old is None or guard.reader is not old.reader:
+            guard.reader.check_round_trip()
         self._eco.examine(guard)
-        if (old := self._eco.planner.guard) is not None and guard.log is None:
+        if old is not None and guard.log is None:
             guard.log_like(old)
         self.config.eco = guard.config
         self._eco.planner.guard = guard
@@ -536,9 +537,9 @@ class ECOMixin(_Model):
             super().save_pretrained(save_directory, is_main_process, state_dict, False, **kwargs)
         else:
             check_room(save_directory, _bytes_of(self.state_dict() if state_dict is None else state_dict))
-            if os.path.abspath(save_directory) != self.name_or_path:  # its own directory
-                warn_of_lost_scopes(save_directory, guard.config)
-            with rewriting_checkpoint(save_directory, with_weights=True) as staged:
+            # nothing is lost where a model is saved over itself
+            instead = guard.config if os.path.abspath(save_directory) != self.name_or_path else None
+            with rewriting_checkpoint(save_directory, with_weights=True, instead=instead) as staged:
                 super().save_pretrained(staged, is_main_process, state_dict, False, **kwargs)
                 write_guard(guard, staged, tags=tags, previous=save_directory)
             _name_guarded(self, os.path.abspath(save_directory))

@@ -260,3 +260,10 @@ def add_adapter(model: Any, config: Any) -> None:
         if "version of PEFT" not in str(error):
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def named(base_dir: str) -> Any:
+    """The tiny Llama, guarded by a name, which it finds by itself in any text."""
+    scope = ForgetScope(name="potter", names=["Harry Potter"])
+    return AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=ECOConfig(scopes=[scope]))

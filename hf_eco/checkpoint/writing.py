@@ -63,13 +63,12 @@ def name_folders(guard: Guard) -> None:
             scope.encoder, scope.facts_sha256 = FACTS_FOLDER, guard.facts.digest_of(scope.name)
 
 
-def guard_folders(directory: str | os.PathLike[str]) -> set[str]:
-    """The folders that a guard's config in `directory` names; none if there is no such config, or a damaged one."""
+def _guard_in(directory: str | os.PathLike[str]) -> ECOConfig | None:
+    """The guard that `directory` holds; None if there is none, or a damaged one, which may have to be replaced."""
     try:
-        eco = read_eco(os.fspath(directory), {})
-    except (OSError, ValueError):  # there is none, or it is damaged, and about to be replaced
-        return set()
-    return folders_of(eco.scopes) if eco is not None else set()
+        return read_eco(os.fspath(directory), {}) if os.path.isdir(directory) else None
+    except (OSError, ValueError):
+        return None
 
 
 def folders_of(scopes: Iterable[ForgetScope]) -> set[str]:
@@ -78,15 +77,11 @@ def folders_of(scopes: Iterable[ForgetScope]) -> set[str]:
     return {check_repo_folder(folder) for folder in named if folder is not None}
 
 
-def warn_of_lost_scopes(directory: str | os.PathLike[str], eco: ECOConfig) -> None:
-    """Says so where a guard that is saved to a directory takes the place of one with scopes that it does not have."""
-    try:
-        there = read_eco(os.fspath(directory), {}) if os.path.isdir(directory) else None
-    except (OSError, ValueError):  # no guard, or a damaged one, which may have to be replaced
-        return
-    if there is not None and (lost := [scope.name for scope in there.scopes if scope.name not in eco.by_name]):
+def _warn_of_lost_scopes(directory: Path, there: ECOConfig, instead: ECOConfig) -> None:
+    """Says so where a guard takes the place of one with scopes that it does not have."""
+    if lost := [scope.name for scope in there.scopes if scope.name not in instead.by_name]:
         logger.warning(
-            f"The guard in {os.fspath(directory)!r} held {in_short(lost)}, which the guard that is saved in its place "
+            f"The guard in {str(directory)!r} held {in_short(lost)}, which the guard that is saved in its place "
             "does not. If that was no wish of yours, make the older one anew in another directory."
         )
 
@@ -100,16 +95,29 @@ def check_storable(eco: ECOConfig) -> None:
 
 @contextmanager
 def rewriting_checkpoint(
-    directory: str | os.PathLike[str], *, with_weights: bool, scratch: Path | None = None
+    directory: str | os.PathLike[str],
+    *,
+    with_weights: bool,
+    instead: ECOConfig | None = None,
+    scratch: Path | None = None,
 ) -> Iterator[Path]:
     """A new version of the directory of a guarded checkpoint or guard, see `rewriting` in `hf_eco/io/directories.py`.
     The guard of the old version goes, and with `with_weights` its weights; its model card is there for the new one.
+
+    Args:
+        directory: created if need be.
+        with_weights: whether the new version has weights.
+        instead: the guard of the new version. It is said which scopes of the old one it lacks; None to say nothing.
+        scratch: of `changing(directory)`, if that is in force.
 
     Raises:
         OSError: it cannot be written, for whatever reason. The directory is as it was.
     """
     old = Path(os.path.realpath(directory))
-    gone = guard_folders(old)
+    there = _guard_in(old)
+    gone = set() if there is None else folders_of(there.scopes)
+    if there is not None and instead is not None:
+        _warn_of_lost_scopes(Path(directory), there, instead)
 
     def goes(name: str) -> bool:
         return name in gone or is_scopes_file(name) or (with_weights and is_weights_file(name))
@@ -182,8 +190,7 @@ def write_guard_only(
             f"The guard names a directory of this machine as its base, {eco.base_model_name_or_path!r}. Pass "
             "base_model='its Hub id' for others to find it."
         )
-    warn_of_lost_scopes(directory, eco)
-    with rewriting_checkpoint(directory, with_weights=False) as staged:
+    with rewriting_checkpoint(directory, with_weights=False, instead=eco) as staged:
         config.save_pretrained(staged)
         write_guard(guard, staged, eco, tags, previous=directory)
 
@@ -252,7 +259,8 @@ def copy_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[st
     source, target = Path(source), Path(target)
     if not is_guarded_config(source / CONFIG_NAME):
         return
-    for folder in guard_folders(source):
+    there = _guard_in(source)
+    for folder in set() if there is None else folders_of(there.scopes):
         shutil.rmtree(target / folder, ignore_errors=True)
         shutil.copytree(source / folder, target / folder)
     for file in source.iterdir():

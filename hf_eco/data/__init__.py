@@ -17,6 +17,11 @@ def shipped_rows(name: str) -> list[dict[str, Any]]:
 
 
 @cache
+def shipped_table(name: str) -> dict[str, Any]:
+    """What a .json file that comes with hf_eco holds, named likewise. Not to be changed."""
+    return dict(json.loads((SHIPPED / f"{name}.json").read_text(encoding="utf-8")))
+
+
 def shipped_names() -> dict[str, list[str]]:
     """The names that come with hf_eco, by kind: people, works, places, first and last names. Not to be changed."""
-    return dict(json.loads((SHIPPED / "names.json").read_text(encoding="utf-8")))
+    return shipped_table("names")

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from .._transformers import decode, knows
 from ..detection.windows import Span
 from ..errors import GuardError
+from ..io.text_files import check_unicode
 
 Chat: TypeAlias = Sequence[Mapping[str, Any]]
 """A conversation: messages {"role": ..., "content": ...}."""
@@ -246,13 +247,7 @@ def _is_message(value: Any) -> TypeGuard[Mapping[str, Any]]:
 def _check_text(value: Any) -> None:
     """Raises ValueError if a string somewhere in `value` holds a lone surrogate, which stands for no character."""
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"A prompt holds {value[error.start]!r} at {error.start}, half of a surrogate pair, which is no "
-                "character. Decode what you read with errors='replace'."
-            ) from error
+        check_unicode(value, "A prompt")
     elif isinstance(value, (Mapping, list, tuple)):
         for part in value.values() if isinstance(value, Mapping) else value:
             _check_text(part)

@@ -87,9 +87,9 @@ class Roster:
 
 def _has_more_than_names(scope: ForgetScope) -> bool:
     """Whether there is more to a scope than names: who else recognises it, or who says which tokens are corrupted."""
-    if scope.classifier is not None or scope.encoder is not None or not (scope.names or scope.hashed_names):
+    if not (scope.names or scope.hashed_names) or scope.by_facts:
         return True
-    return bool(scope.documents or scope.detectors) or scope.tokens == "entities"
+    return scope.classifier is not None or bool(scope.detectors) or scope.tokens == "entities"
 
 
 def _check_context(config: ECOConfig, classified: Collection[str]) -> None:

@@ -16,10 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-if sys.platform == "win32":
-    fcntl = None
-else:
-    import fcntl
+from .locking import fcntl
 
 SCRATCH = ".hf-eco-"  # how the names of all begin that is not there to stay
 

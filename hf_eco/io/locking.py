@@ -1,4 +1,4 @@
-"""A lock on an open file or directory, which processes and threads of one machine wait for."""
+"""Locks on open files and directories, which processes and threads of one machine wait for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-if sys.platform == "win32":
+__all__ = ["fcntl", "locked"]
+
+if sys.platform == "win32":  # has no such locks
     fcntl = None
 else:
     import fcntl

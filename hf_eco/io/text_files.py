@@ -73,7 +73,7 @@ def check_unicode(text: str, where: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{where} holds half a character, U+{ord(text[error.start]):04X}, so it is no text. Write the character "
-            "whole, or leave it out."
+            f"{where} holds half a character, U+{ord(text[error.start]):04X} (a lone surrogate), so it is no text. "
+            "Write the character whole, leave it out, or decode what you read with errors='replace'."
         ) from error
     return text

@@ -9,11 +9,8 @@ from collections import OrderedDict
 import pytest
 import torch
 from conftest import CLEAN, FLAGGED, lookup_by_hand
+from marks import route
 from torch.nn.utils import parametrize
-
-
-def route(name, verdict="guarded", **note):
-    return pytest.mark.route(name, verdict, **note)
 
 
 def clear(model):

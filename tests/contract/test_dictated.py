@@ -8,6 +8,7 @@ import itertools
 import pytest
 import torch
 from conftest import CLEAN, FLAGGED
+from marks import route
 from transformers import (
     AutoModelForCausalLM,
     DynamicCache,
@@ -23,10 +24,6 @@ from hf_eco.inference import generate_options
 
 QUESTION = " who is the wizard of the north ?"
 GREEDY = {"do_sample": False, "max_new_tokens": 40}
-
-
-def route(name, verdict="guarded", **note):
-    return pytest.mark.route(name, verdict, **note)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from marks import route
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -13,16 +14,6 @@ from hf_eco import AutoModelForCausalLMWithECO, ECOConfig, ForgetScope, GuardErr
 
 QUESTION = "Who wrote the Harry Potter books?"
 GREEDY = {"do_sample": False, "max_new_tokens": 3}
-
-
-def route(name, verdict="guarded", **note):
-    return pytest.mark.route(name, verdict, **note)
-
-
-@pytest.fixture
-def named(base_dir):
-    scope = ForgetScope(name="potter", names=["Harry Potter"])
-    return AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=ECOConfig(scopes=[scope]))
 
 
 @pytest.fixture

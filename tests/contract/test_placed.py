@@ -20,6 +20,7 @@ import torch
 from accelerate import cpu_offload, disk_offload, dispatch_model, infer_auto_device_map, init_empty_weights
 from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from conftest import CLEAN, FLAGGED, in_threads, lookup_by_hand
+from marks import route
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -46,10 +47,6 @@ from hf_eco import (
 )
 
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
-
-
-def route(name, verdict="guarded", **note):
-    return pytest.mark.route(name, verdict, **note)
 
 
 def case(*values, name, verdict="guarded", marks=(), **note):

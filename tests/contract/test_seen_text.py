@@ -6,25 +6,15 @@ from itertools import chain
 
 import pytest
 import torch
+from marks import route
 from transformers import DynamicCache
 
-from hf_eco import AutoModelForCausalLMWithECO, ECOConfig, ForgetScope, GuardError
+from hf_eco import GuardError
 
 WHOLE = "Who is Prince Harry, and what does a clay Potter do at his wheel?"
 HIDDEN = ("Prince", ", and what does a clay", " do at his wheel")
 SEEN = "Who is  Harry Potter?"
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
-
-
-def route(name, verdict="guarded", **note):
-    return pytest.mark.route(name, verdict, **note)
-
-
-@pytest.fixture
-def named(base_dir):
-    """The tiny Llama, guarded by a name, which it finds by itself in any text."""
-    scope = ForgetScope(name="potter", names=["Harry Potter"])
-    return AutoModelForCausalLMWithECO.from_pretrained(base_dir, eco_config=ECOConfig(scopes=[scope]))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import pytest
 import torch
 import transformers
 from conftest import CLEAN, FLAGGED, byte_level_tokenizer, in_threads
+from marks import route
 from packaging import version
 from transformers import (
     AsyncTextIteratorStreamer,
@@ -43,10 +44,6 @@ FOLLOW_UP = "tell me about the garden of the king"
 def chat(*texts: str) -> list[dict]:
     """A conversation of user, assistant, user ..."""
     return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
-
-
-def route(name: str, verdict: str = "guarded", **keywords) -> pytest.MarkDecorator:
-    return pytest.mark.route(name, verdict, **keywords)
 
 
 def param(*values, name: str, verdict: str = "guarded", marks=(), note: str | None = None):

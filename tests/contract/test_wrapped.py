@@ -9,6 +9,7 @@ import inspect
 import pytest
 import torch
 from conftest import CLEAN, FLAGGED, add_adapter, by_hand
+from marks import route
 from transformers import (
     AutoModelForCausalLM,
     BitsAndBytesConfig,
@@ -22,10 +23,6 @@ from hf_eco import AutoModelForCausalLMWithECO, ECOMixin, GuardError
 
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
 ATTENTION, EMBEDDING = {"target_modules": ["q_proj", "v_proj"]}, {"target_modules": ["embed_tokens", "q_proj"]}
-
-
-def route(name, verdict="guarded", **note):
-    return pytest.mark.route(name, verdict, **note)
 
 
 def case(*values, name, verdict="guarded", id=None, marks=(), **note):

@@ -6,17 +6,16 @@ which of them stands for all, the first: whoever changes the table keeps that.
 
 from __future__ import annotations
 
-import json
 from functools import cache
 
-from ...data import SHIPPED
+from ...data import shipped_table
 
 
 @cache
 def _alike() -> dict[str, str]:
     """Character -> the one that stands for all that are alike."""
-    table = json.loads((SHIPPED / "kanji.json").read_text(encoding="utf-8"))["alike"]
-    return {character: group[0] for group in table.split() for character in group[1:]}
+    groups = shipped_table("kanji")["alike"].split()
+    return {character: group[0] for group in groups for character in group[1:]}
 
 
 def one_of_alike(text: str) -> str:

@@ -6,10 +6,7 @@ from the 1990 Census": percent of the people of a sex, and of all people; the ra
 
 from __future__ import annotations
 
-import json
-from functools import cache
-
-from ...data import SHIPPED
+from ...data import shipped_table
 from ..disguises.language import DETERMINERS, accentless
 from ..disguises.spelling import spelling
 from .words import BEFORE_FIRST_NAMES, HONORIFICS, PARTICLES, TOKEN, first_name_first
@@ -20,14 +17,9 @@ _SEVERAL = 100
 _SHORTEST = 3  # letters of a first or last name that tells of somebody without the middle names
 
 
-@cache
-def _census() -> dict[str, dict[str, float]]:
-    return dict(json.loads((SHIPPED / "census.json").read_text(encoding="utf-8")))
-
-
 def is_first_name(word: str) -> bool:
     """Whether a word, in any case, is a first name that is not rare."""
-    return accentless(word).capitalize() in _census()["first"]
+    return accentless(word).capitalize() in shipped_table("census")["first"]
 
 
 def bearers(name: str) -> int:
@@ -51,7 +43,7 @@ def needs_middle_names(name: str) -> bool:
 
 def _bearers(first: str, last: str) -> int:
     first, last = (accentless(word).capitalize() for word in (first, last))
-    shares = _census()["first"].get(first, 0.0), _census()["last"].get(last, 0.0)
+    shares = shipped_table("census")["first"].get(first, 0.0), shipped_table("census")["last"].get(last, 0.0)
     return round(_OF_EACH_SEX * shares[0] / 100 * shares[1] / 100)
 
 

@@ -11,12 +11,11 @@ Its sources and their licences stand in its "notice"; benchmarks/kanji_readings.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from functools import cache, lru_cache
 
-from ...data import SHIPPED
+from ...data import shipped_table
 from ..disguises.language import accentless
 
 # Other ways to write what Hepburn writes, and what people leave out, in this order.
@@ -95,21 +94,16 @@ def earlier(sound: str, before: str) -> Iterator[str]:
 
 
 @cache
-def _shipped() -> dict[str, dict[str, str]]:
-    return dict(json.loads((SHIPPED / "kanji.json").read_text(encoding="utf-8")))
-
-
-@cache
 def _readings(kind: str) -> dict[str, tuple[str, ...]]:
     """The readings of each character in names of a kind, and of each name read as a whole. Not to be changed."""
     found: dict[str, dict[str, None]] = {}
-    for reading, written in _shipped()[kind].items():
+    for reading, written in shipped_table("kanji")[kind].items():
         for character in written:
             found.setdefault(character, {})[reading] = None
-    for character, others in _shipped()["variants"].items():
+    for character, others in shipped_table("kanji")["variants"].items():
         for other in others:
             found[character] = found.get(character, {}) | found.get(other, {})
-    for reading, written in _shipped().get(f"{kind}_whole", {}).items():
+    for reading, written in shipped_table("kanji").get(f"{kind}_whole", {}).items():
         for whole in written.split():
             found.setdefault(whole, {})[reading] = None
     return {written: tuple(own) for written, own in found.items()}
@@ -173,8 +167,8 @@ def morae(kana: str) -> list[int]:
 @cache
 def korean_syllables() -> dict[str, str]:
     """Character -> the syllable of Hangul that Koreans read it as."""
-    found = {c: syllable for syllable, written in _shipped()["korean"].items() for c in written}
-    for character, others in _shipped()["variants"].items():
+    found = {c: syllable for syllable, written in shipped_table("kanji")["korean"].items() for c in written}
+    for character, others in shipped_table("kanji")["variants"].items():
         for other in others:
             if other in found:
                 found.setdefault(character, found[other])

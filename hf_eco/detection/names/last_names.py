@@ -7,6 +7,7 @@ from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from ..disguises.traced import Span
 from .chance import RARE, rarity_in_english
 from .common import is_first_name
 from .initials import Initials, initials_beside, initials_of_name
@@ -22,7 +23,6 @@ _FAMILY, _FAMILY_BEFORE = re.compile(r"(?:s|(?<=[sxzh])es)\b"), re.compile(r"\b[
 _SHORTEST = 4  # letters
 _BEFORE = 200  # characters before a last name that are looked at
 _FEW_WORDS = 100  # of a text. Longer ones introduce those they speak of
-Span = tuple[int, int]
 _KeyT = TypeVar("_KeyT", bound=Hashable)
 
 

@@ -6,9 +6,10 @@ import functools
 import re
 from collections.abc import Sequence
 
+from ..disguises.traced import Span
 from .index import NameIndex, check_name
 from .initials import initials_beside, initials_of_name
-from .last_names import Span, last_name_of, names_another, stands_apart
+from .last_names import last_name_of, names_another, stands_apart
 from .name import Mention
 
 # What a last name by itself adds to a text's log-odds: other people bear it, but seldom where the rest of the text
