@@ -380,6 +380,7 @@ class Guard:
             uncertain=bool(uncertain) and not flagged,
             channel=judgement.channel,
             earlier=earlier[0].name if earlier and not flagged else None,
+            uncertain_scope=scope.name if uncertain and not flagged else None,
         )
 
     def _tokens_of(self, scope: str, prompt: DecodedPrompt, judgement: Judgement) -> tuple[int, ...]:

@@ -52,6 +52,8 @@ class Verdict:
             none spoke.
         earlier: where flags last for some turns, the scope that earlier turns of a prompt fell in that is not flagged
             any more; their tokens stay corrupted. None otherwise.
+        uncertain_scope: the scope that it is uncertain for, if it is; where there are several, the one of highest
+            probability.
     """
 
     flagged: bool
@@ -66,6 +68,7 @@ class Verdict:
     uncertain: bool = False
     channel: str | None = None
     earlier: str | None = None
+    uncertain_scope: str | None = None
 
     @property
     def corrupted_for(self) -> str | None:

@@ -189,13 +189,13 @@ def add_scopes_to_guard(
     """
     check_directory(directory)
     with changing(directory) as scratch:
-        by_lines = StoredScopes.read(directory)
+        by_lines, source = StoredScopes.read(directory), None
         if by_lines is None:
-            eco = find_guard(os.fspath(directory)).eco
-            there = {scope.name.casefold() for scope in eco.scopes}
+            source = find_guard(os.fspath(directory))
+            eco, names = source.eco, list(source.eco.by_name)
         else:
-            eco, _ = by_lines.outline()
-            there = {name.casefold() for name in by_lines.names}
+            eco, names = by_lines.outline()[0], by_lines.names
+        there = set(map(str.casefold, names))
         addition = ECOConfig(scopes=copy.deepcopy(list(scopes)), **eco.how_names_are_kept)
         if twice := [scope.name for scope in addition.scopes if scope.name.casefold() in there]:
             raise ValueError(
@@ -205,7 +205,7 @@ def add_scopes_to_guard(
         _check_dims(directory, eco, addition)
         facts = None
         if any(scope.by_facts for scope in addition.scopes):
-            source = find_guard(os.fspath(directory))
+            source = source or find_guard(os.fspath(directory))
             facts = load_stored_facts(source.eco, source)
         new = load_guard(addition, load_tokenizer(os.fspath(directory)), classifiers or {}, {}, facts=facts)
         name_folders(new)
@@ -213,7 +213,7 @@ def add_scopes_to_guard(
             check_storable(new.config)
             in_one_step(directory, by_lines.joined_by(new.config.scopes).write, scratch)
         else:
-            eco = find_guard(os.fspath(directory)).eco
+            eco = (source or find_guard(os.fspath(directory))).eco
             together = replace(eco, scopes=[*eco.scopes, *new.config.scopes])
             _write_scopes(directory, eco, together, new.config.scopes, new, scratch)
 

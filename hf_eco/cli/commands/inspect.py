@@ -40,16 +40,7 @@ def inspect(
     verdicts = reader.inspect([[{"role": "user", "content": p}] if chat else p for p in prompts])
     if as_json:
         found = zip(prompts, verdicts, strict=True)
-        print_json(
-            [
-                {
-                    "prompt": prompt,
-                    **dataclasses.asdict(own),
-                    "uncertain_scope": _scope(own) if own.uncertain else None,
-                }
-                for prompt, own in found
-            ]
-        )
+        print_json([{"prompt": prompt, **dataclasses.asdict(verdict)} for prompt, verdict in found])
         return
     if reader.config.has_own_policy:
         say(f"The guard {reader.config.policy_in_words}.")
@@ -64,21 +55,14 @@ def inspect(
         console.print(text, end="\n\n", soft_wrap=True)
 
 
-def _scope(verdict: Verdict) -> str | None:
-    """The scope that a prompt falls in, or may fall in."""
-    if verdict.flagged or not verdict.uncertain:
-        return verdict.scope
-    return next((name for name, p in verdict.probabilities.items() if p == verdict.probability), None)
-
-
 def _why(verdict: Verdict, guard: Guard) -> list[str]:
     """Who spoke for a scope; of an uncertain prompt also for which, and why that is too little."""
     told = [] if verdict.channel is None else [f"; found by {verdict.channel}"]
-    if (name := _scope(verdict)) is None or verdict.flagged:
+    if verdict.uncertain_scope is None:
         return told
-    scope = guard.config.scope(name)
+    scope = guard.config.scope(verdict.uncertain_scope)
     known = f" ({in_short(scope.names, 3)})" if scope.names else ""
-    told.insert(0, f"; it may be of {name!r}{known}")
+    told.insert(0, f"; it may be of {scope.name!r}{known}")
     if scope.abstain_threshold is not None and verdict.probability >= scope.abstain_threshold:
         told.append(", below the threshold, in the band of uncertain prompts")
     elif scope.context == "required":
