@@ -219,7 +219,7 @@ def test_an_uncertain_prompt_is_told_apart_and_not_corrupted(classifier: PromptC
     guard = Guard(ECOConfig([scope]), {"wizards": classifier}, tokenizer)
     flagged, uncertain = guard.inspect([FLAGGED, CLEAN])
     assert flagged.flagged and not flagged.uncertain
-    assert uncertain == replace(plain, uncertain=True) and not uncertain.flagged and not uncertain.tokens
+    assert uncertain == replace(plain, uncertain=True, uncertain_scope="wizards") and not uncertain.flagged and not uncertain.tokens
     assert "not flagged but uncertain" in str(uncertain) and "uncertain" not in str(flagged)
     assert f"uncertain from {p / 2:g}" in repr(guard) and "uncertain" not in repr(guarded.eco_guard)
     scope.abstain_threshold = p  # the lower end belongs to the band
@@ -236,6 +236,7 @@ def test_of_several_scopes_a_verdict_names_the_threshold_of_the_uncertain_one(
     guard = Guard(ECOConfig(scopes), dict.fromkeys(("sure", "wizards"), classifier), guarded.eco_guard.tokenizer)
     verdict = guard.inspect([CLEAN])[0]
     assert verdict.uncertain and verdict.threshold == 0.5 and verdict.scope is None
+    assert verdict.uncertain_scope == "wizards"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
