@@ -223,6 +223,15 @@ class Probe:
 
 
 @dataclass
+class EmbeddingProbe:
+    """How a token is embedded: the first values of its row. By some of them an engine that embeds otherwise, by
+    another scale say, is told."""
+
+    token_id: int
+    values: list[float]
+
+
+@dataclass
 class ForgetScope:
     """One body of knowledge to be forgotten: who recognises it and what happens to its prompts.
 
@@ -423,6 +432,11 @@ class ECOConfig:
         "message, which is judged afresh; or a number of turns. What was flagged stays corrupted in any case.",
         default=CONVERSATION,
     )
+    embedding_probes: Sequence[EmbeddingProbe] = _help(
+        "How the guarded model embeds some tokens, recorded when it is saved. An engine other than transformers is "
+        "checked by them before it answers.",
+        default=(),
+    )
     version: int = _help("Version of the on-disk format.", default=FORMAT_VERSION)
     hf_eco_version: str = _help("Version of hf-eco that wrote this.", default=__version__)
 
@@ -441,6 +455,7 @@ class ECOConfig:
         vars(self)["scopes"] = tuple(
             [scope if type(scope) is ForgetScope else _from_dict(ForgetScope, scope) for scope in self.scopes]
         )
+        self.embedding_probes = [_from_dict(EmbeddingProbe, probe) for probe in self.embedding_probes]
         if len(self._folded) < len(self.scopes):
             counts = Counter(scope.name.casefold() for scope in self.scopes)
             raise _shared_names([s.name for s in self.scopes if counts[s.name.casefold()] > 1])

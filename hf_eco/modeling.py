@@ -24,7 +24,7 @@ from ._transformers import (
     register_causal_lm,
 )
 from .checkpoint.following import GuardFollower
-from .checkpoint.guarded_config import AUTO_CLASS, ECOConfigMixin, building_guarded
+from .checkpoint.guarded_config import AUTO_CLASS, ECOConfigMixin, building_guarded, is_for_loaders
 from .checkpoint.hub_upload import UPLOAD_ARGUMENTS, save_and_upload, upload
 from .checkpoint.loading import load_guard, load_tokenizer
 from .checkpoint.source import base_of, guard_for, note_base
@@ -35,7 +35,7 @@ from .checkpoint.writing import (
     write_guard,
     write_guard_only,
 )
-from .configuration import ECOConfig, ForgetScope
+from .configuration import ECOConfig, EmbeddingProbe, ForgetScope
 from .corruption import mixes_positions
 from .detection.classifier import PromptClassifier
 from .detection.entities import EntityTagger
@@ -77,6 +77,7 @@ __all__ = ["AUTO_CLASS", "ECOMixin", "find_guarded", "guarded_config_class", "gu
 
 # Part of the name of a guarded model that has no directory yet. Whoever loads a model by it (a trainer that makes its
 # reference model so) is told by the error what to do.
+_PROBED_TOKENS, _PROBED_VALUES = 8, 16
 _SAVE_FIRST = "call save_pretrained('directory') first"
 _classes: dict[type, type] = {}
 _lock = threading.RLock()
@@ -169,6 +170,8 @@ class ECOMixin(_Model):
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
         with building_guarded():
             super().__init__(config, *args, **kwargs)
+        if is_for_loaders(self.config.architectures):
+            vars(self.config)["architectures"] = [type(self).__name__]
         examine_structure(self)
         self._eco = EmbeddingHooks(self)
 
@@ -530,6 +533,7 @@ class ECOMixin(_Model):
         guard = self.eco_guard
         check_storable(guard.config)
         guard.check_tokenizer()
+        guard.config.embedding_probes = self._embedding_probes()
         options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
         tags = _card_tags(self, kwargs.pop("tags", None))
         token = kwargs.get("token")
@@ -574,12 +578,24 @@ class ECOMixin(_Model):
         """
         guard = self.eco_guard
         guard.check_tokenizer()
+        guard.config.embedding_probes = self._embedding_probes()
         config = copy.deepcopy(self.config)
         config.architectures = [type(self).__name__]
         if base_model is not None:
             config.eco.base_model_name_or_path, config.eco.base_revision = base_model, base_revision
             config.eco.base_subfolder = None
         write_guard_only(guard, config, save_directory, _card_tags(self, tags))
+
+    def _embedding_probes(self) -> list[EmbeddingProbe]:
+        """How some tokens are embedded, for other engines to be checked by; none where its weights are not
+        in memory."""
+        embedding: Any = self.get_input_embeddings()
+        if embedding.weight.is_meta or not embedding.weight.numel():
+            return []
+        ids = torch.linspace(0, self.config.get_text_config().vocab_size - 1, _PROBED_TOKENS + 2).long()[1:-1]
+        with torch.no_grad(), self.disable_guard():
+            rows = embedding(ids.to(embedding.weight.device)).float().cpu()
+        return [EmbeddingProbe(*probe) for probe in zip(ids.tolist(), rows[:, :_PROBED_VALUES].tolist(), strict=True)]
 
     def push_to_hub(  # type: ignore[override]
         self,

@@ -80,13 +80,16 @@ class GuardFollower:
 
     def look(self) -> None:
         """Looks at the directory if it is time to, and nobody else does."""
-        if self.every is None or self._clock() - self._looked < self.every:
-            return
-        if self._looking.acquire(blocking=False):
+        if self.is_due and self._looking.acquire(blocking=False):
             try:
                 self._refresh()
             finally:
                 self._looking.release()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look at the directory."""
+        return self.every is not None and self._clock() - self._looked >= self.every
 
     def refresh(self) -> bool:
         """Looks at the directory now.

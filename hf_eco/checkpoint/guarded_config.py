@@ -24,6 +24,7 @@ else:
 # What the config of a checkpoint that no model has been built from says of its architecture: the class of transformers
 # that loads it guarded. What is written names the base's own.
 AUTO_CLASS = "AutoModelForCausalLM"
+GUARDED = "WithECO"  # what the name of a guarded class ends in, where an engine has one of its own
 
 _BUILDING_GUARDED: ContextVar[bool] = ContextVar("eco_building_guarded", default=False)
 
@@ -36,6 +37,11 @@ def building_guarded() -> Iterator[None]:
         yield
     finally:
         _BUILDING_GUARDED.reset(token)
+
+
+def is_for_loaders(architectures: Any) -> bool:
+    """Whether the `architectures` of a config say who loads it guarded, and not the class of a model."""
+    return architectures == [AUTO_CLASS] or (bool(architectures) and all(a.endswith(GUARDED) for a in architectures))
 
 
 class UnreadGuard:
@@ -64,7 +70,20 @@ class ECOConfigMixin(_Config):
                 "This config is that of a guarded checkpoint, and a class without the guard was about to be built "
                 "from it. Use AutoModelForCausalLMWithECO.from_pretrained(...), or the base model's own config."
             )
+        if self.eco is not None and self._names_another_class(key, value):
+            raise GuardError(
+                f"This config is that of a guarded checkpoint, and its {key} was about to become {value!r}: a class "
+                "without the guard would be built from it. Leave it as it is (of vLLM's --hf-overrides, leave out "
+                f"{key!r})."
+            )
         super().__setattr__(key, value)
+
+    def _names_another_class(self, key: str, value: Any) -> bool:
+        """Whether a loader would build another class if `key` had this value. Of a config that a model was built from
+        the architectures are that model's to say."""
+        if key == "architectures":
+            return is_for_loaders(self.architectures) and value != self.architectures
+        return key == "model_type" and value != self.model_type
 
     @classmethod
     def is_custom_code(cls) -> bool:
@@ -103,7 +122,7 @@ class ECOConfigMixin(_Config):
         """The base model's own config."""
         native: Any = object.__new__(_native_class(type(self)))
         vars(native).update((name, value) for name, value in vars(self).items() if name != "eco")
-        if native.architectures == [AUTO_CLASS] and (model_class := causal_lm_of(type(self))) is not None:
+        if is_for_loaders(native.architectures) and (model_class := causal_lm_of(type(self))) is not None:
             vars(native)["architectures"] = [model_class.__name__]
         return native
 

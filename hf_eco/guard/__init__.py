@@ -10,6 +10,7 @@
 | `selection` | which tokens of a flagged prompt are corrupted |
 | `plan` | the columns of a batch to corrupt |
 | `naming` | who finds the names; how names that are to be hashed come to be hashes |
+| `fingerprint` | what tells one guard apart from another |
 | `audit` | the audit trail: which prompts were flagged, without the prompts |
 """
 

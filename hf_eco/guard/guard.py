@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +27,7 @@ from ..detection.sharing import share_encoders
 from ..detection.windows import Span
 from ..errors import GuardError, GuardLoadError
 from .audit import AuditLog, AuditTrail
+from .fingerprint import fingerprint_of
 from .judging import UNCERTAIN, Judgement, judge_prompts
 from .naming import (
     NAME_PROBE,
@@ -156,25 +155,9 @@ class Guard:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that decides: the policy, the scopes' settings, names, detectors of your own, facts by their
-        digests, and known answers, which differ with a classifier.
-        It is computed once: what is changed in the config afterwards is not seen."""
-        digest = hashlib.sha256(repr(self.config.policy).encode())
-        for s in self.config.scopes:
-            settings = (
-                s.name,
-                s.names,
-                s.hashed_names,
-                s.context,
-                s.label,
-                s.threshold,
-                s.abstain_threshold,
-                s.corruption,
-                sorted((name, json.dumps(own, sort_keys=True)) for name, own in s.detectors.items()),
-                s.facts_sha256,
-            )
-            digest.update(repr((*settings, s.tokens, [probe.probability for probe in s.probes])).encode())
-        return digest.hexdigest()[:32]
+        """A hash of all that decides, see `fingerprint_of`. It is computed once: what is changed in the config
+        afterwards is not seen."""
+        return fingerprint_of(self.config)
 
     def to(self, device: torch.device | str) -> None:
         """Moves the classifiers to `device`."""
@@ -450,9 +433,17 @@ class Guard:
             for verdict, reading in zip(found, own, strict=True):
                 told = ids[row, whole].tolist(), reading[whole]
                 selected[row, whole] |= self._corrupted_in(verdict, *told, protocol)
+        self.record(verdicts, protocol)
+        return Plan(tuple(verdicts), ids, attended, selected, count_positions(attended))
+
+    def record(self, verdicts: Sequence[Verdict], protocol: ScoringProtocol = "strict") -> None:
+        """Logs the flagged ones of `verdicts`, whose prompts are about to be answered, if there is a `log`.
+
+        Raises:
+            GuardError: the log failed.
+        """
         if self._trail is not None:
             self._trail.record(verdicts, protocol, self.fingerprint, self.base_fingerprint)
-        return Plan(tuple(verdicts), ids, attended, selected, count_positions(attended))
 
     def plan_row(
         self, verdict: Verdict, prompt: Sequence[int], answer: Sequence[int] = (), protocol: ScoringProtocol = "strict"

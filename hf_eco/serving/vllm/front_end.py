@@ -1,0 +1,105 @@
+"""What the front end of a server does with a request for a guarded model, before its prefix-cache key exists."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from ...checkpoint.loading import read_guard
+from ...corruption import mixes_positions
+from ...errors import GuardError
+from ...guard.audit import JsonLinesLog
+from .attestation import KEY, attestation
+from .checkpoint import ServedGuard, ServingOptions
+from .judge import Judge
+from .metrics import Metrics
+from .parts import features_of, parts_of
+
+# Of the prompts that beam search runs: how many of the tokens are the user's. What beams have generated is no prompt.
+PROMPT_TOKENS = "hf_eco_prompt_tokens"
+
+
+class FrontEnd:
+    """Judges the requests of a server. Whatever cannot be judged is refused.
+
+    Args:
+        served: the guard.
+        options: what the server was told.
+        model_name: as clients know the model.
+
+    Raises:
+        OSError: the guard, or the one that is to be followed, cannot be trusted.
+    """
+
+    def __init__(self, served: ServedGuard, options: ServingOptions, model_name: str) -> None:
+        self.checkpoint = served.fingerprint
+        self.metrics = Metrics(model_name)
+        guard = read_guard(served.repository, **served.download)
+        if options.audit_log is not None:
+            guard.log = JsonLinesLog(options.audit_log)
+        self.judge = Judge(guard, self.metrics.took)
+        if options.follow is not None:
+            self.judge.follow(options.follow, options.every)
+
+    async def prepare(self, prompt: Any) -> None:
+        """Waits for the verdict on a prompt that is about to be asked for, so that the event loop does not."""
+        if isinstance(prompt, AsyncGenerator):
+            raise self.refusal("It reads prompts whole: streamed prompts cannot be judged.")
+        if isinstance(prompt, dict) and prompt.get("type") == "token":
+            ids = _prompt_of(prompt["prompt_token_ids"], prompt)
+            await asyncio.wait_for(asyncio.wrap_future(self.judge.submit(ids)), None)
+
+    def guard_request(self, request: Any, prompt: Any) -> Any:
+        """Judges a request and attests it; what is corrupted of its prompt goes with it.
+
+        Args:
+            request: vLLM's `EngineCoreRequest`, which is changed.
+            prompt: what it was made from.
+
+        Raises:
+            VLLMValidationError: it cannot be judged.
+            GuardError: the audit log failed.
+        """
+        if request.sampling_params is None:
+            raise self.refusal("It guards generation: pooling is not to be had.")
+        if request.prompt_token_ids is None or request.prompt_embeds is not None:
+            raise self.refusal("It reads token ids: prompt embeddings cannot be judged.")
+        if request.mm_features:
+            raise self.refusal("It reads text: images, audio and other inputs cannot be judged.")
+        if request.resumable:
+            raise self.refusal("It reads prompts whole: streamed prompts cannot be judged.")
+        ids = _prompt_of(request.prompt_token_ids, prompt)
+        try:
+            judged = self.judge.judge(ids)
+        except (GuardError, ValueError) as error:
+            raise self.refusal(str(error)) from error
+        verdict, guard = judged.verdict, judged.guard
+        features: Sequence[Any] = ()
+        if (scope := verdict.corrupted_for) is not None and verdict.tokens:
+            how = guard.config.scope(scope).corruption
+            if mixes_positions(how.method) and len(verdict.tokens) < 2:
+                raise self.refusal(f"A prompt of one token has no order to change by {how.method!r}.")
+            adapter = request.lora_request.lora_name if request.lora_request is not None else None
+            features = features_of(parts_of(ids, verdict.tokens, how, adapter))
+        if verdict.scope is not None:
+            self.metrics.flagged(verdict.scope)
+        guard.record([verdict])
+        request.mm_features = list(features) or None
+        attested = attestation(self.checkpoint, guard.fingerprint, request.prompt_token_ids, features)
+        params = request.sampling_params
+        params.extra_args = {**(params.extra_args or {}), KEY: attested}  # never a client's own
+        return request
+
+    def refusal(self, why: str) -> Exception:
+        """The error of a request that cannot be judged, which is counted."""
+        from vllm.exceptions import VLLMValidationError
+
+        self.metrics.refused()
+        return VLLMValidationError(f"This model is guarded by hf-eco. {why}")
+
+
+def _prompt_of(ids: Sequence[int], prompt: Any) -> list[int]:
+    """The token ids that a user gave."""
+    length = prompt.get(PROMPT_TOKENS) if isinstance(prompt, dict) else None
+    return [int(i) for i in (ids if length is None else ids[:length])]
