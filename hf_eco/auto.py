@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ class GuardedConfig(PreTrainedConfig):
         from ._transformers import register_causal_lm
         from .modeling import AUTO_CLASS, guarded_config_class, guarded_model_class
 
+        if cls is GuardedConfig:
+            _check_plugin()
         base_config, eco = split_composite_config(config_dict)
         if eco is None:
             raise ValueError("This config is not that of a guarded checkpoint: it has no model_type 'eco'.")
@@ -61,6 +64,17 @@ class GuardedConfig(PreTrainedConfig):
         # `transformers serve` loads by the class of transformers that this names; the base's own would refuse.
         config.architectures = [AUTO_CLASS]
         return loaded
+
+
+def _check_plugin() -> None:
+    """Raises GuardError in a process of vLLM that has loaded its plugins, and hf-eco's is not among them."""
+    from .errors import GuardError
+
+    if getattr(sys.modules.get("vllm.plugins"), "plugins_loaded", False):
+        raise GuardError(
+            "vLLM was about to read the config of a checkpoint guarded by hf-eco, without hf-eco's plugin. Install "
+            f"hf-eco by pip, and add hf_eco to VLLM_PLUGINS (now {os.environ.get('VLLM_PLUGINS')!r}) or unset it."
+        )
 
 
 class AutoModelForCausalLMWithECO:

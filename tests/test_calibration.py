@@ -219,7 +219,11 @@ def test_an_uncertain_prompt_is_told_apart_and_not_corrupted(classifier: PromptC
     guard = Guard(ECOConfig([scope]), {"wizards": classifier}, tokenizer)
     flagged, uncertain = guard.inspect([FLAGGED, CLEAN])
     assert flagged.flagged and not flagged.uncertain
-    assert uncertain == replace(plain, uncertain=True, uncertain_scope="wizards") and not uncertain.flagged and not uncertain.tokens
+    assert (
+        uncertain == replace(plain, uncertain=True, uncertain_scope="wizards")
+        and not uncertain.flagged
+        and not uncertain.tokens
+    )
     assert "not flagged but uncertain" in str(uncertain) and "uncertain" not in str(flagged)
     assert f"uncertain from {p / 2:g}" in repr(guard) and "uncertain" not in repr(guarded.eco_guard)
     scope.abstain_threshold = p  # the lower end belongs to the band

@@ -21,6 +21,7 @@ RELIED_ON: dict[str, dict[str, tuple[str, ...]]] = {
     "vllm.v1.engine.async_llm": {"AsyncLLM.add_request": ("request_id", "prompt", "params")},
     "vllm.v1.engine.core": {"EngineCore.preprocess_add_request": ("request",)},
     "vllm.entrypoints.generate.beam_search.utils": {"BeamSearchSequence.get_prompt": ()},
+    "vllm.model_executor.model_loader.base_loader": {"BaseModelLoader.load_model": ()},
     "vllm.model_executor.models.config": {"MODELS_CONFIG_MAP": ()},
     "vllm.model_executor.models.registry": {
         "ModelRegistry.models": (),
@@ -31,6 +32,7 @@ RELIED_ON: dict[str, dict[str, tuple[str, ...]]] = {
     "vllm.model_executor.models.utils": {
         "_merge_multimodal_embeddings": ("inputs_embeds", "multimodal_embeddings", "is_multimodal")
     },
+    "vllm.plugins": {"plugins_loaded": ()},
     "vllm.multimodal": {"MULTIMODAL_REGISTRY.register_processor": ("processor", "info", "dummy_inputs")},
     "vllm.multimodal.inputs": {
         "MultiModalBatchedField": ("keep_on_cpu",),
@@ -42,6 +44,7 @@ RELIED_ON: dict[str, dict[str, tuple[str, ...]]] = {
     "vllm.multimodal.processing": {
         "BaseDummyInputsBuilder": (),
         "BaseMultiModalProcessor.apply": (),
+        "BaseMultiModalProcessor.get_dummy_mm_inputs": (),
         "BaseProcessingInfo.get_supported_mm_limits": (),
         "BaseProcessingInfo.get_mm_max_tokens_per_item": ("seq_len", "mm_counts"),
     },

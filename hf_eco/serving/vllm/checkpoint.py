@@ -5,12 +5,14 @@ Works on vLLM's `ModelConfig` and `VllmConfig`, before anything is loaded.
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from ..._transformers import file_in_repository
-from ...checkpoint.format import CONFIG_NAME, is_guarded_config
+from ...checkpoint.format import CONFIG_NAME, is_guarded_config, split_composite_config
 from ...checkpoint.guarded_config import GUARDED, ECOConfigMixin
 from ...checkpoint.source import check_base, find_guard
 from ...configuration import EmbeddingProbe
@@ -68,16 +70,22 @@ class ServingOptions:
         return cls(**options)
 
 
-def serve_base_of(config: Any) -> None:
-    """Where a `ModelConfig` names a guard without weights, has it load the base model's, and the guard's config and
-    tokenizer.
+def prepare(config: Any) -> None:
+    """Readies a `ModelConfig` that is about to be completed. Where it names a guard without weights, has it load the
+    base model's, and the guard's config and tokenizer.
 
     Raises:
         OSError: the base model is not to be had.
-        GuardError: vLLM cannot load it from where it lies.
+        GuardError: vLLM cannot load it from where it lies, or the model was to be run by other classes than vLLM's.
     """
     if not _is_guarded(config.model, config.revision, config.hf_token):
         return
+    if config.model_impl not in ("auto", "vllm"):
+        raise GuardError(
+            f"{config.model!r} is guarded by hf-eco, and --model-impl {config.model_impl} would run it without the "
+            "guard. Leave that out."
+        )
+    _check_architecture(config)
     source = find_guard(config.model, **_download(config.revision, config.hf_token))
     if not source.eco.guard_only:
         return
@@ -92,6 +100,19 @@ def serve_base_of(config: Any) -> None:
     config.hf_config_path = guard
     config.tokenizer = config.tokenizer or guard
     config.model, config.revision = source.eco.base_model_name_or_path, source.eco.base_revision
+
+
+def _check_architecture(config: Any) -> None:
+    """Raises GuardError if vLLM has no model class of its own for a guarded model, which could carry the guard."""
+    from vllm.model_executor.models.registry import ModelRegistry
+
+    file = file_in_repository(config.model, CONFIG_NAME, **_download(config.revision, config.hf_token))
+    own = split_composite_config(json.loads(Path(str(file)).read_text(encoding="utf-8")))[0].get("architectures") or []
+    if not any(name + GUARDED in ModelRegistry.models for name in own):
+        raise GuardError(
+            f"{config.model!r} is guarded by hf-eco, and vLLM has no model class of its own for {own or 'it'} that "
+            "reads text alone. Serve it by transformers."
+        )
 
 
 def check_served(config: Any) -> None:
@@ -141,8 +162,7 @@ def _check_model(config: Any) -> None:
     if not config.architecture.endswith(GUARDED):
         raise GuardError(
             f"{name!r} is guarded by hf-eco, and vLLM was to run it as {config.architecture}, which does not carry "
-            "the guard. Leave out --model-impl and --hf-overrides; if vLLM has no class of its own for this "
-            "architecture, serve it by transformers."
+            "the guard. Leave out --hf-overrides and --model-class-overrides."
         )
     takes = {"--enable-prompt-embeds": config.enable_prompt_embeds}
     if (multimodal := config.multimodal_config) is not None:

@@ -71,6 +71,9 @@ class _Processor(BaseMultiModalProcessor):  # type: ignore[misc]
     def _get_prompt_updates(self, *args: Any, **kwargs: Any) -> list[Any]:
         return []
 
+    def get_dummy_mm_inputs(self, *args: Any, **kwargs: Any) -> Any:
+        return {}  # vLLM warms up by them; there is nothing to warm up
+
     def apply(self, *args: Any, **kwargs: Any) -> Any:
         raise ValueError("This model is guarded by hf-eco. It reads text: other inputs cannot be judged.")
 
@@ -111,9 +114,9 @@ class CorruptingMixin:
         return self
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As the base class. The first pass, which is one of vLLM's own at start, compares embeddings."""
+        """As the base class; before anything else embeddings are compared, if they have not been."""
         if not self._probed:
-            self._check_embeddings()
+            self.check_embeddings()
         return super().forward(*args, **kwargs)  # type: ignore[misc]
 
     def embed_input_ids(
@@ -137,7 +140,7 @@ class CorruptingMixin:
         device = next(self.parameters()).device  # type: ignore[attr-defined]
         return super().embed_input_ids(ids.to(device))  # type: ignore[misc]
 
-    def _check_embeddings(self) -> None:
+    def check_embeddings(self) -> None:
         """Raises GuardError if tokens are embedded otherwise than in the model that the guard was saved with."""
         self._probed = True
         if not get_pp_group().is_first_rank:

@@ -11,7 +11,7 @@ from ...checkpoint.format import split_composite_config
 from ...checkpoint.guarded_config import GUARDED
 from ._vllm import missing_names
 from .attestation import check_attested
-from .checkpoint import ServingOptions, check_served, check_server, serve_base_of, served_guard
+from .checkpoint import ServingOptions, check_served, check_server, prepare, served_guard
 
 _FRONT_END = "hf_eco"  # of an `InputProcessor`: its `FrontEnd`
 _CLASSES = "hf_eco.serving.vllm.model"
@@ -58,6 +58,7 @@ def _register_architectures() -> None:
 def _take_part() -> None:
     """Puts the guard where requests come by."""
     from vllm.entrypoints.generate.beam_search.utils import BeamSearchSequence
+    from vllm.model_executor.model_loader.base_loader import BaseModelLoader
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.core import EngineCore
     from vllm.v1.engine.input_processor import InputProcessor
@@ -66,6 +67,7 @@ def _take_part() -> None:
     _around(InputProcessor, "process_inputs", _process_inputs)
     _around(AsyncLLM, "add_request", _add_request)
     _around(BeamSearchSequence, "get_prompt", _get_prompt)
+    _around(BaseModelLoader, "load_model", _load_model)
     _around(EngineCore, "preprocess_add_request", _preprocess_add_request)
 
 
@@ -84,7 +86,7 @@ def _around(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
 
 
 def _model_config(native: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> None:
-    serve_base_of(self)
+    prepare(self)
     native(self, *args, **kwargs)
     check_served(self)
 
@@ -138,3 +140,12 @@ def _preprocess_add_request(native: Callable[..., Any], self: Any, request: Any)
     if served is not None:
         check_attested(request, served.fingerprint)
     return native(self, request)
+
+
+def _load_model(native: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    from .model import CorruptingMixin
+
+    model = native(self, *args, **kwargs)
+    if isinstance(model, CorruptingMixin):
+        model.check_embeddings()
+    return model
