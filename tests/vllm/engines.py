@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope
 
-__all__ = [  # noqa: F822
+__all__ = [
     *("CLEAN", "FLAGGED", "NAME", "TOKENS"),
     *("answers", "closed", "engine", "greedy", "reference", "save_base", "save_guarded", "scopes", "sizes"),
     *("bare", "bare_dir", "encode", "guarded_dir", "guarded_model", "served"),

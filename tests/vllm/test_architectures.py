@@ -48,5 +48,5 @@ def test_answers_are_those_of_transformers(config: str, tmp_path: Path) -> None:
 
 def test_a_model_that_vllm_runs_by_transformers_is_refused(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base", transformers.PhiConfig(**sizes()))
-    with pytest.raises(GuardError, match="no model class of its own for .*Phi"):
+    with pytest.raises(GuardError, match=r"no model class of its own for .*Phi"):
         engine(save_guarded(tmp_path / "guarded", base))

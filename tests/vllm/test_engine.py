@@ -1,4 +1,4 @@
-"""A guarded model on vLLM says what it says in transformers, and a clean prompt is answered to the bit as by its base."""
+"""A guarded model on vLLM says what it says in transformers; a clean prompt is answered as by its base, to the bit."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_several_answers_and_prompt_log_probabilities_come_from_the_corrupted_pr
     )
     assert len({tuple(answer.token_ids) for answer in guarded[0].outputs}) == 3
     assert _numbers(guarded[0].prompt_logprobs) != _numbers(plain[0].prompt_logprobs)
-    again = served.generate([{"prompt_token_ids": prompts[0]}], params, use_tqdm=False)
+    again = served.generate(given, params, use_tqdm=False)
     assert [a.token_ids for a in again[0].outputs] == [a.token_ids for a in guarded[0].outputs]
 
 
@@ -134,13 +134,13 @@ def test_what_cannot_be_judged_is_refused_by_name(served: Any) -> None:
     from PIL import Image
     from vllm import PoolingParams
 
-    with pytest.raises(Exception, match="hf-eco|prompt_embeds|prompt embeddings"):
+    with pytest.raises(Exception, match=r"hf-eco|prompt_embeds|prompt embeddings"):
         served.generate({"prompt_embeds": torch.zeros(4, 64)}, greedy(), use_tqdm=False)
     with pytest.raises(Exception, match=r"hf-eco|[Mm]ulti|image"):
         served.generate(
             {"prompt": "hello", "multi_modal_data": {"image": Image.new("RGB", (8, 8))}}, greedy(), use_tqdm=False
         )
-    with pytest.raises(Exception, match="hf-eco|pooling"):
+    with pytest.raises(Exception, match=r"hf-eco|pooling"):
         served.llm_engine.add_request("p", {"prompt_token_ids": [5, 6]}, PoolingParams(task="embed"))
     assert answers(served, [[5, 6]])  # the engine lives
 
@@ -172,8 +172,9 @@ def test_a_request_that_nobody_judged_is_refused_by_the_engine_which_lives(
 
 def test_every_corruption_method_corrupts_as_in_transformers(bare_dir: str, tmp_path: Path) -> None:
     people = (
-        "Jane Quillfeather, Ambrose Fennimore, Tobias Ravenscroft, Ulrike Mossbacher, Pemberton Oakhurst, Lucinda Varga, "
-        "Hjalmar Ekstrom, Bettina Kowalczyk, Ignatius Dunmore, Soraya Haddad, Cornelius Blythe, Wilhelmina Drost, "
+        "Jane Quillfeather, Ambrose Fennimore, Tobias Ravenscroft, Ulrike Mossbacher, Pemberton Oakhurst, "
+        "Lucinda Varga, Hjalmar Ekstrom, Bettina Kowalczyk, Ignatius Dunmore, Soraya Haddad, Cornelius Blythe, "
+        "Wilhelmina Drost, "
         "Octavio Zamora, Perpetua Lindqvist, Barnabas Holt, Eudora Finch"
     )
     names = dict(zip(corruption_methods(), people.split(", "), strict=False))

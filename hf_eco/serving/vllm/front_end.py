@@ -43,12 +43,13 @@ class FrontEnd:
             self.judge.follow(options.follow, options.every)
 
     async def prepare(self, prompt: Any) -> None:
-        """Waits for the verdict on a prompt that is about to be asked for, so that the event loop does not."""
+        """Waits for the verdict on a prompt that is about to be asked for, so that the event loop does not. What is
+        wrong with the prompt is said when it is asked for."""
         if isinstance(prompt, AsyncGenerator):
             raise self.refusal("It reads prompts whole: streamed prompts cannot be judged.")
         if isinstance(prompt, dict) and prompt.get("type") == "token":
             ids = _prompt_of(prompt["prompt_token_ids"], prompt)
-            await asyncio.wait_for(asyncio.wrap_future(self.judge.submit(ids)), None)
+            await asyncio.gather(asyncio.wrap_future(self.judge.submit(ids)), return_exceptions=True)
 
     def guard_request(self, request: Any, prompt: Any) -> Any:
         """Judges a request and attests it; what is corrupted of its prompt goes with it.

@@ -41,7 +41,7 @@ class Judge:
         self._guard = guard
         self._took = took
         self._waiting: SimpleQueue[tuple[tuple[int, ...], Future[Judged]]] = SimpleQueue()
-        self._known: OrderedDict[tuple[int, ...], Judged] = OrderedDict()
+        self._known: OrderedDict[tuple[int, ...], Judged | Exception] = OrderedDict()
         self._known_tokens = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -74,7 +74,7 @@ class Judge:
         with self._lock:
             if key in self._known and not self._is_due():
                 self._known.move_to_end(key)
-                future.set_result(self._known[key])
+                _tell(future, self._known[key])
                 return future
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="hf-eco-judge", daemon=True)
@@ -106,40 +106,47 @@ class Judge:
     def _judge_together(self, batch: Sequence[tuple[tuple[int, ...], Future[Judged]]]) -> None:
         with self._lock:
             guard = self._guard
-            found: dict[tuple[int, ...], Judged | Exception] = {
-                key: self._known[key] for key, _ in batch if key in self._known
-            }
-        prompts = list(dict.fromkeys(key for key, _ in batch if key not in found))
-        began = time.perf_counter()
-        try:
-            found.update(zip(prompts, self._decide(guard, prompts), strict=True))
-        except Exception:  # that of one prompt is not the others'
-            for prompt in prompts:
-                try:
-                    found[prompt] = self._decide(guard, [prompt])[0]
-                except Exception as error:
-                    found[prompt] = error
-        if prompts:
+            found = {key: self._known[key] for key, _ in batch if key in self._known}
+        if prompts := list(dict.fromkeys(key for key, _ in batch if key not in found)):
+            began = time.perf_counter()
+            judged: Sequence[Judged | Exception]
+            try:
+                judged = self._decide(guard, prompts)
+            except Exception:  # that of one prompt is not the others'
+                judged = [self._decide_alone(guard, prompt) for prompt in prompts]
             self._took(time.perf_counter() - began, len(prompts))
+            for prompt, one in zip(prompts, judged, strict=True):
+                found[prompt] = one
+                self._remember(guard, prompt, one)
         for key, future in batch:
-            judged = found[key]
-            if isinstance(judged, Exception):
-                future.set_exception(judged)
-            else:
-                self._remember(key, judged)
-                future.set_result(judged)
+            _tell(future, found[key])
 
     @staticmethod
     def _decide(guard: Guard, prompts: Sequence[tuple[int, ...]]) -> list[Judged]:
         with torch.inference_mode():
             return [Judged(verdict, guard) for verdict in guard.decide(prompts)]
 
-    def _remember(self, key: tuple[int, ...], judged: Judged) -> None:
+    def _decide_alone(self, guard: Guard, prompt: tuple[int, ...]) -> Judged | Exception:
+        try:
+            return self._decide(guard, [prompt])[0]
+        except Exception as error:
+            return error
+
+    def _remember(self, guard: Guard, key: tuple[int, ...], judged: Judged | Exception) -> None:
         with self._lock:
-            if judged.guard is not self._guard or key in self._known:
+            if guard is not self._guard or key in self._known:
                 return
             self._known[key] = judged
             self._known_tokens += len(key)
             while self._known_tokens > _TOKENS_KEPT:
                 gone, _ = self._known.popitem(last=False)
                 self._known_tokens -= len(gone)
+
+
+def _tell(future: Future[Judged], judged: Judged | Exception) -> None:
+    if not future.set_running_or_notify_cancel():  # the client has gone
+        return
+    if isinstance(judged, Exception):
+        future.set_exception(judged)
+    else:
+        future.set_result(judged)
