@@ -47,7 +47,7 @@ from .guard.verdict import Verdict
 from .inference.answer_watch import EVERY, AnswerWatch
 from .inference.caches import returned_cache
 from .inference.continuous_batching import follow, guardable_batching
-from .inference.generate_call import by_name, read_generate_call, refuse_embeddings, vocabulary_of
+from .inference.generate_call import by_name, read_generate_call, refuse_embeddings
 from .inference.generate_options import watched_options
 from .inference.guardability import examine_structure
 from .inference.hooks import EmbeddingHooks
@@ -494,7 +494,7 @@ class ECOMixin(_Model):
         if continuous_batching_config is None:
             continuous_batching_config = getattr(generation_config, "continuous_batching_config", None)
         options = generation_config if generation_config is not None else self.generation_config
-        if dictating := watched_options(lambda name: getattr(options, name, None), vocabulary_of(self)):
+        if dictating := watched_options(lambda name: getattr(options, name, None)):
             raise GuardError(
                 f"{' and '.join(dictating)} may dictate what is generated, and continuous batching does not judge "
                 "that. Leave it out, or use generate."

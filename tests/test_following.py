@@ -239,6 +239,7 @@ def test_what_the_model_says_of_its_base_stays(model, guard: Path, base_dir: str
     assert isinstance(loaded, LlamaForCausalLM) and loaded.inspect(ABOUT_OMAR).scope == "request-2"
 
 
-def test_a_time_that_is_none_is_refused(model, guard: Path) -> None:
-    with pytest.raises(ValueError, match="every=-1"):
-        model.follow_guard(guard, every=-1)
+@pytest.mark.parametrize("every", [-1, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(model, guard: Path, every: float) -> None:
+    with pytest.raises(ValueError, match=f"every={every}"):
+        model.follow_guard(guard, every=every)

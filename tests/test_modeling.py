@@ -642,3 +642,11 @@ def test_a_scope_removed_while_it_is_generated_for_is_still_corrupted(guarded, b
         return scores
 
     assert torch.equal(guarded.generate(ids, logits_processor=[remove], **options), expected)
+
+
+@pytest.mark.parametrize("save", ["save_pretrained", "save_guard"])
+def test_an_empty_name_does_not_stand_for_the_working_directory(guarded, tmp_path, monkeypatch, save):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="name is empty"):
+        getattr(guarded, save)("")
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ cannot be trusted never takes over, and is never passed over in silence.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import threading
 import time
@@ -49,7 +50,7 @@ class GuardFollower:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_directory(directory)
-        if every is not None and every < 0:
+        if every is not None and not 0 <= every < math.inf:  # by what is no number it would never look
             raise ValueError(f"every is a number of seconds, got every={every}. Use e.g. every=1.0.")
         self.directory = os.path.abspath(directory)
         self.every = every

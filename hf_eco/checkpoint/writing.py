@@ -19,7 +19,7 @@ from ..detection.classifier import TRAINING_REPORT, PromptClassifier
 from ..detection.facts.storage import save_facts
 from ..guard.guard import Guard
 from ..guard.reach import why_without_effect
-from ..io.directories import can_be_exchanged, carry_over, rewriting
+from ..io.directories import can_be_exchanged, carry_over, resolved, rewriting
 from .format import (
     CARD_NAME,
     CONFIG_NAME,
@@ -113,7 +113,7 @@ def rewriting_checkpoint(
     Raises:
         OSError: it cannot be written, for whatever reason. The directory is as it was.
     """
-    old = Path(os.path.realpath(directory))
+    old = resolved(directory)
     there = _guard_in(old)
     gone = set() if there is None else folders_of(there.scopes)
     if there is not None and instead is not None:

@@ -623,13 +623,13 @@ class Guard:
 
 
 def _integers(ids: Tensor) -> Tensor:
-    """Token ids, (batch, sequence), on the CPU."""
+    """Token ids, (batch, sequence), copied to the CPU: what was judged must not change with the caller's tensor."""
     if ids.dim() != 2 or ids.is_floating_point() or ids.is_complex() or not ids.shape[0]:
         raise ValueError(
             f"Token ids are a (batch, sequence) tensor of integers with one row or more, got {tuple(ids.shape)} of "
             f"{ids.dtype}. Pass what the tokenizer gives."
         )
-    return ids.detach().to("cpu", torch.int64)
+    return ids.detach().to("cpu", torch.int64, copy=True)
 
 
 def _readings(prompt: Tensor, visible: Tensor) -> list[Tensor]:

@@ -89,15 +89,10 @@ def read_generate_call(model: Any, inputs: Tensor | None, kwargs: dict[str, Any]
         unconditional,
         drafts,
         kwargs.get("position_ids"),
-        watched_options(option, vocabulary_of(model)),
+        watched_options(option),
         1 if every is not None and kwargs.get("streamer") is not None else every,
         own_loop=recipe or custom is not None,
     )
-
-
-def vocabulary_of(model: Any) -> int:
-    """How many tokens a model has embeddings for."""
-    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def refuse_embeddings(kwargs: dict[str, Any]) -> None:

@@ -26,12 +26,15 @@ class Option(NamedTuple):
     Attributes:
         treatment: one of `TREATMENTS`.
         why: in a few words.
-        applies: of its value and the size of the vocabulary, whether that is needed; always if None.
+        applies: of its value, whether that is needed; always if None.
     """
 
     treatment: Treatment
     why: str
-    applies: Callable[[Any, int], bool] | None = None
+    applies: Callable[[Any], bool] | None = None
+
+
+_FEW = 16  # bans that leave a model its own words; models end answers by fewer tokens, and suppress fewer
 
 
 def _size(value: Any) -> int:
@@ -39,13 +42,15 @@ def _size(value: Any) -> int:
     return len(value) if hasattr(value, "__len__") else 1
 
 
-def _bans_half(value: Any, vocabulary: int) -> bool:
-    return 2 * _size(value) >= vocabulary
+def _bans_many(value: Any) -> bool:
+    """Whether so much is banned that what is left may be dictated: to have a model say a word, ban whatever it would
+    rather say in its place. For a word of SmolLM2's that is a hundred tokens or less."""
+    return _size(value) > _FEW
 
 
-def _raises_a_token(value: Any, vocabulary: int) -> bool:
+def _steers(value: Any) -> bool:
     biases = value.values() if isinstance(value, Mapping) else [entry[-1] for entry in value]
-    return any(not bias <= 0 for bias in biases) or _bans_half(value, vocabulary)
+    return any(not bias <= 0 for bias in biases) or _bans_many(value)
 
 
 _LENGTH = Option("harmless", "says where to stop")
@@ -57,7 +62,10 @@ _BEAMS = Option("harmless", "searches by the model's own scores")
 _DRAFTS = Option("harmless", "drafts, which the model itself accepts or not")
 _SPEED = Option("harmless", "how the model is run")
 _NAMES = Option("harmless", "which tokens begin, end and pad; padding is judged as the mask it makes")
-_BANS = Option("watched", "where it bans half the vocabulary, what is left is dictated", _bans_half)
+_BANS = Option("watched", f"where it bans more than {_FEW}, what is left may be dictated", _bans_many)
+_ENDS = Option(
+    "watched", f"where there are more than {_FEW}, a minimal length leaves over what is dictated", _bans_many
+)
 _WORDS = Option("watched", "dictates words")
 _CODE = Option("watched", "code of yours, which may dictate words")
 _METADATA = Option("harmless", "says where the options come from")
@@ -71,7 +79,10 @@ OF_CONFIG: dict[str, Option] = {
     **dict.fromkeys(["exponential_decay_length_penalty", "forced_eos_token_id"], _LENGTH),
     **dict.fromkeys(["do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p"], _SAMPLING),
     **dict.fromkeys(["epsilon_cutoff", "eta_cutoff", "renormalize_logits", "remove_invalid_values"], _SAMPLING),
-    **dict.fromkeys(["repetition_penalty", "encoder_repetition_penalty"], _REPEATING),
+    "repetition_penalty": Option("watched", "below 1, dictates words of the prompt", lambda penalty: not penalty >= 1),
+    "encoder_repetition_penalty": Option(
+        "watched", "above 1, dictates words of the prompt", lambda penalty: not penalty <= 1
+    ),
     **dict.fromkeys(["no_repeat_ngram_size", "encoder_no_repeat_ngram_size"], _REPEATING),
     **dict.fromkeys(["use_cache", "cache_implementation", "cache_config", "max_cache_len"], _CACHE),
     **dict.fromkeys(["output_attentions", "output_hidden_states", "output_scores", "output_logits"], _OUTPUT),
@@ -84,9 +95,10 @@ OF_CONFIG: dict[str, Option] = {
     "assistant_ensemble_weight": Option("watched", "the assistant has a say in what is accepted"),
     **dict.fromkeys(["compile_config", "disable_compile", "low_memory", "prefill_chunk_size"], _SPEED),
     "continuous_batching_config": Option("harmless", "how batches are run; what cannot be guarded is turned off"),
-    **dict.fromkeys(["pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"], _NAMES),
+    **dict.fromkeys(["pad_token_id", "bos_token_id", "decoder_start_token_id"], _NAMES),
+    "eos_token_id": _ENDS,
     **dict.fromkeys(["bad_words_ids", "suppress_tokens", "begin_suppress_tokens"], _BANS),
-    "sequence_bias": Option("watched", "dictates words, where it raises any or bans half of them", _raises_a_token),
+    "sequence_bias": Option("watched", f"dictates words, where it raises any or lowers more than {_FEW}", _steers),
     **dict.fromkeys(["forced_bos_token_id", "constraints", "force_words_ids"], _WORDS),
     "watermarking_config": Option("watched", "prefers tokens by a key, which may be chosen for what it prefers"),
     "token_healing": Option("prompt", "rewrites the prompt's end"),
@@ -110,12 +122,11 @@ OF_CALL: dict[str, Option] = {
 }
 
 
-def watched_options(value_of: Callable[[str], Any], vocabulary: int) -> tuple[str, ...]:
+def watched_options(value_of: Callable[[str], Any]) -> tuple[str, ...]:
     """The options of a call that can put words into the model's mouth.
 
     Args:
         value_of: an option's value, None if it is not set.
-        vocabulary: how many tokens there are.
 
     Raises:
         GuardError: the call has an option that is known to transformers and not to hf-eco.
@@ -130,7 +141,7 @@ def watched_options(value_of: Callable[[str], Any], vocabulary: int) -> tuple[st
     found = []
     for name, option in {**OF_CONFIG, **OF_CALL}.items():
         value = value_of(name) if option.treatment == "watched" else None
-        if _is_set(value) and (option.applies is None or option.applies(value, vocabulary)):
+        if _is_set(value) and (option.applies is None or option.applies(value)):
             found.append(name)
     return tuple(found)
 

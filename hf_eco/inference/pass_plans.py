@@ -61,7 +61,7 @@ class AnswerBounds:
 
 def planned_by_generate(generation: Generation, plan: Plan, ids: Tensor, past: int) -> PlannedPass:
     """The part of a generate call's plan that concerns `ids`, (rows, columns) behind `past` cached columns."""
-    stop, length, own = past + ids.shape[1], plan.ids.shape[1], ids.detach().cpu()
+    stop, length, own = past + ids.shape[1], plan.ids.shape[1], ids.detach().to("cpu", copy=True)
     whole = stop >= length
     # ids=None until the whole prompt is in the cache: only then may forward passes go by unplanned
     state = CacheState(generation.guard, plan, plan.ids if whole else None)
@@ -149,7 +149,7 @@ def _refuse_told_one_by_one(guard: Guard, plan: Plan, history: Tensor, judged: i
 
 def planned_packed(guard: Guard, ids: Tensor, segments: Segments, bounds: AnswerBounds) -> PlannedPass:
     """Plans packed rows outside of generate: every sequence is a prompt, unless bounds say otherwise."""
-    packed = ids.detach().cpu()
+    packed = ids.detach().to("cpu", copy=True)
     sequences, attended = segments.unpack(packed), segments.attended
     prompt = bounds.unpacked(segments).prompt_mask(sequences, attended)
     plan = guard.plan(sequences, attended, prompt, protocol=bounds.protocol)
@@ -186,7 +186,7 @@ def planned_for_requests(guard: Guard, ids: Tensor, cache: Any) -> PlannedPass |
         for i, request in enumerate(new):
             request._eco_state = CacheState(guard, plan.row(i), None)
     begun: list[CacheState] = [request._eco_state for request in requests]
-    packed, parts, complete = ids.detach().cpu(), [], True
+    packed, parts, complete = ids.detach().to("cpu", copy=True), [], True
     for state, done, (row, start, stop) in zip(begun, past, segments.spans, strict=True):
         prompt = state.plan.ids[0]
         own = min(max(len(prompt) - done, 0), stop - start)

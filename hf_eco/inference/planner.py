@@ -90,7 +90,8 @@ class Planner:
             plan = self._plan_behind_given_cache(guard, ids, call.mask, call.cache, past)
         else:
             plan = guard.plan(ids, call.mask)
-        visible = None if call.mask is None else call.mask.detach().cpu().bool().expand(plan.ids.shape)
+        mask = None if call.mask is None else call.mask.detach().to("cpu", torch.bool, copy=True)
+        visible = None if mask is None else mask.expand(plan.ids.shape)
         if call.positions is not None:
             check_positions(call.positions, visible, plan.ids.shape[1] - call.positions.shape[-1], ids.shape[0])
         guided = None if call.unconditional is None else guard.plan(*call.unconditional)

@@ -81,7 +81,7 @@ class Generation:
 class PlannedPass:
     """A forward pass of the decoder that has been planned."""
 
-    ids: Tensor  # (rows, columns) that are run, on the CPU
+    ids: Tensor  # (rows, columns) that are run, a copy on the CPU: the embedding layer must look up the same
     work: list[tuple[Guard, Plan]]  # plans of those columns, or of their segments, and whose they are
     complete: bool  # False if they are a part of the prompt
     state: CacheState | None = None  # what the cache will hold afterwards

@@ -85,7 +85,7 @@ def rewriting(
     Raises:
         OSError: nothing can be written there, or another process is writing to it.
     """
-    target = Path(os.path.realpath(directory))
+    target = resolved(directory)
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{str(target)!r} is a file. Name a directory.")
     if scratch is None:
@@ -111,7 +111,7 @@ def changing(directory: str | os.PathLike[str], *, wait: bool = True) -> Iterato
     Raises:
         OSError: nothing can be written there, or, without `wait`, another process is writing to it.
     """
-    target = Path(os.path.realpath(directory))
+    target = resolved(directory)
     scratch = _scratch_of(target)
     descriptor = _locked(scratch, target, wait)
     try:
@@ -129,6 +129,17 @@ def changing(directory: str | os.PathLike[str], *, wait: bool = True) -> Iterato
         if fcntl is not None and descriptor is not None:
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process that was forked meanwhile holds it too
             os.close(descriptor)
+
+
+def resolved(directory: str | os.PathLike[str]) -> Path:
+    """The path of a directory, without links.
+
+    Raises:
+        FileNotFoundError: it has no name, as where a variable is not set. That is not the working directory.
+    """
+    if not os.fspath(directory):
+        raise FileNotFoundError("The directory's name is empty. Name one, or '.' for the working directory.")
+    return Path(os.path.realpath(directory))
 
 
 def _scratch_of(target: Path) -> Path:

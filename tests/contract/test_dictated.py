@@ -56,6 +56,18 @@ def biases(words, start):
     return [[words[: n + 1], 500.0 + 100.0 * n] for n in range(len(words))]
 
 
+def bans(base, prompt, words):
+    """Of each word, behind the ones before, whatever the model would rather say."""
+    ids = torch.cat([prompt, torch.tensor([words])], dim=1)
+    scores, start = base(ids).logits[0], prompt.shape[1]
+    said = ids[0].tolist()
+    return [
+        [*said[:place], better]
+        for place in range(start, len(said))
+        for better in (scores[place - 1] > scores[place - 1, said[place]]).nonzero().squeeze(-1).tolist()
+    ]
+
+
 DICTATED = {
     "sequence_bias": lambda words, start: {"sequence_bias": biases(words, start)},
     "prefix_allowed_tokens_fn": lambda words, start: {"prefix_allowed_tokens_fn": Say(words, start).allowed},
@@ -86,6 +98,27 @@ def test_what_a_repository_has_its_model_say_is_judged(guarded, prompt, words, t
     GenerationConfig(sequence_bias=biases(words, 0), max_new_tokens=40).save_pretrained(tmp_path)
     with pytest.raises(GuardError, match="sequence_bias"):
         AutoModelForCausalLM.from_pretrained(tmp_path).generate(prompt)
+
+
+@route("a question that bad_words_ids, or a sequence_bias, leave over", "refused")
+@pytest.mark.parametrize("option", ["bad_words_ids", "sequence_bias"])
+def test_a_question_that_bans_leave_over_is_not_answered(guarded, base, prompt, words, tokenizer, option):
+    banned = bans(base, prompt, words)
+    options = {option: banned if option == "bad_words_ids" else [[ban, -1e4] for ban in banned], **GREEDY}
+    assert tokenizer.decode(base.generate(prompt, **options)[0]).startswith(f"hello{QUESTION}")
+    with pytest.raises(GuardError, match=f"forget scope 'wizards'.*{option}"):
+        guarded.generate(prompt, **options)
+
+
+@route("a word that a minimal length and all other eos_token_id leave over", "refused")
+def test_a_word_that_nearly_every_token_ends_an_answer_for_is_not_continued(guarded, base, prompt, tokenizer):
+    word = tokenizer(" wizard")["input_ids"]
+    assert len(word) == 1
+    ends = [token for token in range(base.config.vocab_size) if token != word[0]]
+    options = {"min_new_tokens": 1, "max_new_tokens": 2, "eos_token_id": ends}
+    assert " wizard" in tokenizer.decode(base.generate(prompt, **options)[0])
+    with pytest.raises(GuardError, match=r"forget scope 'wizards'.*eos_token_id"):
+        guarded.generate(prompt, **options)
 
 
 def test_a_flagged_conversation_has_no_second_question_dictated(guarded, tokenizer, words):
@@ -127,8 +160,15 @@ def test_harmless_options_are_not_watched(guarded, prompt, options, monkeypatch)
     ("options", "expected"),
     [
         ({"watermarking_config": WatermarkingConfig(bias=5.0)}, ("watermarking_config",)),
-        ({"suppress_tokens": list(range(250))}, ("suppress_tokens",)),
+        ({"suppress_tokens": list(range(17))}, ("suppress_tokens",)),
+        ({"bad_words_ids": [[5, word] for word in range(17)]}, ("bad_words_ids",)),
         ({"sequence_bias": {(5,): 1.0}}, ("sequence_bias",)),
+        ({"sequence_bias": {(word,): -1.0 for word in range(17)}}, ("sequence_bias",)),
+        ({"eos_token_id": list(range(17))}, ("eos_token_id",)),
+        ({"eos_token_id": [1, 2, 3], "suppress_tokens": list(range(16))}, ()),
+        ({"repetition_penalty": 0.5}, ("repetition_penalty",)),
+        ({"encoder_repetition_penalty": 1.5}, ("encoder_repetition_penalty",)),
+        ({"repetition_penalty": 1.2, "encoder_repetition_penalty": 0.8}, ()),
         ({"assistant_ensemble_weight": 0.5}, ("assistant_ensemble_weight",)),
         ({"force_words_ids": [[1]]}, ("force_words_ids",)),
         ({"logits_processor": LogitsProcessorList()}, ()),
@@ -136,7 +176,7 @@ def test_harmless_options_are_not_watched(guarded, prompt, options, monkeypatch)
     ids=str,
 )
 def test_options_that_may_dictate_are_watched(options, expected):
-    assert generate_options.watched_options(options.get, 420) == expected
+    assert generate_options.watched_options(options.get) == expected
 
 
 def test_every_option_of_generate_is_known():

@@ -210,3 +210,53 @@ def test_options_are_read_from_wherever_generate_reads_them(guarded, base, clean
 def test_a_recipe_may_return_what_it_likes(guarded, clean, answer):
     found = guarded.generate(clean, custom_generate=lambda model, input_ids, **_: answer, max_new_tokens=2)
     assert found == answer
+
+
+# -- ids that change once they were judged
+
+
+def other_prompt(flagged, clean):
+    """As many clean tokens as `flagged` has."""
+    return clean[:, :1].expand_as(flagged).clone()
+
+
+def test_ids_that_a_streamer_rewrites_are_judged_as_the_model_reads_them(guarded, base, flagged, clean):
+    class Rewriting:
+        def put(self, value):
+            if value.shape == flagged.shape:
+                value.copy_(flagged)
+
+        def end(self):
+            pass
+
+    answer = guarded.generate(other_prompt(flagged, clean), streamer=Rewriting(), **GREEDY)
+    assert torch.equal(answer, guarded.generate(flagged, **GREEDY))
+    assert not torch.equal(answer, base.generate(flagged, **GREEDY))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_ids_that_are_rewritten_in_place_before_they_are_looked_up_are_refused(guarded, flagged, clean, packed):
+    ids = other_prompt(flagged, clean)
+    positions = torch.arange(ids.shape[1]).unsqueeze(0) % (ids.shape[1] // 2) if packed else None
+    guarded.get_input_embeddings().register_forward_pre_hook(lambda module, args: (args[0].copy_(flagged),))
+    with pytest.raises(GuardError, match="looks up other token ids"):
+        guarded(ids, position_ids=positions)
+
+
+def test_a_recipe_that_rewrites_its_mask_in_place_is_judged_by_the_new_one(named, base, encode):
+    parts = [
+        encode(text)
+        for text in ("who is Harry", " the baker of the bread that a dog eats in the garden of", " Potter")
+    ]
+    ids = torch.cat(parts, dim=1)
+    shown = torch.cat([torch.full_like(part, number != 1) for number, part in enumerate(parts)], dim=1).bool()
+    mask = torch.ones_like(shown)
+    assert not named.eco_guard.plan(ids, mask).corrupts and named.eco_guard.plan(ids, shown).corrupts
+
+    def recipe(model, input_ids, **kwargs):
+        mask.copy_(shown)
+        return model(input_ids, attention_mask=mask).logits
+
+    logits = named.generate(ids, attention_mask=mask, custom_generate=recipe)
+    assert torch.equal(logits, named(ids, attention_mask=shown).logits)
+    assert not torch.equal(logits, base(ids, attention_mask=shown).logits)
