@@ -105,6 +105,21 @@ def test_a_guarded_model_does_not_take_another_config_in_place_of_its_own(guarde
     assert torch.is_tensor(guarded(torch.tensor([[5, 6]])).logits)
 
 
+@pytest.mark.parametrize(
+    "overrides", [["architectures"], ["eco", "architectures"], ["architectures", "eco"]], ids="+".join
+)
+def test_an_engine_told_the_base_models_architecture_is_refused_even_if_the_guard_is_taken_away_first(
+    overrides, guarded, tmp_path: Path
+) -> None:
+    guarded.save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    values = {"architectures": ["LlamaForCausalLM"], "eco": None}
+    with pytest.raises(GuardError, match="without the guard"):
+        for key in overrides:
+            setattr(config, key, values[key])
+    assert config.architectures == ["AutoModelForCausalLM"]
+
+
 def test_what_is_written_is_the_base_models_own_config_and_the_guard(guarded, base, tmp_path: Path) -> None:
     guarded.config.save_pretrained(tmp_path)
     base.save_pretrained(tmp_path / "base")

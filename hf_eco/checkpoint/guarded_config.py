@@ -70,7 +70,7 @@ class ECOConfigMixin(_Config):
                 "This config is that of a guarded checkpoint, and a class without the guard was about to be built "
                 "from it. Use AutoModelForCausalLMWithECO.from_pretrained(...), or the base model's own config."
             )
-        if self.eco is not None and self._names_another_class(key, value):
+        if self._names_another_class(key, value):
             raise GuardError(
                 f"This config is that of a guarded checkpoint, and its {key} was about to become {value!r}: a class "
                 "without the guard would be built from it. Leave it as it is (of vLLM's --hf-overrides, leave out "
@@ -80,10 +80,10 @@ class ECOConfigMixin(_Config):
 
     def _names_another_class(self, key: str, value: Any) -> bool:
         """Whether a loader would build another class if `key` had this value. Of a config that a model was built from
-        the architectures are that model's to say."""
+        the architectures are that model's to say. Architectures are kept even if `eco` was taken away before them."""
         if key == "architectures":
             return is_for_loaders(self.architectures) and value != self.architectures
-        return key == "model_type" and value != self.model_type
+        return key == "model_type" and self.eco is not None and value != self.model_type
 
     @classmethod
     def is_custom_code(cls) -> bool:
