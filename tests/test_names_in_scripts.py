@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import pickle
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from hf_eco.detection.names.detector import NamesDetector
 from hf_eco.detection.names.hashed import HashedNamesDetector, hash_names
 from hf_eco.detection.names.index import NameIndex
 from hf_eco.detection.names.scripts import scripts_in
+from hf_eco.detection.names.sounds import CLASSES, may_begin, near_keys
 
 SENTENCES = Path(__file__).parents[1] / "benchmarks" / "data" / "native_sentences.tsv"
 # A person's name in Latin letters, and as readers of each script write it.
@@ -275,3 +277,20 @@ def test_ascii_text_does_not_load_the_tables_of_other_scripts() -> None:
         "assert 'anyascii' not in sys.modules\nindex.find('ハリー・ポッター')\nassert 'anyascii' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_stretch_is_given_up_that_goes_on_as_a_name() -> None:
+    draw = random.Random(0)
+
+    def some(least: int, most: int) -> str:
+        return "".join(draw.choice(CLASSES[:3]) for _ in range(draw.randint(least, most)))
+
+    given_up = 0
+    for _ in range(5_000):
+        looked_for, start, further = some(1, 6), some(0, 4), some(0, 3)
+        beginnings = {looked_for[:i] for i in range(len(looked_for) + 1)}
+        endings = {looked_for[i:] for i in range(len(looked_for) + 1)}
+        if not may_begin(start, beginnings):
+            given_up += 1
+            assert looked_for not in near_keys(start + further, beginnings, endings)
+    assert given_up > 500

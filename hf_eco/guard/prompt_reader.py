@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,16 +57,17 @@ class DecodedPrompt:
         """Indices of the tokens that overlap any of `spans`."""
         found: dict[int, None] = {}
         for start, end in _merged(spans):
-            for i in range(bisect_right(self._ends, start), len(self.offsets)):
-                if self.offsets[i][0] >= end:
-                    break
-                found[i] = None
+            found.update(dict.fromkeys(range(bisect_right(self._ends, start), bisect_left(self._starts, end))))
         return tuple(found)
 
     @cached_property
     def content(self) -> frozenset[int]:
         """Indices of the tokens of what somebody wrote."""
         return frozenset(self.tokens_in(self.segments))
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [start for start, _ in self.offsets]
 
     @cached_property
     def _ends(self) -> list[int]:

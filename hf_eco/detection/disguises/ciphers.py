@@ -56,6 +56,10 @@ _LIKELY = 5
 # Per cent of English text, from a to z.
 _SHARES = "8 1.5 2.8 4.3 12.7 2.2 2 6.1 7 0.2 0.8 4 2.4 6.7 7.5 1.9 0.1 6 6.3 9 2.8 1 2.4 0.2 2 0.1"
 _LETTER_SHARES = dict(zip(_ALPHABET, map(float, word_list(_SHARES)), strict=True))
+_SHARES_UNDER = {
+    cipher.name: {letter: _LETTER_SHARES[letter.translate(cipher.table)] for letter in _ALPHABET}
+    for cipher in _CIPHERS
+}
 
 
 def _stretches(gains: Iterable[float], least: float, widest_gap: float) -> list[Span]:
@@ -80,7 +84,7 @@ def _stretches(gains: Iterable[float], least: float, widest_gap: float) -> list[
 
 def decipher(text: str) -> tuple[str, list[Edit]]:
     """Stretches of `text` that read like language under a simple cipher and do not as they stand."""
-    small = [accentless(word.lower()) for word in WORD.findall(text) if len(word) < _LONGEST]
+    small = [_small(word) for word in WORD.findall(text) if len(word) < _LONGEST]
     odd = _stretches(map(_oddness, small), _ODD, GAIN)
     if not odd:
         return "", []
@@ -90,7 +94,7 @@ def decipher(text: str) -> tuple[str, list[Edit]]:
     for odd_first, odd_last in odd:
         first, last = max(0, odd_first - 3), min(len(small), odd_last + 3)
         for block in range(first, last, _BLOCK):
-            name, found = _deciphered(text, words[block : min(last, block + _BLOCK)], small[block:last][:_BLOCK])
+            name, found = _deciphered(text, words[block : min(last, block + _BLOCK)])
             found = [edit for edit in found if not edits or edit.start >= edits[-1].end]
             edits += found
             names[name] += len(found)
@@ -103,8 +107,32 @@ def _oddness(word: str) -> float:
     return word_cost(word) - _USUAL * (len(word) + 1) if word.isascii() else -2.0
 
 
-def _deciphered(text: str, words: Sequence[re.Match[str]], small: Sequence[str]) -> tuple[str, list[Edit]]:
-    """The cipher under which stretches of `words` (`small`: without case and accents) gain most, and those read."""
+def _deciphered(text: str, words: Sequence[re.Match[str]]) -> tuple[str, list[Edit]]:
+    """The cipher under which stretches of `words` gain most, and those read."""
+    best = _best_cipher(tuple(word[0] for word in words))
+    if best is None:
+        return "", []
+    cipher, spans = best
+    edits = []
+    for first, last in spans:
+        read = [cipher.read(_small(word[0])) for word in words[first:last]]
+        if cipher.backwards and is_backwards(read):
+            start, end = _with_punctuation(text, words[first].start(), words[last - 1].end())
+            edit = backwards(text, start, end)
+            edits.append(Edit(start, end, edit.text.translate(cipher.table), edit.sources))
+        else:
+            for word in words[first:last]:
+                start, end = word.span()
+                sources = range(end - 1, start - 1, -1) if cipher.backwards else range(start, end)
+                edits.append(Edit(start, end, cipher.read(word[0]), sources))
+    return cipher.name, edits
+
+
+@lru_cache(maxsize=1 << 10)
+def _best_cipher(words: tuple[str, ...]) -> tuple[_Cipher, list[Span]] | None:
+    """The cipher under which stretches of `words` gain most, and those, in words; None if none reads. Most words of a
+    text are the same under the next layer."""
+    small = [_small(word) for word in words]
     costs = [word_cost(word) if word.isascii() else 0.0 for word in small]
     line = " ".join(word if word.isascii() else "" for word in small)
     best: tuple[float, _Cipher, list[Span]] | None = None
@@ -116,29 +144,20 @@ def _deciphered(text: str, words: Sequence[re.Match[str]], small: Sequence[str])
         for i, plain in enumerate(read):
             if len(plain) < 3 and (len(plain) < 2 or plain not in FUNCTION_WORDS):
                 gains[i] = min(gains[i], 0.0)
-            elif cipher.backwards and not words[i][0].islower():  # a capital belongs in front
-                gains[i] += 4.0 if words[i][0][-1].isupper() else -4.0
+            elif cipher.backwards and not words[i].islower():  # a capital belongs in front
+                gains[i] += 4.0 if words[i][-1].isupper() else -4.0
         if sum(gain for gain in gains if gain > 0) < GAIN:
             continue
         spans = [span for span in _stretches(gains, GAIN, GAIN) if _reads(read[slice(*span)], gains[slice(*span)])]
         gain = sum(sum(gains[slice(*span)]) for span in spans)
         if spans and (best is None or gain > best[0]):
             best = gain, cipher, [_widened(span, gains, small, read) for span in spans]
-    if best is None:
-        return "", []
-    _, cipher, spans = best
-    edits = []
-    for first, last in spans:
-        if cipher.backwards and is_backwards([cipher.read(word) for word in small[first:last]]):
-            start, end = _with_punctuation(text, words[first].start(), words[last - 1].end())
-            edit = backwards(text, start, end)
-            edits.append(Edit(start, end, edit.text.translate(cipher.table), edit.sources))
-        else:
-            for word in words[first:last]:
-                start, end = word.span()
-                sources = range(end - 1, start - 1, -1) if cipher.backwards else range(start, end)
-                edits.append(Edit(start, end, cipher.read(word[0]), sources))
-    return cipher.name, edits
+    return best and best[1:]
+
+
+def _small(word: str) -> str:
+    """A word without case and accents."""
+    return accentless(word.lower())
 
 
 def _reads(words: Sequence[str], gains: Sequence[float]) -> bool:
@@ -172,7 +191,8 @@ def _likely_ciphers(words: Sequence[str]) -> list[_Cipher]:
     counts = Counter("".join(word for word in words if word.isascii()))
 
     def likeness(cipher: _Cipher) -> float:
-        return sum(n * _LETTER_SHARES.get(letter.translate(cipher.table), 0) for letter, n in counts.items())
+        shares = _SHARES_UNDER[cipher.name]
+        return sum(n * shares[letter] for letter, n in counts.items())
 
     forwards = [cipher for cipher in _CIPHERS if not cipher.backwards]
     return sorted(forwards, key=likeness)[-_LIKELY:] + [cipher for cipher in _CIPHERS if cipher.backwards]

@@ -71,7 +71,7 @@ class Spelling:
     foreign: bool
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 15)
 def spelling(word: str) -> Spelling:
     """The letters and digits of `word`, in every way."""
     bare = (

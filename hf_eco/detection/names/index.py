@@ -189,8 +189,9 @@ class NameIndex(Generic[_KeyT]):
         return found
 
     def _named(self, table: dict[str, dict[str, None]], letters: str) -> Iterator[str]:
-        for form in deletions(letters, 1):
-            yield from table.get(form, ())
+        yield from table.get(letters, ())
+        for i in range(len(letters)):
+            yield from table.get(letters[:i] + letters[i + 1 :], ())
 
     def _is_near(self, name: str, folded: str, start: int | None, end: int | None) -> bool:
         """Whether the letters from `start` on, or up to `end`, as many as the name has, are few slips from it: as many

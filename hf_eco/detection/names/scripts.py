@@ -90,7 +90,10 @@ def units(text: str, wanted: frozenset[str]) -> list[Unit]:
             continue
         reader = _transcribed if run in dotted else _READERS[script]
         for i, unit in enumerate(reader(text[start:stop], start)):
-            found.append(replace(unit, near=near if i == 0 else 0, capital=unit.capital or capital))
+            own = near if i == 0 else 0
+            if unit.near != own or unit.capital < capital:
+                unit = replace(unit, near=own, capital=unit.capital or capital)
+            found.append(unit)
     return found
 
 
@@ -211,8 +214,12 @@ def _word(text: str, start: int, script: str, sounds: str, **more: bool) -> Unit
 
 
 def _latin(text: str, start: int) -> Iterator[Unit]:
-    readings = dict.fromkeys(filter(None, (latin_sounds(text), pinyin_sounds(text))))
-    yield Unit(start, start + len(text), "latin", tuple(readings) or ("",), capital=text[:1].isupper())
+    yield Unit(start, start + len(text), "latin", _latin_readings(text), capital=text[:1].isupper())
+
+
+@lru_cache(maxsize=1 << 15)
+def _latin_readings(word: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (latin_sounds(word), pinyin_sounds(word))))) or ("",)
 
 
 def _cyrillic(text: str, start: int) -> Iterator[Unit]:

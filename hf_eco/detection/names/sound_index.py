@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, islice, product
+from operator import itemgetter
 
 from .hearing import DISTANCES, HEARD, OPTIONS, R_IS_LOST, UNVOWELLED
 from .kanji_index import KanjiIndex
 from .name import Mention
 from .scripts import CASED, Unit, scripts_in, units
-from .sounds import GAP, MOST_KEYS, VOWELS, Distances, keys, near_keys, weight
+from .sounds import GAP, MOST_KEYS, VOWELS, Distances, keys, may_begin, near_keys, weight
 from .words import first_name_first
 
 _FOREIGN = 0.5  # wrong letters that a name counts for at least
@@ -46,7 +47,7 @@ _MOST_GAPS = 5
 _PARTICLE = 3  # phonemes of a word before the last name that may be written in one with it
 _MOST_KEYS = 32
 _MOST_UNITS = 16
-_MOST_KNOWN = 20_000
+_MOST_KNOWN = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,13 @@ class _Stretch:
         names: those that sound like it, and how many letters are wrong.
         is_over: whether it is too long for any, and so is what begins with it.
         is_over_joined: whether none begins with it, as long as no gap comes.
+        is_over_apart: whether none begins with it if a gap comes next.
     """
 
     names: dict[str, float]
     is_over: bool
     is_over_joined: bool
+    is_over_apart: bool
 
 
 class SoundIndex:
@@ -157,9 +160,11 @@ class _Table:
         self._beginnings: Counter[str] = Counter()  # of those keys; how many begin so
         self._endings: Counter[str] = Counter()
         self._known: dict[str, tuple[_Heard, ...]] = {}  # key of a text -> names, until one comes or goes
+        self._known_beginnings: dict[str, bool] = {}  # likewise; whether a name may begin so
+        self._known_stretches: dict[str, _Stretch] = {}  # phonemes of a text -> what they are, likewise
 
     def add(self, name: str) -> None:
-        self._known.clear()
+        self._forget()
         for key, heard in self._entries(name):
             if key not in self._heard:
                 self._heard[key] = {}
@@ -168,7 +173,7 @@ class _Table:
             self._heard[key][heard] = None
 
     def remove(self, name: str) -> None:
-        self._known.clear()
+        self._forget()
         for key, heard in self._entries(name):
             if key in self._heard:
                 self._heard[key].pop(heard, None)
@@ -177,6 +182,10 @@ class _Table:
                     for i in range(len(key) + 1):
                         _take(self._beginnings, key[:i])
                         _take(self._endings, key[i:])
+
+    def _forget(self) -> None:
+        for known in (self._known, self._known_beginnings, self._known_stretches):
+            known.clear()
 
     def _entries(self, name: str) -> Iterator[tuple[str, _Heard]]:
         for phonemes, extra in dict(_readings(name)).items():
@@ -219,17 +228,18 @@ class _Table:
             windows: what `_windows` makes of them.
         """
         longest = max(map(len, self._heard), default=0) + 1  # classes of a key that is near
-        known: dict[str, _Stretch] = {}  # what sounds the same again names the same
-        for first, from_here in groupby(windows, key=lambda window: window[0]):
+        for first, from_here in groupby(windows, key=itemgetter(0)):
             over: tuple[str, ...] = ()  # beginnings with which there is no name
             over_joined: tuple[str, ...] = ()  # ... unless a gap comes
             for _, last, phonemes in from_here:
                 if phonemes.startswith(over) or (GAP not in phonemes and phonemes.startswith(over_joined)):
                     continue
-                if phonemes not in known:
-                    known[phonemes] = self._stretch(phonemes, longest)
-                heard = known[phonemes]
-                over += (phonemes,) * heard.is_over
+                heard = self._known_stretches.get(phonemes)
+                if heard is None:
+                    if len(self._known_stretches) >= _MOST_KNOWN:
+                        self._known_stretches.clear()
+                    heard = self._known_stretches[phonemes] = self._stretch(phonemes, longest)
+                over += (phonemes,) * heard.is_over + (phonemes + GAP,) * heard.is_over_apart
                 over_joined += (phonemes,) * heard.is_over_joined
                 for name, edits in heard.names.items():
                     yield name, Mention(read[first].start, read[last].end, edits, weak=edits > _SURE)
@@ -242,7 +252,16 @@ class _Table:
                 edits = self._edits(heard, phonemes)
                 if edits is not None and edits < names.get(heard.name, math.inf):
                     names[heard.name] = edits
-        return _Stretch(names, not keys, GAP not in phonemes and not self._may_go_on(phonemes, keys))
+        is_over_joined = GAP not in phonemes and not self._may_go_on(phonemes, keys)
+        return _Stretch(names, not keys, is_over_joined, not any(map(self._may_begin, keys)))
+
+    def _may_begin(self, key: str) -> bool:
+        """As `may_begin`."""
+        if key not in self._known_beginnings:
+            if len(self._known_beginnings) >= _MOST_KNOWN:
+                self._known_beginnings.clear()
+            self._known_beginnings[key] = may_begin(key, self._beginnings)
+        return self._known_beginnings[key]
 
     def _may_go_on(self, phonemes: str, keys: Sequence[str]) -> bool:
         """Whether a name may begin like `phonemes`, which have these keys and no gap, and go on without one. The last

@@ -154,6 +154,27 @@ def near_keys(key: str, beginnings: Container[str], endings: Container[str]) -> 
             yield from (before + name + from_here for name in CLASSES)
 
 
+def may_begin(key: str, beginnings: Container[str]) -> bool:
+    """Whether one of the `near_keys` of `key`, or of a longer one that begins with it, may be among those that are
+    looked for.
+
+    Args:
+        key: of a stretch of a text, which may be any length.
+        beginnings: those of all keys that are looked for, the empty one and whole keys among them.
+    """
+    if key in beginnings:
+        return True
+    for i in range(len(key)):
+        before, from_here, behind = key[:i], key[i:], key[i + 1 :]
+        if before not in beginnings:
+            return False
+        if before + behind in beginnings:
+            return True
+        if any(before + name + rest in beginnings for name in CLASSES for rest in (from_here, behind)):
+            return True
+    return False
+
+
 class Distances:
     """What it costs to hear one phoneme for another in a name that a script writes.
 
