@@ -80,6 +80,7 @@ def prepare(config: Any) -> None:
     """
     if not _is_guarded(config.model, config.revision, config.hf_token):
         return
+    _check_names(config)
     if config.model_impl not in ("auto", "vllm"):
         raise GuardError(
             f"{config.model!r} is guarded by hf-eco, and --model-impl {config.model_impl} would run it without the "
@@ -100,6 +101,15 @@ def prepare(config: Any) -> None:
     config.hf_config_path = guard
     config.tokenizer = config.tokenizer or guard
     config.model, config.revision = source.eco.base_model_name_or_path, source.eco.base_revision
+
+
+def _check_names(config: Any) -> None:
+    """Raises GuardError if this vLLM lacks a name that is relied on."""
+    if problems := missing_names():
+        raise GuardError(
+            f"{config.model!r} is guarded by hf-eco, which does not know this version of vLLM: {'; '.join(problems)}. "
+            f"Install one that it knows: pip install '{SUPPORTED}'"
+        )
 
 
 def _check_architecture(config: Any) -> None:
@@ -127,11 +137,7 @@ def check_served(config: Any) -> None:
     holds_guard = isinstance(config.hf_config, ECOConfigMixin)
     if not guarded and not holds_guard:
         return
-    if problems := missing_names():
-        raise GuardError(
-            f"{places[0]!r} is guarded by hf-eco, which does not know this version of vLLM: {'; '.join(problems)}. "
-            f"Install one that it knows: pip install '{SUPPORTED}'"
-        )
+    _check_names(config)
     if not holds_guard or not guarded:
         raise GuardError(
             f"{config.model!r} is guarded by hf-eco, and its config was to be read from elsewhere, without the guard "
