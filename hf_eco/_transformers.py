@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -48,6 +49,7 @@ __all__ = [
     "register_causal_lm",
     "requests_of_batch",
     "revision_of_file",
+    "stored_weight",
     "supports_dynamic_cache",
 ]
 
@@ -130,6 +132,23 @@ def check_weights(path: str, files: tuple[str, ...] = MODEL_FILES, **download: A
             f"The weights of {path!r} lie in {pickled!r}, which is no safetensors file. hf-eco reads no pickles, for "
             "they can run code. Convert them: load the model by its own class, and save_pretrained it."
         )
+
+
+def stored_weight(path: str, names: Sequence[str]) -> Any:
+    """The first tensor of one of these names in a checkpoint's safetensors files; None if there is none."""
+    from safetensors import safe_open
+
+    place = dict.fromkeys(names, SAFE_WEIGHTS_NAME)
+    if index := file_in_repository(path, SAFE_WEIGHTS_INDEX_NAME, quiet=True):
+        with open(index, encoding="utf-8") as stream:
+            shards = json.load(stream).get("weight_map", {})
+        place = {name: shards[name] for name in names if name in shards}
+    for name, shard in place.items():
+        if (file := file_in_repository(path, shard, quiet=True)) is not None:
+            with safe_open(file, "pt") as tensors:
+                if name in tensors.keys():  # noqa: SIM118 - it is no dictionary
+                    return tensors.get_tensor(name)
+    return None
 
 
 def file_in_repository(repository: str, name: str, *, quiet: bool = False, **download: Any) -> str | None:

@@ -233,6 +233,29 @@ def model_without_weights(path: str | os.PathLike[str]) -> PreTrainedModel:
         return guarded_model_class(_causal_lm_class(type(config), config))(config)
 
 
+def embedding_alone(path: str | os.PathLike[str]) -> tuple[Any, int]:
+    """The embedding layer of a checkpoint, without the other weights, and how many tokens it knows; (None, 0) where
+    its weights lie under another name than in the model."""
+    import torch
+    from transformers import AutoConfig
+
+    from ._transformers import load_without_code, stored_weight
+
+    config = load_without_code(AutoConfig, os.fspath(path))
+    with torch.device("meta"):
+        model = _causal_lm_class(type(config), config)(config)
+    embedding = model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is embedding)
+    names = [f"{name}.weight", f"{name.removeprefix(model.base_model_prefix + '.')}.weight"]  # an older checkpoint
+    weight = stored_weight(os.fspath(path), names)
+    if weight is None:
+        return None, 0
+    alone = embedding.to_empty(device="cpu")
+    model._init_weights(alone)  # its buffers: a scale, say
+    alone.weight = torch.nn.Parameter(weight, requires_grad=False)
+    return alone, model.config.get_text_config().vocab_size
+
+
 def _causal_lm_class(config_class: type[PreTrainedConfig], config: PreTrainedConfig) -> type[PreTrainedModel]:
     """The causal language model that transformers has for a config class."""
     import transformers

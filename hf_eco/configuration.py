@@ -15,13 +15,20 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, cast
 
 from ._version import __version__
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
+_RMS = "rms"
+DEFAULT_STRENGTH = f"1.2{_RMS}"
+# Corruptions by name. The default was chosen on subjects that SmolLM2 knows well, see docs/corruption.md.
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {"method": "rand_noise_first_n", "dims": None, "strength": DEFAULT_STRENGTH},
+    "paper": {"method": "rand_noise_first_n", "dims": 1, "strength": 100.0},
+}
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"  # of texts, for facts and for trained heads
 TOKEN_SELECTIONS = ("content", "all", "entities", "mentions")
 NAME_CONTEXTS = ("auto", "ignored", "required")
@@ -100,11 +107,12 @@ class CorruptionConfig:
     method: str = _help(
         "Name of a corruption function, see `hf_eco.corruption.corruption_methods()`.", default="rand_noise_first_n"
     )
-    dims: int | None = _help("Embedding dimensions corrupted per token; None means all of them.", default=1)
-    strength: float | list[float] = _help(
+    dims: int | None = _help("Embedding dimensions corrupted per token; None means all of them.", default=None)
+    strength: float | list[float] | str = _help(
         "Standard deviation of the noise, or the value added or subtracted, or a list of one for each of `dims` "
-        "dimensions; methods that zero, flip or permute ignore it.",
-        default=100.0,
+        "dimensions; methods that zero, flip or permute ignore it. '1.2rms' is 1.2 times the root mean square of the "
+        "model's embeddings; the number takes its place as soon as the scope is attached to a model.",
+        default=DEFAULT_STRENGTH,
     )
     seed: int = _help("Seed of the noise: the same seed corrupts the same prompt in the same way.", default=0)
 
@@ -114,21 +122,61 @@ class CorruptionConfig:
             self.dims = _integer("dims", self.dims)
             if self.dims < 1:
                 raise ValueError(f"dims must be positive, got dims={self.dims}. Use dims=None for all dimensions.")
-        if isinstance(self.strength, (list, tuple)):
+        if isinstance(self.strength, str):
+            self.strength = _in_rms(self.strength)
+        elif isinstance(self.strength, (list, tuple)):
             _check_strengths(self.method, len(self.strength), self.dims)
             self.strength = [_finite_number("strength", value) for value in self.strength]
         else:
             self.strength = _finite_number("strength", self.strength)
         if min(self.strengths) < 0:
-            raise ValueError(f"strength must not be negative, got strength={self.strength}. Use 0 or more, e.g. 100.")
+            raise ValueError(
+                f"strength must not be negative, got strength={self.strength}. Use 0 or more, e.g. "
+                f"{DEFAULT_STRENGTH!r}."
+            )
         self.seed = _integer("seed", self.seed)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must lie in [0, 2**63), got seed={self.seed}. Use e.g. seed=0.")
 
+    @classmethod
+    def preset(cls, name: str, seed: int = 0) -> CorruptionConfig:
+        """One of `PRESETS`: "default", which needs no learning and fits any model, or "paper", one dimension with
+        strength 100 (Liu et al. 2024, section 4), for results that are compared with published ones.
+
+        Raises:
+            ValueError: there is no such preset.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"Unknown preset {name!r}. Use one of: {', '.join(PRESETS)}.")
+        return cls(**PRESETS[name], seed=seed)
+
+    @property
+    def in_rms(self) -> float | None:
+        """The strength as a multiple of the root mean square of the embeddings, where it is given as one."""
+        return float(self.strength.removesuffix(_RMS)) if isinstance(self.strength, str) else None
+
+    @property
+    def number(self) -> float | list[float]:
+        """The strength as a number, or one for each dimension. Raises ValueError if it is a multiple still, that no
+        model has said the number of."""
+        if isinstance(self.strength, str):
+            raise ValueError(f"strength={self.strength!r} is no number before it is attached to a model.")
+        return self.strength
+
+    def resolved(self, rms: float) -> CorruptionConfig:
+        """This corruption with a number for its strength.
+
+        Args:
+            rms: root mean square of the model's embeddings.
+        """
+        return self if self.in_rms is None else dataclasses.replace(self, strength=round(self.in_rms * rms, 6))
+
     @property
     def strengths(self) -> tuple[float, ...]:
-        """The strength of each dimension, or the one of all."""
-        return tuple(self.strength) if isinstance(self.strength, list) else (self.strength,)
+        """The strength of each dimension, or the one of all; where it is given as a multiple, that."""
+        if isinstance(self.strength, list):
+            return tuple(self.strength)
+        return (self.strength if isinstance(self.strength, float) else cast(float, self.in_rms),)
 
     @property
     def in_words(self) -> str:
@@ -138,6 +186,8 @@ class CorruptionConfig:
     @property
     def strength_in_words(self) -> str:
         """The strength, or the lowest and the highest of several."""
+        if self.in_rms is not None:
+            return f"{self.in_rms:g} times the embeddings' root mean square"
         return " to ".join(f"{value:g}" for value in sorted({min(self.strengths), max(self.strengths)}))
 
 
@@ -437,6 +487,11 @@ class ECOConfig:
         "checked by them before it answers.",
         default=(),
     )
+    embedding_rms: float | None = _help(
+        "Root mean square of the guarded model's embeddings, recorded with them: the unit of a strength like "
+        "'1.2rms'.",
+        default=None,
+    )
     version: int = _help("Version of the on-disk format.", default=FORMAT_VERSION)
     hf_eco_version: str = _help("Version of hf-eco that wrote this.", default=__version__)
 
@@ -599,6 +654,18 @@ class ECOConfig:
         return _from_dict(cls, values)
 
 
+def resolve_strengths(scopes: Sequence[ForgetScope], rms: Callable[[], float]) -> None:
+    """Has each scope whose strength is a multiple of the embeddings' root mean square say what that is.
+
+    Args:
+        scopes: the scopes.
+        rms: gives the root mean square; asked if there is such a scope.
+    """
+    for scope in scopes:
+        if scope.corruption.in_rms is not None:
+            scope.corruption = scope.corruption.resolved(rms())
+
+
 def _shared_names(twice: Sequence[str]) -> ValueError:
     return ValueError(
         f"Two scopes share a name: {in_short(twice)}. Give each its own; it names the classifier's folder."
@@ -662,6 +729,21 @@ def _check_method(method: str) -> None:
             f"Unknown corruption method {method!r}. Use one of: {', '.join(corruption_methods())}; "
             "or register your own with @hf_eco.corruption.register_corruption(name) before the guard is loaded."
         )
+
+
+def _in_rms(strength: str) -> str:
+    """A strength like "1.2rms". Raises ValueError if it is none."""
+    number = strength.strip().lower().removesuffix(_RMS).strip()
+    try:
+        factor = float(number)
+    except ValueError:
+        factor = math.nan
+    if not strength.strip().lower().endswith(_RMS) or not math.isfinite(factor) or factor < 0:
+        raise ValueError(
+            f"strength is a number, a list of numbers, or a multiple of the embeddings' root mean square, got "
+            f"strength={strength!r}. Use e.g. strength={DEFAULT_STRENGTH!r}."
+        )
+    return f"{factor:g}{_RMS}"
 
 
 def _check_strengths(method: str, count: int, dims: int | None) -> None:

@@ -35,7 +35,7 @@ from .checkpoint.writing import (
     write_guard,
     write_guard_only,
 )
-from .configuration import ECOConfig, EmbeddingProbe, ForgetScope
+from .configuration import ECOConfig, ForgetScope, resolve_strengths
 from .corruption import mixes_positions
 from .detection.classifier import PromptClassifier
 from .detection.entities import EntityTagger
@@ -47,6 +47,7 @@ from .guard.verdict import Verdict
 from .inference.answer_watch import EVERY, AnswerWatch
 from .inference.caches import returned_cache
 from .inference.continuous_batching import follow, guardable_batching
+from .inference.embedding import embedding_rms, note_embeddings
 from .inference.generate_call import by_name, read_generate_call, refuse_embeddings
 from .inference.generate_options import watched_options
 from .inference.guardability import examine_structure
@@ -77,7 +78,6 @@ __all__ = ["AUTO_CLASS", "ECOMixin", "find_guarded", "guarded_config_class", "gu
 
 # Part of the name of a guarded model that has no directory yet. Whoever loads a model by it (a trainer that makes its
 # reference model so) is told by the error what to do.
-_PROBED_TOKENS, _PROBED_VALUES = 8, 16
 _SAVE_FIRST = "call save_pretrained('directory') first"
 _classes: dict[type, type] = {}
 _lock = threading.RLock()
@@ -225,6 +225,7 @@ class ECOMixin(_Model):
         old = self._eco.planner.guard
         if old is None or guard.reader is not old.reader:
             guard.reader.check_round_trip()
+        resolve_strengths(new, lambda: self._embedding_rms(guard.config.embedding_rms))
         self._eco.examine(guard)
         if old is not None and guard.log is None:
             guard.log_like(old)
@@ -533,7 +534,8 @@ class ECOMixin(_Model):
         guard = self.eco_guard
         check_storable(guard.config)
         guard.check_tokenizer()
-        guard.config.embedding_probes = self._embedding_probes()
+        with self.disable_guard():
+            note_embeddings(guard.config, *self._embedding)
         options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
         tags = _card_tags(self, kwargs.pop("tags", None))
         token = kwargs.get("token")
@@ -578,7 +580,8 @@ class ECOMixin(_Model):
         """
         guard = self.eco_guard
         guard.check_tokenizer()
-        guard.config.embedding_probes = self._embedding_probes()
+        with self.disable_guard():
+            note_embeddings(guard.config, *self._embedding)
         config = copy.deepcopy(self.config)
         config.architectures = [type(self).__name__]
         if base_model is not None:
@@ -586,16 +589,28 @@ class ECOMixin(_Model):
             config.eco.base_subfolder = None
         write_guard_only(guard, config, save_directory, _card_tags(self, tags))
 
-    def _embedding_probes(self) -> list[EmbeddingProbe]:
-        """How some tokens are embedded, for other engines to be checked by; none where its weights are not
-        in memory."""
-        embedding: Any = self.get_input_embeddings()
-        if embedding.weight.is_meta or not embedding.weight.numel():
-            return []
-        ids = torch.linspace(0, self.config.get_text_config().vocab_size - 1, _PROBED_TOKENS + 2).long()[1:-1]
-        with torch.no_grad(), self.disable_guard():
-            rows = embedding(ids.to(embedding.weight.device)).float().cpu()
-        return [EmbeddingProbe(*probe) for probe in zip(ids.tolist(), rows[:, :_PROBED_VALUES].tolist(), strict=True)]
+    @property
+    def _embedding(self) -> tuple[nn.Module, int]:
+        """The embedding layer, and how many tokens it knows."""
+        return self.get_input_embeddings(), self.config.get_text_config().vocab_size
+
+    def _embedding_rms(self, known: float | None) -> float:
+        """The root mean square of the embeddings.
+
+        Args:
+            known: from before, where the weights are not in memory.
+
+        Raises:
+            GuardError: it cannot be told.
+        """
+        with self.disable_guard():
+            rms = embedding_rms(*self._embedding)
+        if (rms := known if rms is None else rms) is None:
+            raise GuardError(
+                "A strength in multiples of the embeddings' root mean square needs the embeddings, and their weights "
+                "are not in memory. Load the model with its weights, or use a number."
+            )
+        return rms
 
     def push_to_hub(  # type: ignore[override]
         self,

@@ -235,7 +235,8 @@ def test_a_guard_that_cannot_be_read_is_refused_when_it_is_read(damaged: Any) ->
         (CorruptionConfig, "dims", [0, -1], "Use dims=None for all dimensions"),
         (CorruptionConfig, "dims", [1.0, "1", True], "dims must be an integer"),
         (CorruptionConfig, "strength", [-1.0], "must not be negative"),
-        (CorruptionConfig, "strength", [float("nan"), float("inf"), "1", None, True], "must be a finite number"),
+        (CorruptionConfig, "strength", [float("nan"), float("inf"), None, True], "must be a finite number"),
+        (CorruptionConfig, "strength", ["1", "rms", "", "-1rms", "nanrms", "2 x rms"], "root mean square"),
         (CorruptionConfig, "seed", [-1, 2**63], "must lie in [0, 2**63)"),
         (CorruptionConfig, "seed", [1.0, "1", None, True], "seed must be an integer"),
         (

@@ -128,7 +128,9 @@ def test_a_guard_by_names_says_what_it_said() -> None:
     assert (jane.names, jane.threshold, jane.tokens) == (("Jane Quillfeather", "J. Q. Quillfeather"), 0.5, "mentions")
     assert jane.corruption == CorruptionConfig("rand_noise_first_n", dims=1, strength=100.0, seed=0)
     assert (omega.names, omega.threshold, omega.tokens) == (("Ωμέγα Παππάς",), 0.9, "content")
-    assert omega.corruption == CorruptionConfig("zero_out_first_n", dims=None) and len(omega.probes) == 1
+    assert (
+        omega.corruption == CorruptionConfig("zero_out_first_n", dims=None, strength=100.0) and len(omega.probes) == 1
+    )
 
 
 def test_a_calibrated_learnt_scope_says_what_it_said() -> None:

@@ -360,8 +360,8 @@ def test_a_repeated_plan_lays_its_rows_as_beams_are_laid(times):
 # Corrupting
 
 NOISE = CorruptionConfig(method="rand_noise_first_n", dims=3, strength=2.0, seed=5)
-FLIP = CorruptionConfig(method="flip_sign_top_k", dims=2)
-REVERSE = CorruptionConfig(method="reverse_order")
+FLIP = CorruptionConfig(method="flip_sign_top_k", dims=2, strength=1.0)
+REVERSE = CorruptionConfig(method="reverse_order", strength=1.0)
 
 
 def corrupting(guard_of, wizards: CorruptionConfig, north: CorruptionConfig = FLIP) -> Guard:
@@ -421,7 +421,7 @@ def test_parts_of_a_prompt_are_corrupted_as_the_whole(guard_of):
 
 @pytest.mark.parametrize("method", ["reverse_order", "shuffle"])
 def test_a_method_that_mixes_positions_refuses_a_part_of_a_prompt(guard_of, method):
-    guard = corrupting(guard_of, CorruptionConfig(method=method))
+    guard = corrupting(guard_of, CorruptionConfig(method=method, strength=1.0))
     ids, mask = batch(guard, [CLEAN, FLAGGED], "left")
     plan, embeddings = guard.plan(ids, mask), torch.randn(*ids.shape, HIDDEN)
     with pytest.raises(GuardError, match=f"'{method}' needs the whole prompt"):

@@ -9,6 +9,7 @@ import typer
 
 from ..configuration import (
     CONVERSATION,
+    DEFAULT_STRENGTH,
     ROLES,
     CorruptionConfig,
     ECOConfig,
@@ -88,8 +89,20 @@ ScopeChoice = Annotated[str | None, typer.Option("--scope", help="Which scope, i
 Method = Annotated[
     str | None, typer.Option(help="Corruption method, e.g. zero_out_top_k. \\[default: rand_noise_first_n]")
 ]
-Dims = Annotated[int | None, typer.Option(help="Embedding dimensions corrupted per token; 0 for all. \\[default: 1]")]
-Strength = Annotated[float | None, typer.Option(help="Strength of the corruption. \\[default: 100]")]
+Dims = Annotated[
+    int | None, typer.Option(help="Embedding dimensions corrupted per token; 0 for all. \\[default: all]")
+]
+Strength = Annotated[
+    str | None,
+    typer.Option(
+        help="Strength of the corruption: a number, or a multiple of the embeddings' root mean square. "
+        f"\\[default: {DEFAULT_STRENGTH}]"
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="Corruption by name, in place of method, dims and strength: default, or paper (Liu et al.)."),
+]
 TokenChoice = Annotated[
     Tokens | None,
     typer.Option(
@@ -143,9 +156,26 @@ def said(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def corruption_from(method: str | None, dims: int | None, strength: float | None, seed: int) -> CorruptionConfig:
-    """The corruption that was asked for; what was not said is the default."""
-    given = said(method=method, dims=dims, strength=strength)
+def corruption_from(
+    method: str | None, dims: int | None, strength: str | None, seed: int, preset: str | None = None
+) -> CorruptionConfig:
+    """The corruption that was asked for; what was not said is the default.
+
+    Raises:
+        ValueError: a value is none, or there is a preset and more.
+    """
+    given: dict[str, Any] = said(method=method, dims=dims, strength=strength)
+    if preset is not None:
+        if given:
+            raise ValueError(f"--preset says {', '.join(f'--{name}' for name in given)} too. Leave that out.")
+        return CorruptionConfig.preset(preset, seed)
+    if strength is not None and not strength.strip().lower().endswith("rms"):
+        try:
+            given["strength"] = float(strength)
+        except ValueError:
+            raise ValueError(
+                f"--strength is a number or a multiple like {DEFAULT_STRENGTH}, got {strength!r}."
+            ) from None
     if dims == 0:
         given["dims"] = None
     return CorruptionConfig(**given, seed=seed)

@@ -549,6 +549,11 @@ class Guard:
             if not mask.any():
                 continue
             how = scope.corruption
+            if how.in_rms is not None:
+                raise GuardError(
+                    f"The strength of scope {name!r} is {how.strength!r}, and this guard is attached to no model, "
+                    "whose embeddings would say what that is. Use model.add_scope, or a number."
+                )
             if mixes_positions(how.method) and not complete:
                 raise GuardError(
                     f"Corruption {how.method!r} needs the whole prompt in one forward pass. Run it without a filled "
@@ -565,7 +570,7 @@ class Guard:
                 positions=plan.positions,
                 token_ids=plan.ids,
                 dims=how.dims,
-                strength=how.strength,
+                strength=how.number,
                 seed=how.seed,
             )
         return embeddings

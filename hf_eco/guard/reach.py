@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..configuration import ForgetScope
+from ..configuration import DEFAULT_STRENGTH, ForgetScope
 from ..corruption import changes_embeddings
 from ..detection.log_odds import log_odds
 from ..detection.names.common import needs_context
@@ -31,7 +31,12 @@ def why_without_effect(scope: ForgetScope) -> str | None:
     if not _changes(how.method, how.dims, how.strengths, isinstance(how.strength, list), how.seed):
         return (
             f"The corruption of scope {scope.name!r} ({how.in_words}) changes nothing. Use a higher strength, e.g. "
-            "the default 100, or learn one: hf-eco tune"
+            f"the default {DEFAULT_STRENGTH!r}, or learn one: hf-eco tune"
+        )
+    if how.in_rms is not None:
+        return (
+            f"The strength of scope {scope.name!r} is {how.strength!r}, and nobody has looked what that is in this "
+            "model. Attach the scope to the model before it is saved (model.add_scope), or use a number."
         )
     if (highest := _highest_known(scope)) is not None and highest < log_odds(scope.threshold) - _ROUNDED:
         return (

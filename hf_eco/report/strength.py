@@ -89,7 +89,7 @@ def draw_search(search: Search, scope: ForgetScope) -> Figure:
         chart.dot(x_value, trial.score, "forget", said)
     keys.append(Key("forget", "tried, ± its standard error", "circle"))
     in_force = scope.corruption
-    taken = [(x, t) for x, t in shown if (t.strength, t.dims) == (as_tried(in_force.strength), in_force.dims)]
+    taken = [(x, t) for x, t in shown if (t.strength, t.dims) == (as_tried(in_force.number), in_force.dims)]
     for x_value, trial in taken[:1]:
         chart.dot(x_value, trial.score, "plain", f"in force: {over} {x_value:g}", "ring", 8)
         keys.append(Key("plain", f"in force, {over} {x_value:.4g}", "ring"))

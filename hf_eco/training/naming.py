@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..auto import AutoModelForCausalLMWithECO
+from ..auto import AutoModelForCausalLMWithECO, embedding_alone
 from ..checkpoint.source import find_guard
 from ..checkpoint.writing import rewrite_eco
 from ..configuration import CONVERSATION, ROLES, Calibration, CorruptionConfig, ECOConfig, ForgetScope
 from ..detection.names.last_names import telling_last_name
 from ..guard import Guard
 from ..guard.naming import NAME_PROBE
+from ..inference.embedding import note_embeddings
 from ..io.directories import changing, check_directory, replacing
 from ..modeling import ECOMixin
 from .augmentation import shipped_prompts
@@ -120,10 +121,15 @@ def guard_by_names(
     check_base(base_model)
     if weights:
         check_room_for(base_model, output_dir)
+    device = None if weights else "meta"
+    if not weights:
+        embedding, vocabulary = embedding_alone(base_model)
+        if embedding is None:  # they can be told by the whole model alone
+            device = None
+        else:
+            note_embeddings(config, embedding, vocabulary)
     with replacing(output_dir, may_replace) as staged:
-        model = AutoModelForCausalLMWithECO.from_pretrained(
-            base_model, eco_config=config, device_map=None if weights else "meta"
-        )
+        model = AutoModelForCausalLMWithECO.from_pretrained(base_model, eco_config=config, device_map=device)
         if weights:
             model.save_pretrained(staged)
         else:

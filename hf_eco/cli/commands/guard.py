@@ -24,6 +24,7 @@ from ..arguments import (
     MaxFpr,
     Method,
     NameStore,
+    Preset,
     Strength,
     TokenChoice,
     Tokens,
@@ -89,6 +90,7 @@ def guard(
     method: Method = None,
     dims: Dims = None,
     strength: Strength = None,
+    preset: Preset = None,
     tokens: TokenChoice = None,
     entities: Entities = None,
     judged_roles: JudgedRoles = None,
@@ -117,7 +119,7 @@ def guard(
     hf-eco scopes add.
     """
     asked = said(max_fpr=max_fpr, max_fnr=max_fnr, confidence=confidence)
-    corruption = corruption_from(method, dims, strength, seed)
+    corruption = corruption_from(method, dims, strength, seed, preset)
     common: dict[str, Any] = {
         "corruption": corruption,
         "entities": entities,

@@ -24,6 +24,7 @@ from ..arguments import (
     GuardedDirectory,
     MaxFpr,
     Method,
+    Preset,
     Strength,
     TokenChoice,
     choose_scope,
@@ -87,6 +88,7 @@ def add(
     method: Method = None,
     dims: Dims = None,
     strength: Strength = None,
+    preset: Preset = None,
     tokens: TokenChoice = None,
     entities: Entities = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
@@ -106,7 +108,10 @@ def add(
     requests = _requests(scope, name, names, documents, classifier)
     check_directory(model)
     texts = documents_of(requests, documents, encoder, guard=model)
-    common: dict[str, Any] = {"corruption": corruption_from(method, dims, strength, seed), "entities": entities}
+    common: dict[str, Any] = {
+        "corruption": corruption_from(method, dims, strength, seed, preset),
+        "entities": entities,
+    }
     common |= {"threshold": 0.5 if threshold is None else threshold, "label": label}
     common |= {"tokens": "" if tokens is None else tokens.value}
     contexts = contexts_of(requests, context)

@@ -201,7 +201,7 @@ class RunningSearch:
             )
 
     def _measured(self, tried: CorruptionConfig) -> Trial:
-        strength = as_tried(tried.strength)
+        strength = as_tried(tried.number)
         trial = self.history.find(strength, tried.dims)
         if trial is None:
             with _in_force(self.scope, tried):
