@@ -184,7 +184,7 @@ def _request(**changes: Any) -> Any:
     feature = SimpleNamespace(
         modality="eco", identifier="eco-1", mm_position=SimpleNamespace(offset=1, length=2, is_embed=None)
     )
-    params = SimpleNamespace(extra_args={KEY: attestation("checkpoint", "guard", [5, 6, 7], [feature])})
+    params = SimpleNamespace(extra_args={KEY: attestation("checkpoint", "guard", [5, 6, 7], [feature], 3)})
     own = {"request_id": "r", "prompt_token_ids": [5, 6, 7], "prompt_embeds": None, "mm_features": [feature]}
     return SimpleNamespace(**{**own, "sampling_params": params, **changes})
 

@@ -270,6 +270,24 @@ class Guard:
         known = known or [None] * len(read)
         return [self._verdict(*row) for row in zip(read, judged, known, strict=True)]
 
+    def judge_answers(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        known: Sequence[str | None],
+    ) -> Verdict | None:
+        """The verdict on an answer that falls in a scope by itself, or makes a conversation do so that did not before;
+        None if there is none. For answers that somebody may have dictated.
+
+        Args:
+            prompts: token ids, one list for each answer.
+            answers: likewise.
+            known: the scope each prompt falls in, None where it falls in none.
+        """
+        behind = [[*ids, *answer] for ids, answer, scope in zip(prompts, answers, known, strict=True) if scope is None]
+        verdicts = [*self.decide(answers, pieces=True), *(self.decide(behind) if behind else [])]
+        return next((verdict for verdict in verdicts if verdict.flagged), None)
+
     def _read(self, ids: Sequence[int], piece: bool = False) -> DecodedPrompt:
         """A prompt as the policy has it read; all of it if it is a piece of a conversation."""
         read, config = self.reader.read(ids), self.config

@@ -29,14 +29,9 @@ def refuse_dictated(guard: Guard, plan: Plan, answers: Tensor, how: str) -> None
     own = plan.ids.shape[0]
     if answers.shape[0] % own:
         raise GuardError(f"{answers.shape[0]} answers to {own} prompts, that is not known which answers which.")
-    plan, alone = plan.repeat(answers.shape[0] // own), answers.tolist()
-    behind = [
-        [*plan.ids[row][plan.attended[row]].tolist(), *answer]
-        for row, answer in enumerate(alone)
-        if plan.scopes[row] is None
-    ]
-    verdicts = [*guard.decide(alone, pieces=True), *(guard.decide(behind) if behind else [])]
-    verdict = next((verdict for verdict in verdicts if verdict.flagged), None)
+    plan = plan.repeat(answers.shape[0] // own)
+    prompts = [plan.ids[row][plan.attended[row]].tolist() for row in range(len(plan.verdicts))]
+    verdict = guard.judge_answers(prompts, answers.tolist(), plan.scopes)
     if verdict is not None:
         raise GuardError(
             f"What was generated falls in the forget scope {verdict.scope!r}, and {how} may have dictated it. Ask for "

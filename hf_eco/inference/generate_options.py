@@ -34,7 +34,7 @@ class Option(NamedTuple):
     applies: Callable[[Any], bool] | None = None
 
 
-_FEW = 16  # bans that leave a model its own words; models end answers by fewer tokens, and suppress fewer
+FEW_BANS = 16  # bans that leave a model its own words; models end answers by fewer tokens, and suppress fewer
 
 
 def _size(value: Any) -> int:
@@ -45,7 +45,7 @@ def _size(value: Any) -> int:
 def _bans_many(value: Any) -> bool:
     """Whether so much is banned that what is left may be dictated: to have a model say a word, ban whatever it would
     rather say in its place. For a word of SmolLM2's that is a hundred tokens or less."""
-    return _size(value) > _FEW
+    return _size(value) > FEW_BANS
 
 
 def _steers(value: Any) -> bool:
@@ -62,9 +62,9 @@ _BEAMS = Option("harmless", "searches by the model's own scores")
 _DRAFTS = Option("harmless", "drafts, which the model itself accepts or not")
 _SPEED = Option("harmless", "how the model is run")
 _NAMES = Option("harmless", "which tokens begin, end and pad; padding is judged as the mask it makes")
-_BANS = Option("watched", f"where it bans more than {_FEW}, what is left may be dictated", _bans_many)
+_BANS = Option("watched", f"where it bans more than {FEW_BANS}, what is left may be dictated", _bans_many)
 _ENDS = Option(
-    "watched", f"where there are more than {_FEW}, a minimal length leaves over what is dictated", _bans_many
+    "watched", f"where there are more than {FEW_BANS}, a minimal length leaves over what is dictated", _bans_many
 )
 _WORDS = Option("watched", "dictates words")
 _CODE = Option("watched", "code of yours, which may dictate words")
@@ -98,7 +98,7 @@ OF_CONFIG: dict[str, Option] = {
     **dict.fromkeys(["pad_token_id", "bos_token_id", "decoder_start_token_id"], _NAMES),
     "eos_token_id": _ENDS,
     **dict.fromkeys(["bad_words_ids", "suppress_tokens", "begin_suppress_tokens"], _BANS),
-    "sequence_bias": Option("watched", f"dictates words, where it raises any or lowers more than {_FEW}", _steers),
+    "sequence_bias": Option("watched", f"dictates words, where it raises any or lowers more than {FEW_BANS}", _steers),
     **dict.fromkeys(["forced_bos_token_id", "constraints", "force_words_ids"], _WORDS),
     "watermarking_config": Option("watched", "prefers tokens by a key, which may be chosen for what it prefers"),
     "token_healing": Option("prompt", "rewrites the prompt's end"),

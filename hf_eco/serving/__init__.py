@@ -1,1 +1,1 @@
-"""Engines that run guarded models for others, each in a file that is imported when it is used: `lm_eval`."""
+"""Engines that run guarded models for others, each imported when it is used: `lm_eval`, `vllm`."""

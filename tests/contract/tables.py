@@ -17,6 +17,8 @@ Every way by which a user of transformers gets tokens or logits out of a model, 
 *Guarded*: a flagged prompt has the same tokens as in a plain `generate` call, a clean one has the bare model's.
 *Refused*: an error, with what to do instead where there is something. The test named in a row shows it.
 
+Ways to start vLLM have a table of their own: [Serve with vLLM](how-to/serve-with-vllm.md#routes).
+
 (This page is written by `python tests/contract/tables.py`.)
 
 """

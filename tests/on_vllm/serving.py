@@ -69,7 +69,8 @@ class Server:
         request = urllib.request.Request(f"{self.url}/v1/completions", given, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=120) as answer:
             lines = [line[6:] for line in answer.read().decode().splitlines() if line.startswith("data: {")]
-        return "".join(json.loads(line)["choices"][0]["text"] for line in lines)
+        parts = [json.loads(line) for line in lines]
+        return "".join(part["choices"][0]["text"] for part in parts if "choices" in part)
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(self.url + path, timeout=60) as answer:

@@ -183,6 +183,27 @@ def test_a_request_that_nobody_judged_is_refused_by_the_engine_which_lives(
     assert answers(served, prompts[:1]) == expected[:1]
 
 
+def test_what_a_parameter_dictates_is_judged(served: Any, bare: Any, encode: Encode) -> None:
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    said = f"{NAME} was born in the north"
+    dictated = [
+        {"structured_outputs": StructuredOutputsParams(choice=[said])},
+        {"structured_outputs": StructuredOutputsParams(regex=said.replace("J", "[J]"))},
+    ]
+    for options in dictated:
+        for kind in (RequestOutputKind.FINAL_ONLY, RequestOutputKind.CUMULATIVE):
+            params = greedy(max_tokens=40, ignore_eos=False, output_kind=kind, **options)
+            answer = served.generate([CLEAN[0]], params, use_tqdm=False)[0].outputs[0]
+            assert answer.finish_reason == "error" and not answer.text and not answer.token_ids
+            assert "'jane'" in answer.stop_reason and "structured_outputs" in answer.stop_reason
+    harmless = {"structured_outputs": StructuredOutputsParams(choice=["the king", "a cat"])}
+    params = greedy(max_tokens=40, ignore_eos=False, **harmless)
+    made = [llm.generate([CLEAN[0]], params, use_tqdm=False)[0].outputs[0] for llm in (served, bare)]
+    assert made[0].text == made[1].text and made[0].text in ("the king", "a cat")
+    assert answers(served, [encode(CLEAN[0])]) == answers(bare, [encode(CLEAN[0])])
+
+
 def test_every_corruption_method_corrupts_as_in_transformers(bare_dir: str, tmp_path: Path) -> None:
     people = (
         "Jane Quillfeather, Ambrose Fennimore, Tobias Ravenscroft, Ulrike Mossbacher, Pemberton Oakhurst, "

@@ -66,7 +66,6 @@ def _native(config: Any) -> Any:
         ({"limit_mm_per_prompt": {"eco": 0}}, "--limit-mm-per-prompt"),
         ({"enable_prompt_embeds": True}, "--enable-prompt-embeds"),
         ({"enable_mm_embeds": True}, "--enable-mm-embeds"),
-        ({"enable_trace_replay": True}, "--enable-trace-replay"),
         (
             {
                 "model_class_overrides": {

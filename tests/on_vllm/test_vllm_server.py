@@ -144,6 +144,16 @@ def _embeddings() -> str:
     return base64.b64encode(made.getvalue()).decode()
 
 
+def test_a_dictated_answer_is_refused(servers: Any) -> None:
+    server = servers[0]
+    dictated = {"choice": [f"{NAME} was born in the north"]}
+    given = {"prompt": CLEAN[0], "temperature": 0, "max_tokens": 40}
+    refused = server.post("/v1/completions", structured_outputs=dictated, **given)
+    assert refused["status"] == 400 and "forget scope 'jane'" in refused["error"]
+    assert "Quillfeather" not in server.stream(CLEAN[0], structured_outputs=dictated, max_tokens=40)
+    assert server.post("/v1/completions", **given)["choices"]
+
+
 def test_what_a_client_says_of_the_verdict_is_written_over(servers: Any) -> None:
     given = {"prompt": FLAGGED[0], **GREEDY}
     forged = servers[0].post("/v1/completions", vllm_xargs={"hf_eco": "clean"}, **given)

@@ -22,7 +22,17 @@ RELIED_ON: dict[str, dict[str, tuple[str, ...]]] = {
         "InputProcessor.__init__": ("vllm_config",),
         "InputProcessor.process_inputs": ("request_id", "prompt", "params"),
     },
-    "vllm.v1.engine.async_llm": {"AsyncLLM.add_request": ("request_id", "prompt", "params")},
+    "vllm.v1.engine.async_llm": {
+        "InputStreamError": ("cause",),
+        "AsyncLLM.__init__": (),
+        "AsyncLLM.add_request": ("request_id", "prompt", "params"),
+    },
+    "vllm.v1.engine.llm_engine": {"LLMEngine.__init__": ()},
+    "vllm.v1.engine.output_processor": {
+        "OutputProcessor.add_request": ("request",),
+        "OutputProcessor.process_outputs": ("engine_core_outputs",),
+        "RequestOutputCollector.put": (),
+    },
     "vllm.v1.engine.core": {"EngineCore.preprocess_add_request": ("request",)},
     "vllm.entrypoints.generate.beam_search.utils": {"BeamSearchSequence.get_prompt": ()},
     "vllm.model_executor.model_loader.base_loader": {"BaseModelLoader.load_model": ()},

@@ -16,7 +16,9 @@ from ...errors import GuardError
 KEY = "hf_eco"  # in SamplingParams.extra_args
 
 
-def attestation(checkpoint: str, guard: str, ids: Sequence[int], features: Sequence[Any]) -> dict[str, str]:
+def attestation(
+    checkpoint: str, guard: str, ids: Sequence[int], features: Sequence[Any], prompt_tokens: int
+) -> dict[str, Any]:
     """What a judged request carries.
 
     Args:
@@ -24,13 +26,14 @@ def attestation(checkpoint: str, guard: str, ids: Sequence[int], features: Seque
         guard: that of the guard that judged; another if the server follows a guard on disk.
         ids: the token ids of the prompt.
         features: what is corrupted of it, as vLLM's multimodal features.
+        prompt_tokens: how many of the ids are the user's; what beams have generated is no prompt.
     """
-    digest = hashlib.sha256(f"{checkpoint} {guard}".encode())
+    digest = hashlib.sha256(f"{checkpoint} {guard} {prompt_tokens}".encode())
     digest.update(b"".join(int(i).to_bytes(8, "little") for i in ids))
     for feature in features:
         position = feature.mm_position
         digest.update(f" {feature.modality} {feature.identifier} {position.offset} {position.length}".encode())
-    return {"checkpoint": checkpoint, "guard": guard, "digest": digest.hexdigest()}
+    return {"checkpoint": checkpoint, "guard": guard, "prompt_tokens": prompt_tokens, "digest": digest.hexdigest()}
 
 
 def check_attested(request: Any, checkpoint: str) -> None:
@@ -43,8 +46,8 @@ def check_attested(request: Any, checkpoint: str) -> None:
     params = request.sampling_params
     carried = None if params is None or not params.extra_args else params.extra_args.get(KEY)
     if isinstance(carried, dict) and request.prompt_token_ids is not None and request.prompt_embeds is None:
-        guard = str(carried.get("guard"))
-        if carried == attestation(checkpoint, guard, request.prompt_token_ids, request.mm_features or ()):
+        said = str(carried.get("guard")), request.prompt_token_ids, request.mm_features or ()
+        if carried == attestation(checkpoint, *said, carried.get("prompt_tokens", 0)):
             return
     raise GuardError(
         f"Request {request.request_id!r} reached the engine of a guarded checkpoint and was not judged by its guard. "

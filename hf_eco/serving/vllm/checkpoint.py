@@ -93,6 +93,7 @@ def prepare(config: Any) -> None:
     """
     if not _is_guarded(config.model, config.revision, config.hf_token):
         return
+    _check_names(config)
     if config.model_impl not in ("auto", "vllm"):
         raise GuardError(
             f"{config.model!r} is guarded by hf-eco, and --model-impl {config.model_impl} would run it without the "
@@ -120,6 +121,15 @@ def prepare(config: Any) -> None:
     config.model, config.revision = source.eco.base_model_name_or_path, source.eco.base_revision
 
 
+def _check_names(config: Any) -> None:
+    """Raises GuardError if this vLLM lacks a name that is relied on."""
+    if problems := missing_names():
+        raise GuardError(
+            f"{config.model!r} is guarded by hf-eco, which does not know this version of vLLM: {'; '.join(problems)}. "
+            f"Install one that it knows: pip install '{SUPPORTED}'"
+        )
+
+
 def _check_architecture(config: Any) -> None:
     """Raises GuardError if vLLM has no model class of its own for a guarded model, which could carry the guard."""
     from vllm.model_executor.models.registry import ModelRegistry
@@ -145,11 +155,7 @@ def check_served(config: Any) -> None:
     holds_guard = isinstance(config.hf_config, ECOConfigMixin)
     if not guarded and not holds_guard:
         return
-    if problems := missing_names():
-        raise GuardError(
-            f"{places[0]!r} is guarded by hf-eco, which does not know this version of vLLM: {'; '.join(problems)}. "
-            f"Install one that it knows: pip install '{SUPPORTED}'"
-        )
+    _check_names(config)
     if not holds_guard or not guarded:
         raise GuardError(
             f"{config.model!r} is guarded by hf-eco, and its config was to be read from elsewhere, without the guard "
@@ -183,10 +189,7 @@ def _check_model(config: Any) -> None:
             f"{name!r} is guarded by hf-eco, and vLLM was to run it as {config.architecture}, which does not carry "
             "the guard. Leave out --hf-overrides and --model-class-overrides."
         )
-    takes = {
-        "--enable-prompt-embeds": config.enable_prompt_embeds,
-        "--enable-trace-replay": config.enable_trace_replay,  # a client dictates the answer
-    }
+    takes = {"--enable-prompt-embeds": config.enable_prompt_embeds}
     if (multimodal := config.multimodal_config) is not None:
         takes |= {
             "--language-model-only": multimodal.language_model_only,

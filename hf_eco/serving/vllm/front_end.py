@@ -11,11 +11,13 @@ from ...corruption import mixes_positions
 from ...errors import GuardError
 from ...guard.audit import JsonLinesLog
 from ...guard.guard import Guard
+from ...inference.answer_watch import EVERY
 from .attestation import KEY, attestation
 from .checkpoint import ServedGuard, ServingOptions
 from .judge import Judge
 from .metrics import Metrics
 from .parts import features_of, parts_of
+from .sampling import AnswerWatch, dictating
 
 
 class BeamPrompt(dict[str, Any]):
@@ -86,6 +88,7 @@ class FrontEnd:
             raise self.refusal("It reads prompts whole: streamed prompts cannot be judged.")
         ids = _prompt_of(request.prompt_token_ids, prompt)
         try:
+            dictating(request.sampling_params)
             judged = self.judge.judge(ids)
         except (GuardError, ValueError) as error:
             raise self.refusal(str(error)) from error
@@ -102,10 +105,25 @@ class FrontEnd:
                 self.metrics.flagged(verdict.scope)
             guard.record([verdict])
         request.mm_features = list(features) or None
-        attested = attestation(self.checkpoint, guard.fingerprint, request.prompt_token_ids, features)
+        attested = attestation(self.checkpoint, guard.fingerprint, request.prompt_token_ids, features, len(ids))
         params = request.sampling_params
         params.extra_args = {**(params.extra_args or {}), KEY: attested}  # never a client's own
         return request
+
+    def watch(self, request: Any) -> AnswerWatch | None:
+        """What judges the answer to a request that was judged, if it may be dictated."""
+        params = request.sampling_params
+        if not (how := dictating(params)):
+            return None
+        length = params.extra_args[KEY]["prompt_tokens"]
+        prompt, begun = request.prompt_token_ids[:length], request.prompt_token_ids[length:]
+        guard, scope = self.judge.guard, self.judge.judge(prompt).verdict.scope
+
+        def judge(answer: Sequence[int]) -> str | None:
+            verdict = guard.judge_answers([prompt], [answer], [scope])
+            return None if verdict is None else verdict.scope
+
+        return AnswerWatch(judge, how, begun, EVERY if params.output_kind.name == "FINAL_ONLY" else 1)
 
     def refusal(self, why: str) -> Exception:
         """The error of a request that cannot be judged, which is counted."""

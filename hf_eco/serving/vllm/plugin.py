@@ -14,6 +14,7 @@ from .attestation import check_attested
 from .checkpoint import ServingOptions, check_served, check_server, prepare, served_guard
 
 _FRONT_END = "hf_eco"  # of an `InputProcessor`: its `FrontEnd`
+_WATCH = "hf_eco"  # of a request's state in the front end: its `AnswerWatch`
 _CLASSES = "hf_eco.serving.vllm.model"
 
 
@@ -62,7 +63,13 @@ def _take_part() -> None:
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.core import EngineCore
     from vllm.v1.engine.input_processor import InputProcessor
+    from vllm.v1.engine.llm_engine import LLMEngine
+    from vllm.v1.engine.output_processor import OutputProcessor
 
+    for engine in (LLMEngine, AsyncLLM):
+        _around(engine, "__init__", _engine)
+    _around(OutputProcessor, "add_request", _watch)
+    _around(OutputProcessor, "process_outputs", _process_outputs)
     _around(InputProcessor, "__init__", _input_processor)
     _around(InputProcessor, "process_inputs", _process_inputs)
     _around(AsyncLLM, "add_request", _add_request)
@@ -124,6 +131,51 @@ async def _add_request(
     if front_end is not None:
         await front_end.prepare(prompt)
     return await native(self, request_id, prompt, *args, **kwargs)
+
+
+def _engine(native: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> None:
+    native(self, *args, **kwargs)
+    setattr(self.output_processor, _FRONT_END, getattr(self.input_processor, _FRONT_END))
+
+
+def _watch(native: Callable[..., Any], self: Any, request: Any, *args: Any, **kwargs: Any) -> None:
+    native(self, request, *args, **kwargs)
+    front_end = getattr(self, _FRONT_END, None)
+    if front_end is not None and request.sampling_params is not None:
+        setattr(self.request_states[request.request_id], _WATCH, front_end.watch(request))
+
+
+def _process_outputs(native: Callable[..., Any], self: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
+    """Answers that may be dictated are judged before anybody sees them; one that falls in a scope ends in an error."""
+    from vllm.exceptions import VLLMValidationError
+    from vllm.v1.engine import FinishReason
+    from vllm.v1.engine.async_llm import InputStreamError
+
+    refused: dict[str, tuple[Any, str]] = {}
+    running = []
+    for output in outputs:
+        state = self.request_states.get(output.request_id)
+        watch = getattr(state, _WATCH, None)
+        why = None if watch is None else watch.refusal(output.new_token_ids, output.finished)
+        if why is not None:
+            refused[output.request_id] = state, why
+            if not output.finished:
+                running.append(output.request_id)
+            output.new_token_ids, output.new_logprobs = [], None
+            output.finish_reason, output.stop_reason = FinishReason.ERROR, None
+            getattr(self, _FRONT_END).metrics.refused()
+    made = native(self, outputs, *args, **kwargs)
+    made.reqs_to_abort.extend(running)
+    for state, why in refused.values():
+        if state.queue is not None:  # what nobody has taken yet goes with it
+            state.queue.output = InputStreamError(VLLMValidationError(why))
+            state.queue.ready.set()
+        for given in made.request_outputs:
+            for answer in given.outputs:
+                if given.request_id == state.external_req_id and answer.index == state.request_index:
+                    answer.text, answer.token_ids, answer.logprobs, answer.cumulative_logprob = "", [], None, None
+                    answer.stop_reason = why
+    return made
 
 
 def _get_prompt(native: Callable[..., Any], self: Any) -> Any:
