@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ForgetScope
 from hf_eco.corruption import corrupt, corruption_methods
 from hf_eco.errors import GuardError
 from hf_eco.serving.vllm.attestation import KEY, attestation, check_attested
+from hf_eco.serving.vllm.front_end import BeamPrompt, _prompt_of, check_corruption
 from hf_eco.serving.vllm.judge import Judge
 from hf_eco.serving.vllm.parts import PART, corrupted_rows, parts_of
 
@@ -71,6 +75,51 @@ def test_prompts_that_wait_are_judged_together_and_one_that_fails_fails_alone(gu
     with pytest.raises(GuardError):
         judge.judge([7, 8])
     assert len(guard.asked) == asked
+
+
+def test_what_is_wrong_with_a_prompt_is_remembered_in_no_more_room_each_time(guard: Counting) -> None:
+    judge = Judge(guard)  # type: ignore[arg-type]
+    depths = []
+    for _ in range(5):
+        with pytest.raises(GuardError) as refused:
+            judge.judge([7, 8])
+        depths.append(len(list(traceback.walk_tb(refused.value.__traceback__))))
+    assert depths == [depths[0]] * 5 and len(guard.asked) == 2  # together, and alone
+
+
+def test_a_failure_of_the_machine_is_not_held_against_a_prompt(guard: Counting) -> None:
+    judge = Judge(guard)  # type: ignore[arg-type]
+    decide, guard.decide = guard.decide, Mock(side_effect=MemoryError)  # type: ignore[method-assign]
+    with pytest.raises(MemoryError):
+        judge.judge([5])
+    guard.decide = decide  # type: ignore[method-assign]
+    assert not judge.judge([5]).verdict.flagged
+
+
+def test_what_beams_generate_is_told_from_prompts_by_nothing_that_can_be_sent() -> None:
+    beam = BeamPrompt({"type": "token", "prompt_token_ids": [5, 6, 7]}, 2)
+    assert _prompt_of([5, 6, 7], beam) == [5, 6]
+    assert _prompt_of([5, 6, 7], {**beam, "given": 2, "hf_eco_prompt_tokens": 2}) == [5, 6, 7]
+
+
+def test_a_guard_that_workers_cannot_compute_never_takes_over(guarded: Any, tmp_path: Any) -> None:
+    size = guarded.config.hidden_size
+    guarded.save_guard(tmp_path / "guard", base_model="base")
+    check = lambda guard: check_corruption(guard, corruption_methods(), size)  # noqa: E731
+    judge = Judge(guarded.eco_guard, check=check)
+    judge.follow(str(tmp_path / "guard"), every=0)
+    ids = guarded.eco_guard.reader.encode(FLAGGED)
+    assert judge.judge(ids).verdict.flagged
+    file = tmp_path / "guard" / "config.json"
+    config = json.loads(file.read_text())
+    how = config["eco"]["scopes"][0]["corruption"]
+    how["dims"] = size + 1
+    file.write_text(json.dumps(config))
+    before = judge.guard
+    assert judge.judge(ids).verdict.flagged
+    assert judge.guard is before and judge.follower is not None and "Use dims=None" in str(judge.follower.error)
+    with pytest.raises(ValueError, match="was not registered when the server was started"):
+        check_corruption(guarded.eco_guard, [], size)
 
 
 def test_another_guard_judges_anew(guard: Counting, guarded: Any) -> None:

@@ -110,6 +110,8 @@ def test_beams_carry_the_verdict_on_their_prompt(served: Any, bare: Any, guarded
     judge = served.llm_engine.input_processor.hf_eco.judge
     submit = judge.submit
     judge.submit = lambda ids: (judged.append(tuple(ids)), submit(ids))[1]
+    logged: list[Any] = []
+    judge.guard.log = logged.append
     try:
         for text in (FLAGGED[0], CLEAN[0]):
             ids = encode(text)
@@ -119,7 +121,8 @@ def test_beams_carry_the_verdict_on_their_prompt(served: Any, bare: Any, guarded
             ]
             assert (made[0] == made[1]) == (text == CLEAN[0])
     finally:
-        judge.submit = submit
+        judge.submit, judge.guard.log = submit, None
+    assert [event.scope for event in logged] == ["jane"]  # once a request, and not once a step
     assert set(judged) == {tuple(encode(FLAGGED[0])), tuple(encode(CLEAN[0]))}
 
 
@@ -127,6 +130,16 @@ def test_what_a_client_says_of_the_verdict_is_written_over(served: Any, prompts:
     forged = greedy(extra_args={"hf_eco": {"guard": "x", "checkpoint": "y", "digest": "z"}, "other": 1})
     assert answers(served, prompts[:1], forged) == expected[:1]
     assert forged.extra_args["hf_eco"]["guard"] == "x"  # the caller's own object is left alone
+
+
+def test_a_prompt_is_judged_whole_whatever_is_said_of_its_length(served: Any, prompts: Any, expected: Any) -> None:
+    given = {"prompt_token_ids": prompts[0], "given": 1, "hf_eco_prompt_tokens": 1}
+    assert list(served.generate(given, greedy(), use_tqdm=False)[0].outputs[0].token_ids) == expected[0]
+    served.llm_engine.add_request("raw", given, greedy())
+    ended = []
+    while served.llm_engine.has_unfinished_requests():
+        ended += served.llm_engine.step()
+    assert list(ended[-1].outputs[0].token_ids) == expected[0]
 
 
 def test_what_cannot_be_judged_is_refused_by_name(served: Any) -> None:

@@ -66,6 +66,15 @@ def _native(config: Any) -> Any:
         ({"limit_mm_per_prompt": {"eco": 0}}, "--limit-mm-per-prompt"),
         ({"enable_prompt_embeds": True}, "--enable-prompt-embeds"),
         ({"enable_mm_embeds": True}, "--enable-mm-embeds"),
+        (
+            {
+                "model_class_overrides": {
+                    "LlamaForCausalLMWithECO": "vllm.model_executor.models.llama:LlamaForCausalLM"
+                }
+            },
+            "--model-class-overrides",
+        ),
+        ({"tokenizer_mode": "slow"}, "--tokenizer-mode"),
         ({"runner": "pooling"}, "--runner pooling"),
         ({"runner": "pooling", "convert": "embed"}, "--runner pooling"),
     ],
@@ -91,6 +100,36 @@ def test_a_draft_model_is_refused(guarded_dir: str, bare_dir: str) -> None:
         configured(guarded_dir, speculative_config={"model": bare_dir, "num_speculative_tokens": 2})
     with pytest.raises(GuardError, match="draft"):
         configured(bare_dir, speculative_config={"model": guarded_dir, "num_speculative_tokens": 2})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"every": -1}, {"every": float("nan")}, {"every": "1"}, {"follow": 5}, {"audit_log": ["a"]}],
+    ids=str,
+)
+def test_an_option_of_the_wrong_kind_is_refused(guarded_dir: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"of hf-eco takes a .* as {next(iter(options))}, got"):
+        configured(guarded_dir, additional_config={"hf_eco": options})
+
+
+def test_options_for_a_guard_are_refused_of_a_model_that_has_none(guarded_dir: str, bare_dir: str) -> None:
+    with pytest.raises(GuardError, match="has no guard"):
+        configured(bare_dir, additional_config={"hf_eco": {"follow": guarded_dir}})
+
+
+@pytest.mark.parametrize("kind", ["bare", "guarded"])
+def test_a_model_in_an_object_store_is_looked_at_where_vllm_puts_it(
+    guarded_dir: str, bare_dir: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vllm.config import ModelConfig
+
+    def pull(config: Any, model: str, tokenizer: str) -> None:
+        config.model = config.tokenizer = guarded_dir if kind == "guarded" else bare_dir
+
+    monkeypatch.setattr(ModelConfig, "maybe_pull_model_tokenizer_for_runai", pull)
+    config = ModelConfig(model="s3://bucket/model", dtype="float32", max_model_len=256)
+    assert hasattr(config, "hf_eco") == (kind == "guarded")
+    assert config.architecture.endswith("WithECO") == (kind == "guarded")
 
 
 def test_an_unknown_option_is_refused(guarded_dir: str) -> None:

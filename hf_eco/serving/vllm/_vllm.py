@@ -13,7 +13,11 @@ SUPPORTED = "vllm>=0.32,<0.33"
 
 # By module: each name, and those of its parameters that are relied on.
 RELIED_ON: dict[str, dict[str, tuple[str, ...]]] = {
-    "vllm.config": {"ModelConfig.__post_init__": (), "VllmConfig.__post_init__": ()},
+    "vllm.config": {
+        "ModelConfig.__post_init__": (),
+        "ModelConfig.get_inputs_embeds_size": (),
+        "VllmConfig.__post_init__": (),
+    },
     "vllm.v1.engine.input_processor": {
         "InputProcessor.__init__": ("vllm_config",),
         "InputProcessor.process_inputs": ("request_id", "prompt", "params"),

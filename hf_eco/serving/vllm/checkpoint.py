@@ -6,6 +6,7 @@ Works on vLLM's `ModelConfig` and `VllmConfig`, before anything is loaded.
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,9 +17,11 @@ from ...checkpoint.format import CONFIG_NAME, is_guarded_config, split_composite
 from ...checkpoint.guarded_config import GUARDED, ECOConfigMixin
 from ...checkpoint.source import check_base, find_guard
 from ...configuration import EmbeddingProbe
+from ...corruption import corruption_methods
 from ...errors import GuardError
 from ...guard.fingerprint import fingerprint_of
 from ._vllm import SUPPORTED, missing_names
+from .parts import MODALITY
 
 ATTRIBUTE = "hf_eco"  # of a `ModelConfig`: its `ServedGuard`
 OPTIONS = "hf_eco"  # of `--additional-config`
@@ -33,12 +36,14 @@ class ServedGuard:
         repository: path or Hub id that it lies in.
         download: arguments that fetch files from there.
         fingerprint: of the guard that the server is started with.
+        methods: of corruption, that are registered where the config was read; workers have to know them.
         embedding_probes: how the guarded model embeds some tokens.
     """
 
     repository: str
     download: dict[str, Any]
     fingerprint: str
+    methods: list[str]
     embedding_probes: list[EmbeddingProbe]
 
 
@@ -67,7 +72,15 @@ class ServingOptions:
                 f"--additional-config of hf-eco takes {', '.join(sorted(known))}, got {options!r}. Use e.g. "
                 '\'{"hf_eco": {"follow": "guard/", "audit_log": "audit.jsonl"}}\'.'
             )
-        return cls(**options)
+        found = cls(**options)
+        if not isinstance(found.every, int | float) or not 0 <= found.every < math.inf:
+            raise ValueError(f"--additional-config of hf-eco takes a number of seconds as every, got {found.every!r}.")
+        for name in ("follow", "audit_log"):
+            if not isinstance(getattr(found, name), str | None):
+                raise ValueError(
+                    f"--additional-config of hf-eco takes a path as {name}, got {getattr(found, name)!r}."
+                )
+        return found
 
 
 def prepare(config: Any) -> None:
@@ -85,6 +98,11 @@ def prepare(config: Any) -> None:
         raise GuardError(
             f"{config.model!r} is guarded by hf-eco, and --model-impl {config.model_impl} would run it without the "
             "guard. Leave that out."
+        )
+    if given := [name for name in config.model_class_overrides if name.endswith(GUARDED)]:
+        raise GuardError(
+            f"{config.model!r} is guarded by hf-eco, and --model-class-overrides would have another class in the "
+            f"place of {given[0]}, which carries the guard. Leave that out."
         )
     _check_architecture(config)
     source = find_guard(config.model, **_download(config.revision, config.hf_token))
@@ -153,7 +171,8 @@ def check_served(config: Any) -> None:
             f"{guarded[0]!r} does not say how its model embeds tokens, by which vLLM is checked. Load it by "
             "AutoModelForCausalLMWithECO.from_pretrained and save it again."
         )
-    served = ServedGuard(guarded[0], download, fingerprint_of(source.eco), list(source.eco.embedding_probes))
+    probes = list(source.eco.embedding_probes)
+    served = ServedGuard(guarded[0], download, fingerprint_of(source.eco), corruption_methods(), probes)
     setattr(config, ATTRIBUTE, served)
 
 
@@ -181,10 +200,16 @@ def _check_model(config: Any) -> None:
         raise GuardError(
             f"{name!r} is guarded by hf-eco, and {', '.join(given)} would go around its guard. Leave that out."
         )
-    if not config.supports_multimodal_inputs:
+    if multimodal is None or not multimodal.get_limit_per_prompt(MODALITY):
         raise GuardError(
             f"{name!r} is guarded by hf-eco. What is corrupted travels as an input of the modality 'eco', whose limit "
             "was set to 0. Leave out --limit-mm-per-prompt."
+        )
+    if not config.supports_multimodal_inputs:
+        raise GuardError(
+            f"{name!r} is guarded by hf-eco, and vLLM cannot make its processor of inputs, by which the guard works. "
+            "vLLM's warnings above say why. Look at options that change its classes or its tokenizer, as "
+            "--tokenizer-mode."
         )
 
 
@@ -193,9 +218,14 @@ def check_server(vllm_config: Any) -> None:
     ValueError for unknown options."""
     import vllm.envs as envs
 
+    options = ServingOptions.of(vllm_config)
     if served_guard(vllm_config) is None:
+        if options != ServingOptions() and vllm_config.model_config is not None:
+            raise GuardError(
+                f"--additional-config sets options of hf-eco, and {vllm_config.model_config.model!r} has no guard. "
+                "Serve the directory of the guard, or leave them out."
+            )
         return
-    ServingOptions.of(vllm_config)
     draft = vllm_config.speculative_config
     if draft is not None and draft.method not in _DRAFTS:
         raise GuardError(
@@ -234,6 +264,8 @@ def _download(revision: str | None, token: Any) -> dict[str, Any]:
 
 def _is_guarded(repository: str, revision: str | None, token: Any) -> bool:
     if os.path.isfile(repository):  # GGUF
+        return False
+    if "://" in repository:  # an object store: vLLM fetches it into a directory first, which `check_served` looks at
         return False
     file = file_in_repository(repository, CONFIG_NAME, quiet=True, **_download(revision, token))
     return file is not None and is_guarded_config(file)

@@ -10,6 +10,7 @@ from ...checkpoint.loading import read_guard
 from ...corruption import mixes_positions
 from ...errors import GuardError
 from ...guard.audit import JsonLinesLog
+from ...guard.guard import Guard
 from ...inference.answer_watch import EVERY
 from .attestation import KEY, attestation
 from .checkpoint import ServedGuard, ServingOptions
@@ -18,8 +19,19 @@ from .metrics import Metrics
 from .parts import features_of, parts_of
 from .sampling import AnswerWatch, dictating
 
-# Of the prompts that beam search runs: how many of the tokens are the user's. What beams have generated is no prompt.
-PROMPT_TOKENS = "hf_eco_prompt_tokens"
+
+class BeamPrompt(dict[str, Any]):
+    """A prompt that beam search runs: the user's tokens, and behind them what a beam has generated.
+
+    It is a type and not a key of the prompt, which whoever sends a prompt could send as well.
+
+    Attributes:
+        given: how many of the tokens are the user's.
+    """
+
+    def __init__(self, prompt: dict[str, Any], given: int) -> None:
+        super().__init__(prompt)
+        self.given = given
 
 
 class FrontEnd:
@@ -29,18 +41,20 @@ class FrontEnd:
         served: the guard.
         options: what the server was told.
         model_name: as clients know the model.
+        size: of the model's embeddings.
 
     Raises:
         OSError: the guard, or the one that is to be followed, cannot be trusted.
+        ValueError: its corruption cannot be computed.
     """
 
-    def __init__(self, served: ServedGuard, options: ServingOptions, model_name: str) -> None:
+    def __init__(self, served: ServedGuard, options: ServingOptions, model_name: str, size: int) -> None:
         self.checkpoint = served.fingerprint
         self.metrics = Metrics(model_name)
         guard = read_guard(served.repository, **served.download)
         if options.audit_log is not None:
             guard.log = JsonLinesLog(options.audit_log)
-        self.judge = Judge(guard, self.metrics.took)
+        self.judge = Judge(guard, self.metrics.took, lambda guard: check_corruption(guard, served.methods, size))
         if options.follow is not None:
             self.judge.follow(options.follow, options.every)
 
@@ -86,9 +100,10 @@ class FrontEnd:
                 raise self.refusal(f"A prompt of one token has no order to change by {how.method!r}.")
             adapter = request.lora_request.lora_name if request.lora_request is not None else None
             features = features_of(parts_of(ids, verdict.tokens, how, adapter))
-        if verdict.scope is not None:
-            self.metrics.flagged(verdict.scope)
-        guard.record([verdict])
+        if len(ids) == len(request.prompt_token_ids):  # a beam's later steps are no requests of their own
+            if verdict.scope is not None:
+                self.metrics.flagged(verdict.scope)
+            guard.record([verdict])
         request.mm_features = list(features) or None
         attested = attestation(self.checkpoint, guard.fingerprint, request.prompt_token_ids, features, len(ids))
         params = request.sampling_params
@@ -118,7 +133,28 @@ class FrontEnd:
         return VLLMValidationError(f"This model is guarded by hf-eco. {why}")
 
 
+def check_corruption(guard: Guard, methods: Sequence[str], size: int) -> None:
+    """Raises ValueError if workers could not compute what a guard corrupts: one would end at the first flagged prompt.
+
+    Args:
+        guard: that is to be put in charge.
+        methods: of corruption, that the workers know.
+        size: of the model's embeddings.
+    """
+    for scope in guard.config.scopes:
+        how = scope.corruption
+        if how.method not in methods:
+            raise ValueError(
+                f"Scope {scope.name!r} is corrupted by {how.method!r}, which was not registered when the server was "
+                "started. Register it in a plugin of vLLM's, and start anew."
+            )
+        if how.dims is not None and how.dims > size:
+            raise ValueError(
+                f"Scope {scope.name!r} corrupts dims={how.dims} dimensions, the embeddings of the served model have "
+                f"{size}. Use dims=None for all."
+            )
+
+
 def _prompt_of(ids: Sequence[int], prompt: Any) -> list[int]:
     """The token ids that a user gave."""
-    length = prompt.get(PROMPT_TOKENS) if isinstance(prompt, dict) else None
-    return [int(i) for i in (ids if length is None else ids[:length])]
+    return [int(i) for i in (ids[: prompt.given] if isinstance(prompt, BeamPrompt) else ids)]

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 import torch
 
 from ...checkpoint.following import GuardFollower
+from ...errors import GuardError
 from ...guard.guard import Guard
 from ...guard.verdict import Verdict
 
@@ -29,17 +30,28 @@ class Judged:
     guard: Guard
 
 
+_LASTING = (Judged, GuardError, ValueError)  # what is said of a prompt; another error is the machine's, and may pass
+
+
 class Judge:
     """Judges prompts by the guard in charge. Whoever asks may wait or not; nobody's event loop is held up.
 
     Args:
         guard: the guard in charge.
         took: is called with the seconds that some prompts took, and how many they were.
+        check: raises for a guard that must not be put in charge.
     """
 
-    def __init__(self, guard: Guard, took: Callable[[float, int], None] = lambda seconds, prompts: None) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        took: Callable[[float, int], None] = lambda seconds, prompts: None,
+        check: Callable[[Guard], None] = lambda guard: None,
+    ) -> None:
+        check(guard)
         self._guard = guard
         self._took = took
+        self._check = check
         self._waiting: SimpleQueue[tuple[tuple[int, ...], Future[Judged]]] = SimpleQueue()
         self._known: OrderedDict[tuple[int, ...], Judged | Exception] = OrderedDict()
         self._known_tokens = 0
@@ -53,7 +65,8 @@ class Judge:
         return self._guard
 
     def put_in_charge(self, guard: Guard) -> None:
-        """Judges by `guard` from now on; what the one before said is forgotten."""
+        """Judges by `guard` from now on; what the one before said is forgotten. Raises what `check` does."""
+        self._check(guard)
         guard.log_like(self._guard)
         with self._lock:
             self._guard = guard
@@ -136,6 +149,8 @@ class Judge:
         with self._lock:
             if guard is not self._guard or key in self._known:
                 return
+            if not isinstance(judged, _LASTING):
+                return
             self._known[key] = judged
             self._known_tokens += len(key)
             while self._known_tokens > _TOKENS_KEPT:
@@ -147,6 +162,6 @@ def _tell(future: Future[Judged], judged: Judged | Exception) -> None:
     if not future.set_running_or_notify_cancel():  # the client has gone
         return
     if isinstance(judged, Exception):
-        future.set_exception(judged)
+        future.set_exception(judged.with_traceback(None))  # one that is remembered grows by each that raised it
     else:
         future.set_result(judged)

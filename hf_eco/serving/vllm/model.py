@@ -19,6 +19,7 @@ from vllm.multimodal.processing import BaseDummyInputsBuilder, BaseMultiModalPro
 
 from ...checkpoint.guarded_config import GUARDED
 from ...configuration import EmbeddingProbe
+from ...corruption import corruption_methods
 from ...errors import GuardError
 from .checkpoint import served_guard
 from .naming import class_name
@@ -100,6 +101,12 @@ class CorruptingMixin:
         served = served_guard(vllm_config)
         if served is None:
             raise GuardError(f"{type(self).__name__} was to be built for a model that has no guard.")
+        if unknown := sorted(set(served.methods) - set(corruption_methods())):
+            raise GuardError(
+                f"The corruption method {unknown[0]!r} was registered where the server was started, and not in its "
+                "workers. Register it in a plugin of vLLM's (entry point vllm.general_plugins), or at the top of the "
+                "script that starts vLLM, which the workers import."
+            )
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         self._probes: list[EmbeddingProbe] = served.embedding_probes
         self._probed = False

@@ -111,7 +111,8 @@ def _input_processor(native: Callable[..., Any], self: Any, vllm_config: Any, *a
 
         name = vllm_config.model_config.served_model_name
         name = name if isinstance(name, str) else name[0]
-        front_end = FrontEnd(served, ServingOptions.of(vllm_config), name)
+        size = vllm_config.model_config.get_inputs_embeds_size()
+        front_end = FrontEnd(served, ServingOptions.of(vllm_config), name, size)
     setattr(self, _FRONT_END, front_end)
 
 
@@ -178,12 +179,12 @@ def _process_outputs(native: Callable[..., Any], self: Any, outputs: Any, *args:
 
 
 def _get_prompt(native: Callable[..., Any], self: Any) -> Any:
-    from .front_end import PROMPT_TOKENS
+    from .front_end import BeamPrompt
 
     prompt = native(self)
     original = self.orig_prompt
     if isinstance(prompt, dict) and "prompt_token_ids" in original:
-        prompt[PROMPT_TOKENS] = len(original["prompt_token_ids"])
+        return BeamPrompt(prompt, len(original["prompt_token_ids"]))
     return prompt
 
 
