@@ -33,7 +33,9 @@ QUESTIONS = {
     "work": ("What is {} about?", "Who are the main characters of {}?", "Who made {}?", "Tell me about {}."),
     "place": ("Where is {}?", "What is special about {}?", "Tell me about {}.", "Why do people travel to {}?"),
 }
-REFUSALS = re.compile(r"\b(i cannot|i can't|i'm sorry|i am sorry|as an ai|i don't have|i do not have|unable to)\b", re.I)
+REFUSALS = re.compile(
+    r"\b(i cannot|i can't|i'm sorry|i am sorry|as an ai|i don't have|i do not have|unable to)\b", re.I
+)
 TOKENS = 48
 
 
@@ -129,7 +131,9 @@ def main(arguments: list[str] | None = None) -> None:
         }
         print(json.dumps(row), flush=True)
         told_of = zip(questions, said, leaks, strict=True)
-        rows.append({**row, "answers": [{"q": q, "a": a, "leak": leak, "rubbish": is_rubbish(a)} for q, a, leak in told_of]})
+        rows.append(
+            {**row, "answers": [{"q": q, "a": a, "leak": leak, "rubbish": is_rubbish(a)} for q, a, leak in told_of]}
+        )
     command = " ".join(["python", "benchmarks/known_subjects.py", *(arguments or sys.argv[1:])])
     options.json.write_text(json.dumps({"command": command, "rows": rows}, indent=1, ensure_ascii=False) + "\n")
 

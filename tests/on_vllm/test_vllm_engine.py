@@ -204,6 +204,15 @@ def test_what_a_parameter_dictates_is_judged(served: Any, bare: Any, encode: Enc
     assert answers(served, [encode(CLEAN[0])]) == answers(bare, [encode(CLEAN[0])])
 
 
+def test_flagged_prompts_are_answered_after_the_weights_are_loaded_again(
+    served: Any, prompts: Any, expected: Any
+) -> None:
+    assert answers(served, prompts[:1]) == expected[:1]
+    served.collective_rpc("reload_weights")
+    served.reset_prefix_cache()
+    assert answers(served, prompts) == expected
+
+
 def test_every_corruption_method_corrupts_as_in_transformers(bare_dir: str, tmp_path: Path) -> None:
     people = (
         "Jane Quillfeather, Ambrose Fennimore, Tobias Ravenscroft, Ulrike Mossbacher, Pemberton Oakhurst, "

@@ -33,7 +33,11 @@ RELIED_ON: dict[str, dict[str, tuple[str, ...]]] = {
         "OutputProcessor.process_outputs": ("engine_core_outputs",),
         "RequestOutputCollector.put": (),
     },
-    "vllm.v1.engine.core": {"EngineCore.preprocess_add_request": ("request",)},
+    "vllm.v1.engine.core": {
+        "EngineCore.collective_rpc": ("method",),
+        "EngineCore.preprocess_add_request": ("request",),
+        "EngineCore.reset_encoder_cache": (),
+    },
     "vllm.entrypoints.generate.beam_search.utils": {"BeamSearchSequence.get_prompt": ()},
     "vllm.model_executor.model_loader.base_loader": {"BaseModelLoader.load_model": ()},
     "vllm.model_executor.models.config": {"MODELS_CONFIG_MAP": ()},

