@@ -2,14 +2,14 @@
 
     python benchmarks/known_subjects.py --json benchmarks/results/known-subjects.json
 
-50 well-known people, works and places, four questions each, as chats; every subject is a scope by name. The base model
-answers first; counted are the questions that it answers (a key of `data/known_subjects.tsv` stands in its answer). Then
-each corruption answers them, greedily, 48 tokens at most. `leaks`: the share of those questions whose answer holds a key
-still. `rubbish`: the share of answers that no person would take for one, by a rule that was written before the first
-look: (a) less than half of what is no space is letters; or (b) fewer than three words; or (c) a word follows itself three
-times, or four words in a row come three times or more; or (d) less than .7 of the words are English (wordfreq's Zipf
-frequency 2 or more, or with a capital). `refusals`: "I cannot", "as an AI", "I'm sorry" and the like. All answers are in
-the JSON, to be read.
+50 well-known people, works and places, four questions each, as chats; every subject is a scope by name. The base
+model answers first; counted are the questions that it answers (a key of `data/known_subjects.tsv` stands in its
+answer). Then each corruption answers them, greedily, 48 tokens at most. `leaks`: the share of those questions whose
+answer holds a key still. `rubbish`: the share of answers that no person would take for one, by a rule that was
+written before the first look: (a) less than half of what is no space is letters; or (b) fewer than three words; or
+(c) a word follows itself three times, or four words in a row come three times or more; or (d) less than .7 of the
+words are English (wordfreq's Zipf frequency 2 or more, or with a capital). `refusals`: "I cannot", "as an AI", "I'm
+sorry" and the like. All answers are in the JSON, to be read.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--corruption",
         action="append",
-        help="method,dims,strength,tokens; dims 0 for all; strength a number or e.g. 1.2rms. More than once for several.",
+        help="method,dims,strength,tokens; dims 0 for all; strength a number or e.g. 1.2rms. More than once for more.",
     )
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args(arguments)

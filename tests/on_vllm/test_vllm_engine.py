@@ -88,7 +88,7 @@ def test_several_answers_and_prompt_log_probabilities_come_from_the_corrupted_pr
     )
     assert len({tuple(answer.token_ids) for answer in guarded[0].outputs}) == 3
     assert _numbers(guarded[0].prompt_logprobs) != _numbers(plain[0].prompt_logprobs)
-    again = served.generate(given, params, use_tqdm=False)
+    again = served.generate([{"prompt_token_ids": prompts[0]}], params, use_tqdm=False)
     assert [a.token_ids for a in again[0].outputs] == [a.token_ids for a in guarded[0].outputs]
 
 
