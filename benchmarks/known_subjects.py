@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 from wordfreq import zipf_frequency
 
 from hf_eco import AutoModelForCausalLMWithECO, CorruptionConfig, ECOConfig, ForgetScope
@@ -69,7 +70,7 @@ def answers(model: Any, tokenizer: Any, prompts: list[str], batch: int = 32) -> 
     for start in range(0, len(prompts), batch):
         chats = [[{"role": "user", "content": text}] for text in prompts[start : start + batch]]
         given = tokenizer.apply_chat_template(
-            chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True, padding_side="left"
+            chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
         )
         with torch.inference_mode():
             made = model.generate(**given, max_new_tokens=TOKENS, do_sample=False)
@@ -109,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
             for i, (name, _, _) in enumerate(known)
         ]
         model = AutoModelForCausalLMWithECO.from_pretrained(path, eco_config=ECOConfig(scopes))
-        tokenizer = model.eco_guard.tokenizer
+        tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
         questions = [question for _, question in asked]
         flagged = [verdict.flagged for verdict in model.inspect([[{"role": "user", "content": q}] for q in questions])]
         if how is None:
