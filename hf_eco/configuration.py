@@ -18,6 +18,7 @@ from functools import cache, cached_property
 from typing import Any, cast
 
 from ._version import __version__
+from .errors import GuardError
 
 logger = logging.getLogger(__name__)
 
@@ -163,13 +164,24 @@ class CorruptionConfig:
             raise ValueError(f"strength={self.strength!r} is no number before it is attached to a model.")
         return self.strength
 
-    def resolved(self, rms: float) -> CorruptionConfig:
+    def resolved(self, rms: float | None) -> CorruptionConfig:
         """This corruption with a number for its strength.
 
         Args:
-            rms: root mean square of the model's embeddings.
+            rms: root mean square of the model's embeddings; None if nobody knows.
+
+        Raises:
+            GuardError: nobody knows, and the strength is a multiple of it.
         """
-        return self if self.in_rms is None else dataclasses.replace(self, strength=round(self.in_rms * rms, 6))
+        if self.in_rms is None:
+            return self
+        if rms is None:
+            raise GuardError(
+                f"strength={self.strength!r} is a multiple of the root mean square of the model's embeddings, and "
+                "nobody has looked what that is. Attach the scope to a model that has its weights in memory "
+                "(model.add_scope); for a stored guard, load the model and save it again. Or use a number."
+            )
+        return dataclasses.replace(self, strength=round(self.in_rms * rms, 6))
 
     @property
     def strengths(self) -> tuple[float, ...]:
@@ -654,16 +666,10 @@ class ECOConfig:
         return _from_dict(cls, values)
 
 
-def resolve_strengths(scopes: Sequence[ForgetScope], rms: Callable[[], float]) -> None:
-    """Has each scope whose strength is a multiple of the embeddings' root mean square say what that is.
-
-    Args:
-        scopes: the scopes.
-        rms: gives the root mean square; asked if there is such a scope.
-    """
+def resolve_strengths(scopes: Sequence[ForgetScope], rms: float | None) -> None:
+    """Has each scope say its strength as a number, see `CorruptionConfig.resolved`."""
     for scope in scopes:
-        if scope.corruption.in_rms is not None:
-            scope.corruption = scope.corruption.resolved(rms())
+        scope.corruption = scope.corruption.resolved(rms)
 
 
 def _shared_names(twice: Sequence[str]) -> ValueError:

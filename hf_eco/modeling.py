@@ -47,7 +47,7 @@ from .guard.verdict import Verdict
 from .inference.answer_watch import EVERY, AnswerWatch
 from .inference.caches import returned_cache
 from .inference.continuous_batching import follow, guardable_batching
-from .inference.embedding import embedding_rms, note_embeddings
+from .inference.embedding import note_embeddings
 from .inference.generate_call import by_name, read_generate_call, refuse_embeddings
 from .inference.generate_options import watched_options
 from .inference.guardability import examine_structure
@@ -225,7 +225,9 @@ class ECOMixin(_Model):
         old = self._eco.planner.guard
         if old is None or guard.reader is not old.reader:
             guard.reader.check_round_trip()
-        resolve_strengths(new, lambda: self._embedding_rms(guard.config.embedding_rms))
+        if guard.config.embedding_rms is None:
+            self._note_embeddings(guard.config)
+        resolve_strengths(new, guard.config.embedding_rms)
         self._eco.examine(guard)
         if old is not None and guard.log is None:
             guard.log_like(old)
@@ -532,10 +534,10 @@ class ECOMixin(_Model):
             OSError: the directory cannot be written, the disk lacks room, or another process is writing there.
         """
         guard = self.eco_guard
+        self._note_embeddings(guard.config)
+        resolve_strengths(guard.config.scopes, guard.config.embedding_rms)
         check_storable(guard.config)
         guard.check_tokenizer()
-        with self.disable_guard():
-            note_embeddings(guard.config, *self._embedding)
         options = {name: kwargs.pop(name) for name in UPLOAD_ARGUMENTS if name in kwargs}
         tags = _card_tags(self, kwargs.pop("tags", None))
         token = kwargs.get("token")
@@ -580,8 +582,8 @@ class ECOMixin(_Model):
         """
         guard = self.eco_guard
         guard.check_tokenizer()
-        with self.disable_guard():
-            note_embeddings(guard.config, *self._embedding)
+        self._note_embeddings(guard.config)
+        resolve_strengths(guard.config.scopes, guard.config.embedding_rms)
         config = copy.deepcopy(self.config)
         config.architectures = [type(self).__name__]
         if base_model is not None:
@@ -589,28 +591,10 @@ class ECOMixin(_Model):
             config.eco.base_subfolder = None
         write_guard_only(guard, config, save_directory, _card_tags(self, tags))
 
-    @property
-    def _embedding(self) -> tuple[nn.Module, int]:
-        """The embedding layer, and how many tokens it knows."""
-        return self.get_input_embeddings(), self.config.get_text_config().vocab_size
-
-    def _embedding_rms(self, known: float | None) -> float:
-        """The root mean square of the embeddings.
-
-        Args:
-            known: from before, where the weights are not in memory.
-
-        Raises:
-            GuardError: it cannot be told.
-        """
+    def _note_embeddings(self, eco: ECOConfig) -> None:
+        """Writes into a guard's config how this model embeds tokens."""
         with self.disable_guard():
-            rms = embedding_rms(*self._embedding)
-        if (rms := known if rms is None else rms) is None:
-            raise GuardError(
-                "A strength in multiples of the embeddings' root mean square needs the embeddings, and their weights "
-                "are not in memory. Load the model with its weights, or use a number."
-            )
-        return rms
+            note_embeddings(eco, self.get_input_embeddings(), self.config.get_text_config().vocab_size)
 
     def push_to_hub(  # type: ignore[override]
         self,

@@ -58,7 +58,7 @@ def test_a_scope_added_to_a_stored_guard_has_the_unit_that_the_guard_says(jane: 
     config = json.loads(file.read_text())
     config["eco"]["embedding_rms"] = None
     file.write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="save it again"):
+    with pytest.raises(GuardError, match="save it again"):
         add_scopes_to_guard(tmp_path / "guard", [ForgetScope("third", names=["Tobias Ravenscroft"])])
 
 
@@ -89,7 +89,7 @@ def test_a_scale_within_the_embedding_layer_counts(tmp_path: Path) -> None:
 def test_without_a_model_nothing_is_corrupted_by_a_multiple(jane: Any) -> None:
     guard = Guard(ECOConfig([ForgetScope("jane", names=[NAME])]), {}, jane.eco_guard.tokenizer)
     ids = torch.tensor([guard.reader.encode(f"Who is {NAME}?")])
-    with pytest.raises(GuardError, match=r"attached to no model.*number"):
+    with pytest.raises(GuardError, match=r"nobody has looked.*number"):
         guard.corrupt(torch.randn(1, ids.shape[1], 32), guard.plan(ids))
 
 
@@ -109,3 +109,15 @@ def test_presets() -> None:
     assert CorruptionConfig.preset("default") == CorruptionConfig()
     with pytest.raises(ValueError, match="Use one of: default, paper"):
         CorruptionConfig.preset("papers")
+
+
+def test_a_corruption_that_is_changed_afterwards_has_the_models_unit(jane: Any, tmp_path: Path) -> None:
+    scope = jane.config.eco.scopes[0]
+    number = scope.corruption.strength
+    ids = torch.tensor([jane.eco_guard.reader.encode(f"Who is {NAME}?")])
+    with torch.no_grad():
+        before = jane(ids).logits
+        scope.corruption = CorruptionConfig(strength="1.2rms")
+        assert torch.equal(jane(ids).logits, before)
+    jane.save_pretrained(tmp_path)
+    assert AutoModelForCausalLMWithECO.from_pretrained(tmp_path).config.eco.scopes[0].corruption.strength == number

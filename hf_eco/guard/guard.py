@@ -548,12 +548,7 @@ class Guard:
             mask = plan.selected & rows.unsqueeze(-1)
             if not mask.any():
                 continue
-            how = scope.corruption
-            if how.in_rms is not None:
-                raise GuardError(
-                    f"The strength of scope {name!r} is {how.strength!r}, and this guard is attached to no model, "
-                    "whose embeddings would say what that is. Use model.add_scope, or a number."
-                )
+            how = scope.corruption.resolved(self.config.embedding_rms)
             if mixes_positions(how.method) and not complete:
                 raise GuardError(
                     f"Corruption {how.method!r} needs the whole prompt in one forward pass. Run it without a filled "

@@ -208,7 +208,7 @@ def add_scopes_to_guard(
             source = source or find_guard(os.fspath(directory))
             facts = load_stored_facts(source.eco, source)
         new = load_guard(addition, load_tokenizer(os.fspath(directory)), classifiers or {}, {}, facts=facts)
-        _resolve_strengths(eco, new.config)
+        resolve_strengths(new.config.scopes, eco.embedding_rms)
         name_folders(new)
         if by_lines is not None and not new.more_than_names:
             check_storable(new.config)
@@ -287,22 +287,6 @@ def _check_dims(directory: str | os.PathLike[str], eco: ECOConfig, addition: ECO
     known = max((scope.corruption.dims or 1 for scope in eco.scopes), default=1)
     if any((scope.corruption.dims or 1) > known for scope in addition.scopes):
         check_dims(model_without_weights(directory), addition.scopes)
-
-
-def _resolve_strengths(eco: ECOConfig, addition: ECOConfig) -> None:
-    """Has the new scopes say their strength in numbers, by what the directory's guard says of the embeddings. Raises
-    ValueError if it says nothing."""
-
-    def rms() -> float:
-        if eco.embedding_rms is None:
-            raise ValueError(
-                "A strength in multiples of the embeddings' root mean square needs to know them, and this guard does "
-                "not say. Load the model and save it again (save_pretrained or save_guard), or give a number: "
-                "--strength 0.2"
-            )
-        return eco.embedding_rms
-
-    resolve_strengths(addition.scopes, rms)
 
 
 def _write_scopes(

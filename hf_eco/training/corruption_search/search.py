@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ...configuration import LearnedCorruption
+from ...configuration import LearnedCorruption, resolve_strengths
 from ...evaluation.scoring import Prompt, ScoringProtocol
 from ...modeling import find_guarded
 from .objective import ScoreFunction
@@ -103,6 +103,7 @@ def optimize_corruption(
     )
     guard = find_guarded(model).eco_guard
     guarded = guard.config.scope(scope)
+    resolve_strengths([guarded], guard.config.embedding_rms)
     given = QuestionSet(prompts, answers, wrong_answers)
     running = RunningSearch.prepare(model, guarded, given, score, surrogate, how, tokenizer)
     running.run()
