@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from ..configuration import ForgetScope, resolve_strengths
+from ..configuration import ForgetScope
 from ..corruption import heeded_parameters
 from ..modeling import find_guarded
 from .comparison_report import RETAIN, ComparisonReport
@@ -102,7 +102,6 @@ def _sweep(
     options: CompareOptions,
 ) -> ComparisonReport:
     swept = _scope_of(model, scope)
-    resolve_strengths([swept], find_guarded(model).config.eco.embedding_rms)
     before = swept.corruption
     if not values:
         raise ValueError(f"There is nothing to measure scope {swept.name!r} at. Pass some values of {name}.")
