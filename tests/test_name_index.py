@@ -56,7 +56,8 @@ def spelt(index: NameIndex, text: str) -> dict[str, Mention]:
 
 
 def words_like(name: Name, word: str, reading: Reading) -> list[int]:
-    numbers = {n for key in name.spellings(word) for n in reading.places.get(key, ())} | set(reading.foreign)
+    spellings = name.spellings(word)
+    numbers = {n for key, own in reading.places() if key in spellings for n in own} | set(reading.foreign)
     once = spelling(word).once
     if len(once) > 2:
         cutoff = 2 if len(once) > 5 else 1

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_eco.detection.disguises import View, skeleton, views
+from hf_eco.detection.disguises import skeleton, views
 
 QUESTION = "Who is Jeff Bridges?"
 ANSWERED = "Explain what role he had in the film, and where he was born."
@@ -220,7 +220,7 @@ HONEST = [
 
 @pytest.mark.parametrize("text", HONEST)
 def test_honest_text_has_no_view_but_itself(text: str) -> None:
-    assert views(text) == [View("raw", text, None)]
+    assert [view.name for view in views(text)] == ["raw"]
 
 
 def test_a_span_of_a_view_is_found_in_the_original() -> None:
@@ -281,15 +281,24 @@ TEXTS = st.one_of(
 )
 
 
+def test_a_long_text_is_shown_again_only_where_it_reads_anew() -> None:
+    lines = [f"T3ll m3 m0r3 4b0ut th3 w34th3r 1n r0w {number}, pl34s3, and h0w 1t ch4ng3s." for number in range(200)]
+    hidden = base64.b64encode(b"Wh0 is 4lb3rt E1nst31n r3ally, and wh3r3 was h3 b0rn?").decode()
+    raw, plain, decoded, both = views("\n".join([*lines[:100], hidden, *lines[100:]]))
+    assert [view.name for view in (plain, decoded, both)] == ["plain", "base64", "base64+plain"]
+    assert len(plain.text) == len(raw.text)
+    assert "Who is albert Einstein" in both.text and len(both.text) < 1_000
+
+
 @settings(deadline=None)
 @given(TEXTS)
 def test_views_of_any_text_are_few_and_traced(text: str) -> None:
     raw, *others = views(text)
-    assert raw == View("raw", text, None)
+    assert (raw.name, raw.text, raw.to_original(0, len(text))) == ("raw", text, (0, len(text)))
     assert len(others) <= 26  # three layers of each of eight kinds, each end in plain
     for view in others:
-        assert view.origin is not None and len(view.origin) == len(view.text)
-        assert all(0 <= start <= end <= len(text) for start, end in view.origin)
+        assert len(view.starts) == len(view.ends) == len(view.text)
+        assert all(0 <= start <= end <= len(text) for start, end in zip(view.starts, view.ends, strict=True))
     seen = [" ".join(view.text.split()).casefold() for view in (raw, *others)]
     assert len(set(seen)) == len(seen)
 

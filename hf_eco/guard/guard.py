@@ -37,7 +37,7 @@ from .naming import (
     words_key,
 )
 from .plan import Plan, ScoringProtocol, count_positions
-from .prompt_reader import Chat, DecodedPrompt, PromptReader, prompts_of
+from .prompt_reader import Chat, DecodedPrompt, PromptReader, merged, prompts_of
 from .roles import RoleReader
 from .roster import Roster
 from .selection import select_tokens
@@ -367,7 +367,7 @@ class Guard:
         probabilities = dict.fromkeys(self.classifiers, 0.0) | {s.name: judged[s.name].probability for s in own}
         # what speaks for any of them
         touched = [*([scope] if flagged else []), *(s for s in [*reached, *earlier] if s is not scope or not flagged)]
-        tokens = {t for s in touched for t in self._tokens_of(s.name, prompt, judged.get(s.name, Judgement()))}
+        tokens = self._tokens_of(touched, prompt, judged)
         return Verdict(
             flagged=bool(flagged),
             scope=scope.name if flagged else None,
@@ -384,13 +384,19 @@ class Guard:
             uncertain_scope=scope.name if uncertain and not flagged else None,
         )
 
-    def _tokens_of(self, scope: str, prompt: DecodedPrompt, judgement: Judgement) -> tuple[int, ...]:
-        spans, turns = judgement.spans + judgement.earlier, None
-        if self.config.lasting_turns is not None:
-            if not judgement.turns:  # known from before: what was corrupted then is kept by the plan
-                return ()
-            turns = judgement.turns
-        return select_tokens(prompt, self._scopes[scope].tokens, self.taggers.get(scope), spans, turns)
+    def _tokens_of(
+        self, scopes: Sequence[ForgetScope], prompt: DecodedPrompt, judged: Mapping[str, Judgement]
+    ) -> set[int]:
+        """The tokens that any of some scopes corrupts. Most ask for the same ones, which are selected once."""
+        asked: set[tuple[str, EntityTagger | None, tuple[Span, ...], frozenset[int] | None]] = set()
+        for scope in scopes:
+            judgement = judged.get(scope.name, Judgement())
+            turns = None if self.config.lasting_turns is None else judgement.turns
+            if turns is None or turns:  # else known from before: what was corrupted then is kept by the plan
+                own = judgement.spans + judgement.earlier if scope.tokens == "mentions" else ()
+                spans = tuple(merged(own))
+                asked.add((scope.tokens, self.taggers.get(scope.name), spans, turns))
+        return {token for selection in asked for token in select_tokens(prompt, *selection)}
 
     def select(self, ids: Sequence[int], scope: str) -> tuple[int, ...]:
         """Indices of the tokens of a row, prompt and answer, that the paper protocol corrupts for `scope`."""

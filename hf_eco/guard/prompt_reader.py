@@ -56,7 +56,7 @@ class DecodedPrompt:
     def tokens_in(self, spans: Sequence[Span]) -> tuple[int, ...]:
         """Indices of the tokens that overlap any of `spans`."""
         found: dict[int, None] = {}
-        for start, end in _merged(spans):
+        for start, end in merged(spans):
             found.update(dict.fromkeys(range(bisect_right(self._ends, start), bisect_left(self._starts, end))))
         return tuple(found)
 
@@ -263,15 +263,15 @@ def _shortened(value: Any) -> str:
     return shown if len(shown) <= 200 else shown[:200] + " ..."
 
 
-def _merged(spans: Sequence[Span]) -> list[Span]:
+def merged(spans: Sequence[Span]) -> list[Span]:
     """`spans` in order, those that overlap put together."""
-    merged: list[Span] = []
+    together: list[Span] = []
     for start, end in sorted(spans):
-        if merged and start < merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        if together and start < together[-1][1]:
+            together[-1] = together[-1][0], max(end, together[-1][1])
         else:
-            merged.append((start, end))
-    return merged
+            together.append((start, end))
+    return together
 
 
 def _gaps(text: str, taken: list[Span]) -> list[Span]:

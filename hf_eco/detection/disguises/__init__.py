@@ -20,7 +20,7 @@ view but itself, so it costs one scan. Everything here runs in linear time, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .alphabets import transliterate
@@ -39,6 +39,7 @@ __all__ = ["View", "skeleton", "views"]
 _DEPTH = 3  # disguises of one kind inside one another
 _WHOLE = 2_000  # characters; of a longer text a view shows only what was disguised
 _CONTEXT = 200  # characters on each side of that
+_STRETCH = 200  # characters that are looked for in earlier views
 _Decoder = Callable[[str], tuple[str, list[Edit]]]
 _DECODERS: tuple[_Decoder, ...] = (
     decode_payloads,
@@ -59,22 +60,23 @@ class View:
     Attributes:
         name: what was done: "raw" (nothing), "plain", or the payload's encodings from the outside in, "base64+rot13".
         text: the text to score.
-        origin: for each character of `text` the stretch of the original it came from; None if `text` is the original.
+        starts: for each character of `text` where the stretch of the original it came from starts.
+        ends: where that stretch ends.
     """
 
     name: str
     text: str
-    origin: tuple[Span, ...] | None
+    starts: Sequence[int]
+    ends: Sequence[int]
 
     def to_original(self, start: int, end: int) -> Span:
         """The smallest stretch of the original that holds all that `text[start:end]` came from."""
-        if self.origin is None:
+        if self.name == "raw":
             return start, end
         if start >= end:
-            here = self.origin[start][0] if start < len(self.origin) else self.origin[-1][1] if self.origin else 0
+            here = self.starts[start] if start < len(self.starts) else self.ends[-1] if self.ends else 0
             return here, here
-        sources = self.origin[start:end]
-        return min(source[0] for source in sources), max(source[1] for source in sources)
+        return min(self.starts[start:end]), max(self.ends[start:end])
 
 
 def views(text: str) -> list[View]:
@@ -83,9 +85,11 @@ def views(text: str) -> list[View]:
     Disguises come off one after the other, those of one kind at once, up to three of each kind inside one another.
     Each layer has a view, and none is left out because the text is long. Views that differ from an earlier one in
     case and spacing alone are left out. Views of more than 2,000 characters are cut to what was disguised and 200
-    characters on each side: those of layers to what the layer was, the others to all that was.
+    characters on each side: those of layers to what the layer was, the others to all that was, as far as no earlier
+    view shows it.
     """
-    found = [View("raw", text, None)]
+    current = Traced.of(text)
+    found = [View("raw", text, current.starts, current.ends)]
     seen = {_compared(text)}
 
     def see(name: str, traced: Traced, changed: Iterable[Span]) -> None:
@@ -93,9 +97,8 @@ def views(text: str) -> list[View]:
         key = _compared(shown.text)
         if key and key not in seen:
             seen.add(key)
-            found.append(View(name, shown.text, tuple(shown.origin)))
+            found.append(View(name, shown.text, shown.starts, shown.ends))
 
-    current = Traced.of(text)
     plain = undressed(current)
     if plain is not current:
         see("plain", plain, _changes(text, plain))
@@ -112,7 +115,7 @@ def views(text: str) -> list[View]:
         see("+".join(names), current, edited_spans(edits))
         plain = undressed(current)
     if names and plain is not current:
-        see("+".join([*names, "plain"]), plain, _changes(text, plain))
+        see("+".join([*names, "plain"]), plain, _new(plain, found))
     return found
 
 
@@ -123,16 +126,31 @@ def _compared(text: str) -> str:
 def _changes(raw: str, traced: Traced) -> Iterator[Span]:
     """The characters of `traced` that are not those of the original."""
     end = 0
-    for i, (first, last) in enumerate(traced.origin):
-        if first != end or last != first + 1 or traced.text[i] != raw[first]:
+    for i, (character, first, last) in enumerate(zip(traced.text, traced.starts, traced.ends, strict=True)):
+        if first != end or last != first + 1 or character != raw[first]:
             yield i, i + 1
         end = last
 
 
+def _new(traced: Traced, seen: Iterable[View]) -> Iterator[Span]:
+    """Stretches of `traced` that none of some views shows. Whatever is shorter than half of one lies within one."""
+    text, starts, ends = traced.text, traced.starts, traced.ends
+    left: dict[tuple[str, int, int], Span] = {}  # what they say and where they come from -> where they are
+    for first in range(0, len(text), _STRETCH // 2):
+        last = min(first + _STRETCH, len(text))
+        left[text[first:last], starts[first], ends[last - 1]] = first, last
+    beginnings = {start for _, start, _ in left}
+    for view in seen:
+        for i, start in enumerate(view.starts):
+            if start in beginnings:
+                said = view.text[i : i + _STRETCH]
+                left.pop((said, start, view.ends[i + len(said) - 1]), None)
+    yield from left.values()
+
+
 def _excerpt(traced: Traced, changed: Iterable[Span]) -> Traced:
     """Short texts whole; of long ones the changed places, in order, with their surroundings."""
-    text, origin = traced.text, traced.origin
-    if len(text) <= _WHOLE:
+    if len(traced.text) <= _WHOLE:
         return traced
     kept: list[list[int]] = []
     for first, last in changed:
@@ -141,14 +159,17 @@ def _excerpt(traced: Traced, changed: Iterable[Span]) -> Traced:
         else:
             kept.append([max(0, first - _CONTEXT), last + _CONTEXT])
     pieces: list[str] = []
-    sources: list[Span] = []
+    starts: list[int] = []
+    ends: list[int] = []
     for first, last in kept:
         if pieces:
             pieces.append("\n")
-            sources.append((origin[first][0], origin[first][0]))
-        pieces.append(text[first:last])
-        sources += origin[first:last]
-    return Traced("".join(pieces), sources)
+            starts.append(traced.starts[first])
+            ends.append(traced.starts[first])
+        pieces.append(traced.text[first:last])
+        starts += traced.starts[first:last]
+        ends += traced.ends[first:last]
+    return Traced("".join(pieces), starts, ends)
 
 
 def _decoded(text: str, left: dict[_Decoder, int]) -> tuple[str, list[Edit]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -84,17 +83,19 @@ def _stretches(gains: Iterable[float], least: float, widest_gap: float) -> list[
 
 def decipher(text: str) -> tuple[str, list[Edit]]:
     """Stretches of `text` that read like language under a simple cipher and do not as they stand."""
-    small = [_small(word) for word in WORD.findall(text) if len(word) < _LONGEST]
+    words = [word for word in WORD.findall(text) if len(word) < _LONGEST]
+    small = [_small(word) for word in words]
     odd = _stretches(map(_oddness, small), _ODD, GAIN)
     if not odd:
         return "", []
-    words = [match for match in WORD.finditer(text) if len(match[0]) < _LONGEST]
+    starts = [match.start() for match in WORD.finditer(text) if len(match[0]) < _LONGEST]
     edits: list[Edit] = []
     names: Counter[str] = Counter()
     for odd_first, odd_last in odd:
         first, last = max(0, odd_first - 3), min(len(small), odd_last + 3)
         for block in range(first, last, _BLOCK):
-            name, found = _deciphered(text, words[block : min(last, block + _BLOCK)])
+            here = slice(block, min(last, block + _BLOCK))
+            name, found = _deciphered(text, words[here], starts[here])
             found = [edit for edit in found if not edits or edit.start >= edits[-1].end]
             edits += found
             names[name] += len(found)
@@ -107,24 +108,24 @@ def _oddness(word: str) -> float:
     return word_cost(word) - _USUAL * (len(word) + 1) if word.isascii() else -2.0
 
 
-def _deciphered(text: str, words: Sequence[re.Match[str]]) -> tuple[str, list[Edit]]:
-    """The cipher under which stretches of `words` gain most, and those read."""
-    best = _best_cipher(tuple(word[0] for word in words))
+def _deciphered(text: str, words: Sequence[str], starts: Sequence[int]) -> tuple[str, list[Edit]]:
+    """The cipher under which stretches of `words` gain most, and those read; `starts` says where each word is."""
+    best = _best_cipher(tuple(words))
     if best is None:
         return "", []
     cipher, spans = best
     edits = []
     for first, last in spans:
-        read = [cipher.read(_small(word[0])) for word in words[first:last]]
+        read = [cipher.read(_small(word)) for word in words[first:last]]
         if cipher.backwards and is_backwards(read):
-            start, end = _with_punctuation(text, words[first].start(), words[last - 1].end())
+            start, end = _with_punctuation(text, starts[first], starts[last - 1] + len(words[last - 1]))
             edit = backwards(text, start, end)
             edits.append(Edit(start, end, edit.text.translate(cipher.table), edit.sources))
         else:
-            for word in words[first:last]:
-                start, end = word.span()
+            for word, start in zip(words[first:last], starts[first:last], strict=True):
+                end = start + len(word)
                 sources = range(end - 1, start - 1, -1) if cipher.backwards else range(start, end)
-                edits.append(Edit(start, end, cipher.read(word[0]), sources))
+                edits.append(Edit(start, end, cipher.read(word), sources))
     return cipher.name, edits
 
 

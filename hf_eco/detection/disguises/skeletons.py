@@ -21,27 +21,32 @@ def skeleton(text: str) -> tuple[str, list[int]]:
     that stand for each other (traditional, simplified, Japanese) all are one. Compare skeletons with skeletons: they
     are not meant to be read.
     """
-    folded: list[tuple[str, int]] = []
+    letters: list[str] = []
+    places: list[int] = []
+
+    def put(letter: str, i: int) -> None:
+        before = letters[-1] if letters else ""
+        if pair := _PAIRS_ALIKE.get(before + letter):
+            letters[-1] = pair
+            if len(letters) > 1 and letters[-2] == pair:
+                letters.pop()
+                places.pop()
+        elif letter != before or letter == "v":  # vv is a w
+            letters.append(letter)
+            places.append(i)
+
     for i, character in enumerate(text):
         if character in _SYMBOLS:
             inside = (i and text[i - 1].isalnum()) or character in "@$"
             if inside and i + 1 < len(text) and text[i + 1].isalnum():
-                folded.append((_SYMBOLS[character], i))
+                put(_SYMBOLS[character], i)
             continue
-        folded.extend((letter, i) for letter in _folded(character))
-    letters: list[tuple[str, int]] = []
-    for letter, i in folded:
-        before = letters[-1][0] if letters else ""
-        if pair := _PAIRS_ALIKE.get(before + letter):
-            letters[-1] = (pair, letters[-1][1])
-            if len(letters) > 1 and letters[-2][0] == pair:
-                letters.pop()
-        elif letter != before or letter == "v":  # vv is a w
-            letters.append((letter, i))
-    return "".join(letter for letter, _ in letters), [i for _, i in letters]
+        for letter in _folded(character):
+            put(letter, i)
+    return "".join(letters), places
 
 
-@lru_cache(maxsize=1 << 12)
+@lru_cache(maxsize=1 << 15)
 def _folded(character: str) -> str:
     """`character` as letters of a skeleton: none for what is neither a letter nor a digit."""
     styled = unstyled(character) or latin_twin_in_context(character) or character

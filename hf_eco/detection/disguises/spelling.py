@@ -147,7 +147,8 @@ def _slips(name: str, word: str) -> float:
     for i, letter in enumerate(name, start=1):
         last, before, row = before, row, [0.75 * i]
         for j, other in enumerate(word, start=1):
-            cost = min(before[j - 1] + _exchange(letter, other), before[j] + 0.75, row[j - 1] + 1.75)
+            cost = before[j - 1] + (0.0 if letter == other else _exchange(letter, other))
+            cost = min(cost, before[j] + 0.75, row[j - 1] + 1.75)
             if i > 1 and j > 1 and letter == word[j - 2] and other == name[i - 2] and letter != other:
                 cost = min(cost, last[j - 2] + 1.0)
             row.append(cost)
@@ -155,9 +156,9 @@ def _slips(name: str, word: str) -> float:
     return (row[-1] + first) * (1.25 if len(name) < 4 else 1.0)
 
 
+@lru_cache(maxsize=1 << 12)
 def _exchange(letter: str, other: str) -> float:
-    if letter == other:
-        return 0.0
+    """What it costs to write one letter for another."""
     if letter in _VOWELS and other in _VOWELS:
         return 2.25
     if frozenset((letter, other)) in _ALIKE_IN_SOUND:

@@ -3,6 +3,7 @@ r"""Letters drawn of several characters: |-| for h, |\/| for m."""
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from .addresses import in_address
 from .language import average_cost, pair_cost
@@ -56,6 +57,7 @@ def _oddity(shape: str, letter: str) -> float:
     return 3.0 * _SELDOM if shape == "|" else _SELDOM
 
 
+@lru_cache(maxsize=1 << 15)
 def _read(token: str) -> tuple[str, int]:
     """The likeliest word drawn by `token`, and how many of its letters are drawn; "" if it is none."""
     core = token.rstrip(_ENDS)

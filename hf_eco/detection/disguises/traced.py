@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 Span = tuple[int, int]  # characters [start, end)
 
@@ -22,36 +21,44 @@ class Edit:
 
 @dataclass(frozen=True)
 class Traced:
-    """A text, and for each of its characters the stretch of the original it came from."""
+    """A text, and for each of its characters where the stretch of the original that it came from starts and ends.
+
+    These are numbers in lists, not pairs: the garbage collector looks at every pair that there is, and a long text has
+    many characters.
+    """
 
     text: str
-    origin: Sequence[Span]
+    starts: Sequence[int]
+    ends: Sequence[int]
 
     @classmethod
     def of(cls, text: str) -> Traced:
         """A text that is the original."""
-        return cls(text, list(pairwise(range(len(text) + 1))))
+        return cls(text, range(len(text)), range(1, len(text) + 1))
 
     def edited(self, edits: Iterable[Edit]) -> Traced:
         """With all edits made, which lie in order and apart."""
         pieces: list[str] = []
-        origin: list[Span] = []
+        starts: list[int] = []
+        ends: list[int] = []
         here = 0
         for edit in edits:
             pieces += self.text[here : edit.start], edit.text
-            origin += self.origin[here : edit.start]
+            starts += self.starts[here : edit.start]
+            ends += self.ends[here : edit.start]
             if edit.sources is not None:
-                origin += [self.origin[i] for i in edit.sources]
+                starts += [self.starts[i] for i in edit.sources]
+                ends += [self.ends[i] for i in edit.sources]
             else:
-                sources = self.origin[edit.start : edit.end]
-                whole = (min(s for s, _ in sources), max(e for _, e in sources))
-                origin += [whole] * len(edit.text)
+                starts += [min(self.starts[edit.start : edit.end])] * len(edit.text)
+                ends += [max(self.ends[edit.start : edit.end])] * len(edit.text)
             here = edit.end
         if not pieces:
             return self
         pieces.append(self.text[here:])
-        origin += self.origin[here:]
-        return Traced("".join(pieces), origin)
+        starts += self.starts[here:]
+        ends += self.ends[here:]
+        return Traced("".join(pieces), starts, ends)
 
 
 def backwards(text: str, start: int, end: int) -> Edit:

@@ -188,7 +188,7 @@ class _HashTable:
     def __init__(self, key: bytes) -> None:
         self._state = hashlib.blake2b(digest_size=_BYTES, key=key)  # copied, it need not read the key again
         self.key = key
-        self._bearers: dict[bytes, tuple[tuple[_Key, bool], ...]] = {}
+        self._bearers: dict[int, tuple[tuple[_Key, bool], ...]] = {}
         self.users: SharedIndex[_Key] = SharedIndex(self)
 
     def knows(self, form: str) -> bool:
@@ -199,10 +199,10 @@ class _HashTable:
         """The records that hold a form, and whether each needs a context."""
         return self._bearers.get(self._hash(form), ())
 
-    def _hash(self, form: str) -> bytes:
+    def _hash(self, form: str) -> int:
         state = self._state.copy()
-        state.update(form.encode(errors="surrogatepass"))
-        return _masked(state.digest())
+        state.update(form.encode("utf-8", "surrogatepass"))
+        return _number(state.digest())
 
     def check(self, entry: _Key) -> None:
         """Raises GuardLoadError if a record is damaged, or was made with another key."""
@@ -276,6 +276,11 @@ def _masked(hashed: bytes) -> bytes:
     return hashed[:-1] + bytes([hashed[-1] & 0xFE])
 
 
+def _number(hashed: bytes) -> int:
+    """The other 63 bits as a number, by which a text's forms are looked up: it has many, and this is fast."""
+    return int.from_bytes(hashed, "big") >> 1
+
+
 def _check_sum(scope: str, content: bytes, key: bytes) -> bytes:
     return hashlib.blake2b(scope.encode() + b"\0" + content, digest_size=_BYTES, key=key, person=b"record").digest()
 
@@ -285,9 +290,9 @@ def _longest(records: Iterable[str]) -> int:
     return max((base64.b64decode(record[: 4 * (_BYTES // 3 + 1)])[_BYTES] for record in records), default=0)
 
 
-def _hashes(record: str) -> Iterator[tuple[bytes, bool]]:
-    """The hashes of a record, and whether each is of a name that needs a context."""
+def _hashes(record: str) -> Iterator[tuple[int, bool]]:
+    """The hashes of a record as numbers, and whether each is of a name that needs a context."""
     content = base64.b64decode(record)[_BYTES + 1 :]
     for start in range(0, len(content), _BYTES):
         hashed = content[start : start + _BYTES]
-        yield _masked(hashed), bool(hashed[-1] & 1)
+        yield _number(hashed), bool(hashed[-1] & 1)

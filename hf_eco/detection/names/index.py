@@ -242,7 +242,7 @@ class _WordTable:
         def note(name: str, pivot: str, numbers: Iterable[int]) -> None:
             found.setdefault(name, {}).setdefault(pivot, set()).update(numbers)
 
-        for key, numbers in reading.places.items():
+        for key, numbers in reading.places():
             for name, pivot in self._by_spelling.get(key, ()):
                 note(name, pivot, numbers)
         for once, numbers in reading.odd.items():

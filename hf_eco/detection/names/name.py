@@ -150,7 +150,7 @@ class Name:
         return tuple(dict.fromkeys(order.words[order.pivot] for order in self.orders if order.words))
 
     def spellings(self, word: str) -> set[str]:
-        """The keys of `Reading.places` by which a word of the name is found."""
+        """The keys, as of `Reading.places`, by which a word of the name is found."""
         return self._spellings[word]
 
     def in_words(self, text: str, reading: Reading, like: Mapping[str, Sequence[int]]) -> Iterator[Mention]:

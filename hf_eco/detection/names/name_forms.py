@@ -171,11 +171,13 @@ class _TextWords:
             if known and written_as_name(self.reading, first, behind - 1):
                 yield TextForm(form, start, end, _SURE)
             return
-        if len(own) <= _MOST_JOINED and self.known(form := _joined(own)):
+        joined = len(own) > _MOST_JOINED or self.known(form := _joined(own))
+        if joined and len(own) <= _MOST_JOINED:
             yield TextForm(form, start, end, min(_JOINED, self._surer(first, behind, 0.0)))
         if len(own) > longest:
             return
-        if self.known(form := _form("exact", own)) and not self._comma(first, behind):
+        # A name's words that are known exactly are known joined, too: a hash less for each stretch of a text.
+        if joined and self.known(form := _form("exact", own)) and not self._comma(first, behind):
             yield TextForm(form, start, end, _SURE)
         if several and self.known(form := _form("words", sorted(own))) and self._in_one_sentence(first, behind):
             surer = self._surer(first, behind, COMMA if self._comma(first, behind) else 0.0)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, islice, product
-from operator import itemgetter
 
 from .hearing import DISTANCES, HEARD, OPTIONS, R_IS_LOST, UNVOWELLED
 from .kanji_index import KanjiIndex
@@ -124,9 +123,9 @@ class SoundIndex:
         read = units(text, frozenset(target for _, target in pairs))
         for target, alike in groupby(pairs, key=lambda pair: pair[1]):
             own = [unit for unit in read if unit.script == target]
-            windows = list(_windows(own, cased=target in CASED and any(c.isupper() for c in text)))
+            cased = target in CASED and any(c.isupper() for c in text)
             for source, _ in alike:
-                yield from self._table(source, target).mentions(own, windows)
+                yield from self._table(source, target).mentions(own, cased)
 
     def _table(self, source: str, target: str) -> _Table:
         if (source, target) not in self._tables:
@@ -220,31 +219,45 @@ class _Table:
             of_words.append(own)
         return list(dict.fromkeys(map("".join, islice(product(*of_words), _MOST_KEYS))))
 
-    def mentions(self, read: Sequence[Unit], windows: Iterable[tuple[int, int, str]]) -> Iterator[tuple[str, Mention]]:
+    def mentions(self, read: Sequence[Unit], cased: bool) -> Iterator[tuple[str, Mention]]:
         """All mentions of each name.
 
         Args:
             read: the units of the script.
-            windows: what `_windows` makes of them.
+            cased: whether names begin with capitals.
         """
         longest = max(map(len, self._heard), default=0) + 1  # classes of a key that is near
-        for first, from_here in groupby(windows, key=itemgetter(0)):
+        gap = 0  # the next unit that a gap comes before
+        for first, unit in enumerate(read):
+            if not unit.begins or (cased and not unit.capital):
+                continue
+            while gap < len(read) and (gap <= first or not read[gap].near):
+                gap += 1
             over: tuple[str, ...] = ()  # beginnings with which there is no name
             over_joined: tuple[str, ...] = ()  # ... unless a gap comes
-            for _, last, phonemes in from_here:
-                if phonemes.startswith(over) or (GAP not in phonemes and phonemes.startswith(over_joined)):
-                    continue
-                heard = self._known_stretches.get(phonemes)
-                if heard is None:
-                    if len(self._known_stretches) >= _MOST_KNOWN:
-                        self._known_stretches.clear()
-                    heard = self._known_stretches[phonemes] = self._stretch(phonemes, longest)
-                over += (phonemes,) * heard.is_over + (phonemes + GAP,) * heard.is_over_apart
-                over_joined += (phonemes,) * heard.is_over_joined
-                for name, edits in heard.names.items():
-                    yield name, Mention(read[first].start, read[last].end, edits, weak=edits > _SURE)
+            for last, readings in _windows(read, first, cased):
+                for phonemes in readings:
+                    if phonemes.startswith(over) or (GAP not in phonemes and phonemes.startswith(over_joined)):
+                        continue
+                    heard = self._stretch(phonemes, longest)
+                    over += (phonemes,) * heard.is_over + (phonemes + GAP,) * heard.is_over_apart
+                    over_joined += (phonemes,) * heard.is_over_joined
+                    for name, edits in heard.names.items():
+                        yield name, Mention(read[first].start, read[last].end, edits, weak=edits > _SURE)
+                no_name = over if gap < first + _MOST_UNITS else over + over_joined
+                if all(phonemes.startswith(no_name) for phonemes in readings):
+                    break  # longer windows begin like these
 
     def _stretch(self, phonemes: str, longest: int) -> _Stretch:
+        """What a stretch sounds like; remembered."""
+        heard = self._known_stretches.get(phonemes)
+        if heard is None:
+            if len(self._known_stretches) >= _MOST_KNOWN:
+                self._known_stretches.clear()
+            heard = self._known_stretches[phonemes] = self._hear(phonemes, longest)
+        return heard
+
+    def _hear(self, phonemes: str, longest: int) -> _Stretch:
         keys = self._keys(phonemes, self._text_options, self._text_keys, longest)
         names: dict[str, float] = {}
         for key in keys:
@@ -319,30 +332,29 @@ def _take(counts: Counter[str], key: str) -> None:
         del counts[key]
 
 
-def _windows(read: Sequence[Unit], cased: bool) -> Iterator[tuple[int, int, str]]:
-    """(first unit, last unit, phonemes) of each stretch that may be a name."""
-    for first, unit in enumerate(read):
-        if not unit.begins or (cased and not unit.capital):
-            continue
-        heard, gaps = {"": None}, 0
-        for last in range(first, min(len(read), first + _MOST_UNITS)):
-            here = read[last]
-            if last > first:
-                gaps += here.near == 1
-                if here.near > 1 or gaps > _MOST_GAPS:
-                    break
-            between = GAP * here.near if last > first else ""
-            heard = {before + between + sounds: None for before, sounds in _by_reading(heard, here.sounds)}
-            if here.ends and not (cased and here.begins and not here.capital):
-                for phonemes in heard:
-                    yield first, last, phonemes
+def _windows(read: Sequence[Unit], first: int, cased: bool) -> Iterator[tuple[int, Sequence[str]]]:
+    """The last unit and the phonemes, in each reading, of each stretch from unit `first` on that may be a name; each
+    begins like one of those before."""
+    heard, gaps = [""], 0
+    for last in range(first, min(len(read), first + _MOST_UNITS)):
+        here = read[last]
+        if last > first:
+            gaps += here.near == 1
+            if here.near > 1 or gaps > _MOST_GAPS:
+                break
+        between = GAP * here.near if last > first else ""
+        if len(heard) == len(here.sounds) == 1:
+            heard = [heard[0] + between + here.sounds[0]]
+        else:
+            heard = list(dict.fromkeys(before + between + now for before, now in _by_reading(heard, here.sounds)))
+        if here.ends and not (cased and here.begins and not here.capital):
+            yield last, heard
 
 
-def _by_reading(heard: Iterable[str], sounds: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _by_reading(heard: Sequence[str], sounds: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What was heard so far with what comes next, each in the first reading, in the second and so on."""
-    so_far = list(heard)
-    for i in range(max(len(so_far), len(sounds))):
-        yield so_far[min(i, len(so_far) - 1)], sounds[min(i, len(sounds) - 1)]
+    for i in range(max(len(heard), len(sounds))):
+        yield heard[min(i, len(heard) - 1)], sounds[min(i, len(sounds) - 1)]
 
 
 @lru_cache(maxsize=1 << 10)

@@ -117,6 +117,7 @@ def keys(phonemes: str, options: Mapping[str, tuple[str, ...]], unvowelled: bool
             yield key
 
 
+@lru_cache(maxsize=1 << 12)
 def _kind(sound: str, after: str) -> str:
     """A phoneme, marked where the next decides what becomes of it: `r-` before no vowel, `n~` before a stop, `nm`,
     `t~` before an s, `tu`, `t$` at the end of a word."""

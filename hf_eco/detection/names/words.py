@@ -150,7 +150,7 @@ class Reading:
     Attributes:
         text: the text.
         words, starts, ends: each word, and where it starts and ends in the text.
-        places: for each spelling, right or wrong in one of the ways of `Spelling`, the words that have it, by number.
+        numbers: for each distinct word, by which numbers it stands in the text.
         odd: the spellings of words that are not known, which may be misspelt, and their numbers.
         foreign: the numbers of words in other alphabets.
         careless: whether many words are misspelt.
@@ -161,11 +161,22 @@ class Reading:
     words: list[str] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
-    places: dict[str, list[int]] = field(default_factory=dict)
+    numbers: dict[str, list[int]] = field(default_factory=dict)
     odd: dict[str, list[int]] = field(default_factory=dict)
     foreign: list[int] = field(default_factory=list)
     careless: bool = False
     cased: bool = False
+
+    def places(self) -> Iterator[tuple[str, list[int]]]:
+        """Each spelling of each distinct word, right or wrong in one of the ways of `Spelling`, and that word's
+        numbers. A word that is known has one spelling, unless the text is careless."""
+        for word, numbers in self.numbers.items():
+            small = word.lower()
+            if small in known_words():
+                yield small, numbers
+            if self.careless or small not in known_words():
+                for key in keys_of(spelling(word)):
+                    yield key, numbers
 
     def known(self, number: int) -> bool:
         return self.words[number].lower() in known_words()
@@ -215,31 +226,24 @@ def read(text: str) -> Reading:
         small = word.lower()
         uncapitalised = word == small or number == 0
         small_words += uncapitalised
-        if small in known:
-            reading.places.setdefault(small, []).append(number)
-            continue
-        odd_words += uncapitalised and small.isalpha()
-        spelt = spelling(word)
-        for key in keys_of(spelt):
-            reading.places.setdefault(key, []).append(number)
-        if spelt.foreign:
-            reading.foreign.append(number)
-        elif len(spelt.once) > 1:
-            reading.odd.setdefault(spelt.once, []).append(number)
+        odd_words += uncapitalised and small.isalpha() and small not in known
+        reading.numbers.setdefault(word, []).append(number)
     reading.cased = not text.islower()
     reading.careless = odd_words > _CARELESS * small_words
-    if reading.careless:  # known words may be slips, too
-        for number, word in enumerate(reading.words):
-            if word.lower() in known:
-                spelt = spelling(word)
-                for key in keys_of(spelt):
-                    reading.places.setdefault(key, []).append(number)
-                reading.odd.setdefault(spelt.once, []).append(number)
+    for word, numbers in reading.numbers.items():
+        is_known = word.lower() in known
+        if is_known and not reading.careless:  # else it may be a slip, too
+            continue
+        spelt = spelling(word)
+        if spelt.foreign and not is_known:
+            reading.foreign += numbers
+        elif is_known or len(spelt.once) > 1:
+            reading.odd.setdefault(spelt.once, []).extend(numbers)
     return reading
 
 
 def keys_of(spelt: Spelling) -> set[str]:
-    """By which a word is found in `Reading.places`."""
+    """By which a word is found: `Reading.places`."""
     return {spelt.letters, f"1{spelt.once}", f"2{spelt.shuffled}", f"3{spelt.consonants}", f"4{spelt.sounds}"}
 
 
