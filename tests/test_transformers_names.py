@@ -69,6 +69,17 @@ def test_a_files_commit_is_read_from_its_path_in_the_cache() -> None:
     assert names.revision_of_file(None) is None
 
 
+def test_a_weight_is_read_from_whole_and_sharded_checkpoints(tmp_path: Path) -> None:
+    base = LlamaForCausalLM.from_pretrained(FIXTURES / "base")
+    base.save_pretrained(tmp_path / "whole")
+    base.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
+    assert (tmp_path / "sharded" / "model.safetensors.index.json").exists()
+    weight, name = base.get_input_embeddings().weight, "model.embed_tokens.weight"
+    for directory in ("whole", "sharded"):
+        assert names.stored_weight(str(tmp_path / directory), ["no.such.weight", name]).equal(weight)
+        assert names.stored_weight(str(tmp_path / directory), ["no.such.weight"]) is None
+
+
 def test_the_auto_class_builds_what_was_registered() -> None:
     assert names.causal_lm_of(LlamaConfig) is LlamaForCausalLM
     assert names.causal_lm_of(SimpleNamespace) is None  # type: ignore[arg-type]
