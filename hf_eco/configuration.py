@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 FORMAT_VERSION = 2
 _RMS = "rms"
 DEFAULT_STRENGTH = f"1.2{_RMS}"
-# Corruptions by name. The default was chosen on subjects that SmolLM2 knows well, see docs/corruption.md.
+# Corruptions by name; what the default leaves is said in docs/corruption.md.
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"method": "rand_noise_first_n", "dims": None, "strength": DEFAULT_STRENGTH},
     "paper": {"method": "rand_noise_first_n", "dims": 1, "strength": 100.0},
