@@ -135,14 +135,14 @@ async def longest_stall(model: str, arrivals: Sequence[str]) -> float:
 
 
 def stalls(base: str, guarded: str, rounds: int) -> dict[str, Any]:
-    paragraphs = [row["prompt"] for row in shipped_rows("general/prompts")]
+    paragraphs = [row["prompt"] for row in shipped_rows("general/prompts") if row["prompt"].isascii()]
     found: dict[str, list[float]] = {"bare": [], "guarded": []}
     for round_ in range(rounds):
         arrivals = [
             f"Note {round_}.{i}. " + " ".join(paragraphs[(i * 20 + k) % len(paragraphs)] for k in range(18))
             for i in range(ARRIVALS)
         ]
-        arrivals = [" ".join(text.split()[:220]) for text in arrivals]
+        arrivals = [text[:800] for text in arrivals]
         for name, model in (("bare", base), ("guarded", guarded)):
             found[name].append(asyncio.run(longest_stall(model, arrivals)))
     ratios = [g / b for g, b in zip(found["guarded"], found["bare"], strict=True)]
@@ -161,6 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as guarded:
         save_guarded(guarded, base, options.scopes, options.head)
         rows = throughput_and_first_token(base, guarded, options.rounds) if options.rounds else {}
+        print(json.dumps(rows), flush=True)
         if options.stall_rounds:
             rows["stall"] = stalls(base, guarded, options.stall_rounds)
     command = " ".join(["python", "benchmarks/vllm_speed.py", *(arguments or sys.argv[1:])])
