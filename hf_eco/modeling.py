@@ -43,6 +43,7 @@ from .errors import GuardError
 from .guard.guard import Guard
 from .guard.plan import ScoringProtocol
 from .guard.prompt_reader import Chat, prompts_of
+from .guard.reach import check_dims_fit
 from .guard.verdict import Verdict
 from .inference.answer_watch import EVERY, AnswerWatch
 from .inference.caches import returned_cache
@@ -751,13 +752,7 @@ class ECOMixin(_Model):
 
 def check_dims(model: PreTrainedModel, scopes: Sequence[ForgetScope]) -> None:
     """Raises ValueError if a scope corrupts more dimensions than the model's embeddings have."""
-    hidden = _embedding_size(model.get_input_embeddings())
-    for scope in scopes:
-        if scope.corruption.dims is not None and scope.corruption.dims > hidden:
-            raise ValueError(
-                f"Scope {scope.name!r} corrupts dims={scope.corruption.dims} dimensions, the embeddings of "
-                f"{type(model).__name__} have {hidden}. Use dims=None for all."
-            )
+    check_dims_fit(scopes, _embedding_size(model.get_input_embeddings()), type(model).__name__)
 
 
 def _bytes_of(state_dict: Mapping[str, Any]) -> int:

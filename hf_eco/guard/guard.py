@@ -560,10 +560,7 @@ class Guard:
                     f"Corruption {how.method!r} needs the whole prompt in one forward pass. Run it without a filled "
                     "cache and without prefill_chunk_size, or use another method."
                 )
-            if mixes_positions(how.method) and bool((mask.any(-1) & (mask.sum(-1) < 2)).any()):
-                raise GuardError(
-                    f"A prompt of one token has no order to change by {how.method!r}. Use another method."
-                )
+            check_order(how.method, int(mask.sum(-1)[mask.any(-1)].min()))
             embeddings = corrupt(
                 embeddings,
                 mask,
@@ -644,6 +641,12 @@ class Guard:
         if self.config.has_own_policy:
             lines.append(f"  {self.config.policy_in_words}")
         return "Guard(\n" + "\n".join(lines) + "\n)"
+
+
+def check_order(method: str, tokens: int) -> None:
+    """Raises GuardError if a prompt has too few tokens to corrupt for `method` to change their order."""
+    if mixes_positions(method) and tokens < 2:
+        raise GuardError(f"A prompt of one token has no order to change by {method!r}. Use another method.")
 
 
 def _integers(ids: Tensor) -> Tensor:

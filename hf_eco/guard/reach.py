@@ -5,6 +5,7 @@ A guard that never flags looks like one that does, so it is neither stored nor l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from ..configuration import DEFAULT_STRENGTH, ForgetScope
@@ -44,6 +45,16 @@ def why_without_effect(scope: ForgetScope) -> str | None:
             f"{scope.threshold:.8g}. Use a lower threshold, or calibrate one: hf-eco calibrate"
         )
     return None
+
+
+def check_dims_fit(scopes: Sequence[ForgetScope], size: int, model: str) -> None:
+    """Raises ValueError if a scope corrupts more dimensions than the embeddings of `model` have."""
+    for scope in scopes:
+        if scope.corruption.dims is not None and scope.corruption.dims > size:
+            raise ValueError(
+                f"Scope {scope.name!r} corrupts dims={scope.corruption.dims} dimensions, the embeddings of {model} "
+                f"have {size}. Use dims=None for all."
+            )
 
 
 @cache

@@ -33,10 +33,15 @@ def refuse_dictated(guard: Guard, plan: Plan, answers: Tensor, how: str) -> None
     prompts = [plan.ids[row][plan.attended[row]].tolist() for row in range(len(plan.verdicts))]
     verdict = guard.judge_answers(prompts, answers.tolist(), plan.scopes)
     if verdict is not None:
-        raise GuardError(
-            f"What was generated falls in the forget scope {verdict.scope!r}, and {how} may have dictated it. Ask for "
-            "it in the prompt, or leave that out."
-        )
+        raise GuardError(why_refused(str(verdict.scope), how))
+
+
+def why_refused(scope: str, how: str) -> str:
+    """What is said of an answer that falls in a scope, and that `how` may have dictated."""
+    return (
+        f"What was generated falls in the forget scope {scope!r}, and {how} may have dictated it. Ask for it in the "
+        "prompt, or leave that out."
+    )
 
 
 class AnswerWatch(StoppingCriteria):

@@ -7,17 +7,17 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from ...checkpoint.loading import read_guard
-from ...corruption import mixes_positions
 from ...errors import GuardError
 from ...guard.audit import JsonLinesLog
-from ...guard.guard import Guard
+from ...guard.guard import Guard, check_order
+from ...guard.reach import check_dims_fit
 from ...inference.answer_watch import EVERY
 from .attestation import KEY, attestation
 from .checkpoint import ServedGuard, ServingOptions
 from .judge import Judge
 from .metrics import Metrics
 from .parts import features_of, parts_of
-from .sampling import AnswerWatch, dictating
+from .sampling import AnswerWatch, check_known, dictating
 
 
 class BeamPrompt(dict[str, Any]):
@@ -88,7 +88,7 @@ class FrontEnd:
             raise self.refusal("It reads prompts whole: streamed prompts cannot be judged.")
         ids = _prompt_of(request.prompt_token_ids, prompt)
         try:
-            dictating(request.sampling_params)
+            check_known(request.sampling_params)
             judged = self.judge.judge(ids)
         except (GuardError, ValueError) as error:
             raise self.refusal(str(error)) from error
@@ -96,8 +96,10 @@ class FrontEnd:
         features: Sequence[Any] = ()
         if (scope := verdict.corrupted_for) is not None and verdict.tokens:
             how = guard.config.scope(scope).corruption
-            if mixes_positions(how.method) and len(verdict.tokens) < 2:
-                raise self.refusal(f"A prompt of one token has no order to change by {how.method!r}.")
+            try:
+                check_order(how.method, len(verdict.tokens))
+            except GuardError as error:
+                raise self.refusal(str(error)) from error
             adapter = request.lora_request.lora_name if request.lora_request is not None else None
             features = features_of(parts_of(ids, verdict.tokens, how, adapter))
         if len(ids) == len(request.prompt_token_ids):  # a beam's later steps are no requests of their own
@@ -148,11 +150,7 @@ def check_corruption(guard: Guard, methods: Sequence[str], size: int) -> None:
                 f"Scope {scope.name!r} is corrupted by {how.method!r}, which was not registered when the server was "
                 "started. Register it in a plugin of vLLM's, and start anew."
             )
-        if how.dims is not None and how.dims > size:
-            raise ValueError(
-                f"Scope {scope.name!r} corrupts dims={how.dims} dimensions, the embeddings of the served model have "
-                f"{size}. Use dims=None for all."
-            )
+    check_dims_fit(guard.config.scopes, size, "the served model")
 
 
 def _prompt_of(ids: Sequence[int], prompt: Any) -> list[int]:

@@ -51,7 +51,7 @@ def parts_of(ids: Sequence[int], tokens: Sequence[int], how: CorruptionConfig, a
     selected = torch.zeros(len(ids), dtype=torch.bool)
     selected[list(tokens)] = True
     all_ids = torch.tensor(ids)
-    settings = [how.method, how.dims, how.strength, how.seed]
+    settings = [how.method, how.dims, how.number, how.seed]
     encoded = torch.frombuffer(bytearray(json.dumps(settings).encode()), dtype=torch.uint8)
     found = []
     for begin in range(0, len(ids), PART):
@@ -117,7 +117,10 @@ def features_of(parts: Sequence[Part]) -> list[Any]:
     return [
         MultiModalFeatureSpec(
             data=MultiModalKwargsItem(
-                {f"eco_{name}": MultiModalFieldElem(data=value, field=field) for name, value in part.data.items()}
+                {
+                    f"{MODALITY}_{name}": MultiModalFieldElem(data=value, field=field)
+                    for name, value in part.data.items()
+                }
             ),
             modality=MODALITY,
             identifier=part.identifier,

@@ -7,8 +7,10 @@ As `inference/generate_options.py` does for transformers' `generate`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
+from ...inference.answer_watch import why_refused
 from ...inference.generate_options import FEW_BANS
 
 # Parameters that may dictate an answer: what they do, and at which values.
@@ -38,23 +40,31 @@ HARMLESS = (
 )
 
 
-def dictating(params: Any) -> tuple[str, ...]:
-    """The parameters of a request that may put words into the model's mouth.
+def check_known(params: Any) -> None:
+    """Raises ValueError if a request has a parameter that hf-eco does not know, and that is set.
 
     Args:
         params: vLLM's `SamplingParams`.
-
-    Raises:
-        ValueError: it has a parameter that hf-eco does not know, and that is set.
     """
-    default = type(params)()
-    for name in params.__struct_fields__:
-        known = name in HARMLESS or name in DICTATING or name.startswith("_")
-        if not known and getattr(params, name) != getattr(default, name):
+    kind: Any = type(params)
+    for name, default in _unknown(kind).items():
+        if getattr(params, name) != default:
             raise ValueError(
                 f"hf-eco does not know the sampling parameter {name!r}, which may put words into the model's mouth. "
                 "Leave it out, or pip install -U hf-eco."
             )
+
+
+@cache
+def _unknown(kind: Any) -> dict[str, Any]:
+    """The parameters that hf-eco does not know, and their defaults."""
+    default = kind()
+    names = [name for name in kind.__struct_fields__ if not name.startswith("_")]
+    return {name: getattr(default, name) for name in names if name not in HARMLESS and name not in DICTATING}
+
+
+def dictating(params: Any) -> tuple[str, ...]:
+    """The parameters of a request, `SamplingParams`, that may put words into the model's mouth."""
     return tuple(name for name, applies in DICTATING.items() if applies(getattr(params, name, None)))
 
 
@@ -62,7 +72,7 @@ class AnswerWatch:
     """Judges what is generated for one request.
 
     Args:
-        judge: gives the scope of an answer to the prompt, or None; see `Guard.judge_answer`.
+        judge: gives the scope of an answer to the prompt, or None; see `Guard.judge_answers`.
         how: the parameters that may dictate it.
         begun: tokens of the answer that stand in the request's prompt already, as beam search has it.
         every: tokens between two judgements; 1 where they are shown as they come.
@@ -91,7 +101,4 @@ class AnswerWatch:
         scope = self._judge(self._answer)
         if scope is None:
             return None
-        return (
-            f"This model is guarded by hf-eco. What was generated falls in the forget scope {scope!r}, and "
-            f"{self._how} may have dictated it. Ask for it in the prompt, or leave that out."
-        )
+        return f"This model is guarded by hf-eco. {why_refused(scope, self._how)}"
